@@ -1,0 +1,51 @@
+# `make` lists what there is. `make demo` and `make test` need only Python 3.11-3.13 and make.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+VENV := .venv
+BIN := $(VENV)/bin
+export PYTHONUNBUFFERED := 1
+# The first interpreter that runs and is new enough; PYTHON=... overrides it.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; exit; }; done; echo python3)
+
+.PHONY: help demo test check setup setup-dev lint types contracts locks-check lock bench fmt clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+setup: ## virtual environment with everything one machine needs
+	@$(PYTHON) tools/bootstrap.py --requirements requirements/all.txt
+
+setup-dev: ## the same plus test and lint tools
+	@$(PYTHON) tools/bootstrap.py --requirements requirements/dev.txt
+
+demo: setup ## real texts, a real model, live numbers, an alert that fires and clears
+	@$(BIN)/embedwatch demo $(ARGS)
+
+test: setup-dev ## unit, contract, integration and end-to-end tests
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: setup-dev lint types contracts locks-check ## ruff, mypy --strict, import contracts, lock files
+
+lint:
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types:
+	@$(BIN)/mypy
+
+contracts:
+	@$(BIN)/lint-imports
+
+locks-check:
+	@$(BIN)/python tools/locks.py check
+
+lock: setup-dev ## remake requirements/*.txt from pyproject.toml
+	@$(BIN)/python tools/locks.py make
+
+fmt: setup-dev ## format and mend what ruff can
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

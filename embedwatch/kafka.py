@@ -1,0 +1,214 @@
+"""The Kafka edge: client options from settings, topic creation, true end offsets, and errors in words.
+
+Only this module and the stages' own service loops import kafka-python; what computes never does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import errors as kafka_errors
+from kafka.admin import NewTopic
+
+from embedwatch.errors import ConnectionFailed
+from embedwatch.settings import KafkaSettings
+from embedwatch.topics import TEXTS_MAX_MESSAGE_BYTES, TopicSpec
+
+__all__ = [
+    "TopicPartition",
+    "admin_client",
+    "client_options",
+    "consumer",
+    "create_topics",
+    "describe_error",
+    "producer",
+    "true_end_offsets",
+    "wait_for_broker",
+]
+
+
+def client_options(kafka: KafkaSettings, client_id: str) -> dict[str, Any]:
+    """What every kafka-python client is given. Holds the password: never log it."""
+    options: dict[str, Any] = {
+        "bootstrap_servers": [part.strip() for part in kafka.bootstrap_servers.split(",")],
+        "client_id": client_id,
+        "security_protocol": kafka.security_protocol,
+        "bootstrap_timeout_ms": int(kafka.connect_timeout_seconds * 1000),
+    }
+    if kafka.ssl_cafile is not None:
+        options["ssl_cafile"] = str(kafka.ssl_cafile)
+    if kafka.sasl_mechanism is not None:
+        options["sasl_mechanism"] = kafka.sasl_mechanism
+        options["sasl_plain_username"] = kafka.sasl_username
+        options["sasl_plain_password"] = kafka.sasl_password.get_secret_value() if kafka.sasl_password else None
+    return options
+
+
+def describe_error(error: BaseException) -> str:
+    """A Kafka error in plain words, without addresses' credentials or object dumps."""
+    name = type(error).__name__
+    known = {
+        "KafkaTimeoutError": "no answer in time",
+        "NoBrokersAvailable": "no broker answers there",
+        "KafkaConnectionError": "the connection was refused or dropped",
+        "MessageSizeTooLargeError": "the message is larger than the topic allows",
+        "UnknownTopicOrPartitionError": "the topic does not exist (create it with `embedwatch topics create`)",
+        "TopicAuthorizationFailedError": "not allowed to use this topic",
+        "GroupAuthorizationFailedError": "not allowed to use this consumer group",
+        "SaslAuthenticationFailedError": "user name or password refused",
+        "UnsupportedVersionError": "the broker is too old for this",
+    }
+    text = str(error).strip().splitlines()
+    return known.get(name) or (f"{name}: {text[0][:200]}" if text else name)
+
+
+def _no_broker(kafka: KafkaSettings, error: BaseException) -> ConnectionFailed:
+    return ConnectionFailed(
+        f"Kafka at {kafka.bootstrap_servers}: {describe_error(error)}. Is the broker running? "
+        "Set --bootstrap-servers or EMBEDWATCH_KAFKA_BOOTSTRAP_SERVERS, or use `embedwatch up` to start one here."
+    )
+
+
+def admin_client(kafka: KafkaSettings, client_id: str = "embedwatch-admin") -> KafkaAdminClient:
+    """Raises `ConnectionFailed` when no broker answers within `connect_timeout_seconds`."""
+    try:
+        return KafkaAdminClient(**client_options(kafka, client_id))
+    except (kafka_errors.KafkaError, OSError, ValueError) as error:
+        raise _no_broker(kafka, error) from None
+
+
+def producer(kafka: KafkaSettings, client_id: str, **more: Any) -> KafkaProducer:
+    """acks=all, idempotent, bounded by time. Raises `ConnectionFailed`."""
+    options: dict[str, Any] = {
+        **client_options(kafka, client_id),
+        "acks": "all",
+        "linger_ms": 5,
+        "compression_type": "lz4",
+        "max_request_size": TEXTS_MAX_MESSAGE_BYTES,
+        "max_block_ms": 10_000,
+        "request_timeout_ms": 15_000,
+        "delivery_timeout_ms": 60_000,
+        **more,
+    }
+    try:
+        return KafkaProducer(**options)
+    except (kafka_errors.KafkaError, OSError, ValueError) as error:
+        raise _no_broker(kafka, error) from None
+
+
+def consumer(kafka: KafkaSettings, client_id: str, *, group: str | None, **more: Any) -> KafkaConsumer:
+    """No automatic commits, from the earliest offset: nothing is skipped. Raises `ConnectionFailed`."""
+    options: dict[str, Any] = {
+        **client_options(kafka, client_id),
+        "group_id": group,
+        "enable_auto_commit": False,
+        "auto_offset_reset": "earliest",
+        "session_timeout_ms": int(kafka.session_timeout_seconds * 1000),
+        "heartbeat_interval_ms": max(1000, int(kafka.session_timeout_seconds * 1000 / 4)),
+        "max_partition_fetch_bytes": TEXTS_MAX_MESSAGE_BYTES,
+        "isolation_level": "read_committed",
+        **more,
+    }
+    try:
+        return KafkaConsumer(**options)
+    except (kafka_errors.KafkaError, OSError, ValueError) as error:
+        raise _no_broker(kafka, error) from None
+
+
+def wait_for_broker(kafka: KafkaSettings, timeout_seconds: float) -> None:
+    """Until a broker answers a metadata request. Raises `ConnectionFailed` after the timeout."""
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        try:
+            admin = admin_client(kafka.model_copy(update={"connect_timeout_seconds": 2.0}))
+        except ConnectionFailed:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
+            continue
+        try:
+            admin.list_topics()
+            return
+        except kafka_errors.KafkaError as error:
+            if time.monotonic() >= deadline:
+                raise _no_broker(kafka, error) from None
+        finally:
+            admin.close()
+
+
+def create_topics(kafka: KafkaSettings, specs: Iterable[TopicSpec]) -> dict[str, str]:
+    """Create what is missing. Returns, by topic, "created" or "exists".
+
+    A topic that exists keeps its partitions and configuration. Raises `ConnectionFailed` with the broker's reason.
+    """
+    specs = list(specs)
+    admin = admin_client(kafka)
+    try:
+        present = set(admin.list_topics())
+        missing = [spec for spec in specs if spec.name not in present]
+        for spec in missing:
+            topic = NewTopic(
+                name=spec.name,
+                num_partitions=spec.partitions or kafka.partitions,
+                replication_factor=kafka.replication_factor,
+                topic_configs=spec.config(),
+            )
+            try:
+                admin.create_topics([topic])
+            except kafka_errors.TopicAlreadyExistsError:
+                continue  # another process was faster
+        return {spec.name: "created" if spec in missing else "exists" for spec in specs}
+    except (kafka_errors.KafkaError, ValueError) as error:
+        raise ConnectionFailed(
+            f"Kafka at {kafka.bootstrap_servers}: topics could not be created: {describe_error(error)}"
+        ) from None
+    finally:
+        admin.close()
+
+
+def partitions_of(kafka: KafkaSettings, topic: str) -> list[TopicPartition]:
+    """Partitions of a topic, from a fresh metadata request; empty when the topic does not exist."""
+    client = consumer(kafka, "embedwatch-metadata", group=None)
+    try:
+        return [TopicPartition(topic, p) for p in sorted(client.partitions_for_topic(topic) or ())]
+    finally:
+        client.close()
+
+
+def true_end_offsets(
+    kafka: KafkaSettings, partitions: Iterable[TopicPartition], *, timeout_seconds: float = 5.0
+) -> Mapping[TopicPartition, int]:
+    """Offset after the last record of each partition.
+
+    The embedded broker answers `end_offsets` with the base of its last batch plus one. Reading from there gives the
+    high watermark of the fetch answer, which is right on it and on Apache Kafka. A partition that did not answer in
+    time is missing from the result: that is "unknown", never 0.
+    """
+    wanted = list(partitions)
+    if not wanted:
+        return {}
+    client = consumer(kafka, "embedwatch-end-offsets", group=None, isolation_level="read_uncommitted")
+    try:
+        reported: dict[TopicPartition, int] = client.end_offsets(wanted)
+        found = {tp: 0 for tp in wanted if reported[tp] == 0}
+        todo = [tp for tp in wanted if reported[tp]]
+        client.assign(todo)
+        for tp in todo:
+            client.seek(tp, reported[tp] - 1)
+        deadline = time.monotonic() + timeout_seconds
+        while len(found) < len(wanted) and time.monotonic() < deadline:
+            client.poll(100)
+            for tp in todo:
+                mark = client.highwater(tp)
+                if mark is not None:
+                    found[tp] = max(int(mark), reported[tp])
+        return found
+    except kafka_errors.KafkaError as error:
+        raise ConnectionFailed(
+            f"Kafka at {kafka.bootstrap_servers}: end offsets could not be read: {describe_error(error)}"
+        ) from None
+    finally:
+        client.close()

@@ -1,0 +1,135 @@
+"""Child processes that do not outlive us: started from argument lists, stopped in order, killed if they will not go.
+
+On Linux the kernel ends a child whose parent died (PR_SET_PDEATHSIG), so that a crash or kill -9 of the command
+leaves nothing behind either. The kernel watches the *thread* that started the child: start children from the main
+thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from embedwatch.errors import EmbedwatchError
+
+_PR_SET_PDEATHSIG = 1
+# Loaded before any fork: the child must not import or allocate between fork and exec.
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def free_port() -> int:
+    """A TCP port of the loopback interface that was free a moment ago."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def port_answers(port: int, host: str = "127.0.0.1") -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=0.25):
+        return True
+    return False
+
+
+def _die_with_parent() -> None:
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class Child:
+    """One child process with its output in a file. Use `stop`, or the class as a context manager."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        environ: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        self.name = name
+        self.log = log
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("ab") as out:
+            self.process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=None if environ is None else {**os.environ, **environ},
+                cwd=cwd,
+                # Ctrl-C in a terminal goes to the whole foreground group: children are stopped by us, in order.
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # only one C call: nothing that could deadlock after the fork
+            )
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    def stop(self, timeout_seconds: float = 15.0) -> int:
+        """SIGTERM, then SIGKILL after the timeout. Returns the exit status; safe to call twice."""
+        if self.running():
+            self.process.terminate()
+            try:
+                self.process.wait(timeout_seconds)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(5)
+        return self.process.returncode
+
+    def last_words(self, lines: int = 12) -> str:
+        """The end of its log."""
+        try:
+            text = self.log.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.strip().splitlines()[-lines:])
+
+    def wait_until(
+        self, ready: Callable[[], bool], timeout_seconds: float, what: str, step_seconds: float = 0.05
+    ) -> None:
+        """Until `ready()` is true. Raises `EmbedwatchError` when the process ends first, or the time is up."""
+        deadline = time.monotonic() + timeout_seconds
+        while not ready():
+            if not self.running():
+                raise EmbedwatchError(
+                    f"{self.name} ended with status {self.process.returncode} before {what}. Its last words:\n"
+                    f"{self.last_words()}"
+                )
+            if time.monotonic() > deadline:
+                raise EmbedwatchError(
+                    f"{self.name}: no {what} after {timeout_seconds:.0f} s. Its last words:\n{self.last_words()}"
+                )
+            time.sleep(step_seconds)
+
+
+@contextlib.contextmanager
+def terminate_on_signals() -> Iterator[None]:
+    """Inside, SIGTERM and SIGHUP raise `KeyboardInterrupt` like Ctrl-C, so that `finally` blocks run."""
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = {s: signal.signal(s, interrupt) for s in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

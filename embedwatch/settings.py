@@ -1,0 +1,314 @@
+"""Typed settings, checked as a whole before anything starts and without touching the network.
+
+One order: command-line flag, then environment (`EMBEDWATCH_<SECTION>_<NAME>`), then the YAML file named by `--config`
+or `EMBEDWATCH_CONFIG`, then the default. Secrets are typed as secrets: they never print.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit, urlunsplit
+from zoneinfo import ZoneInfo
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_core import ErrorDetails
+
+from embedwatch.errors import ConfigError
+from embedwatch.topics import Topics
+
+PREFIX = "EMBEDWATCH_"
+#: Variables under our prefix that belong to a command's own options rather than to a section below.
+COMMAND_PREFIXES = (
+    "CONFIG",
+    "LOG_",
+    "DEMO_",
+    "UP_",
+    "PRODUCE_",
+    "REPORT_",
+    "CHECK_",
+    "TOPICS_",
+    "TEST_",
+    "TRACEBACK",
+)
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class Section(BaseModel):
+    """A mistyped name is an error, not a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class KafkaSettings(Section):
+    bootstrap_servers: str = Field("127.0.0.1:9092", description="host:port, several separated by commas")
+    topic_prefix: str = Field("embedwatch", pattern=r"^[A-Za-z0-9._-]{1,100}$")
+    partitions: int = Field(4, ge=1, le=10_000, description="of texts, vectors and metrics when they are created")
+    replication_factor: int = Field(1, ge=1, le=10)
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    ssl_cafile: Path | None = None
+    connect_timeout_seconds: float = Field(10.0, gt=0, le=300, description="how long to look for a broker at start")
+    session_timeout_seconds: float = Field(10.0, ge=6, le=300)
+
+    @field_validator("bootstrap_servers")
+    @classmethod
+    def _hosts(cls, value: str) -> str:
+        for part in value.split(","):
+            host, _, port = part.strip().rpartition(":")
+            if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+                raise ValueError(f"{part.strip()!r} is not host:port")
+        return value
+
+
+class CacheSettings(Section):
+    url: SecretStr | None = Field(None, description="redis://host:port/db; without it there is no shared cache")
+    ttl_seconds: int = Field(30 * 86_400, ge=1)
+    timeout_ms: int = Field(250, ge=1, le=60_000, description="a cache slower than this is bypassed")
+
+
+class PricingSettings(Section):
+    usd_per_million_tokens: dict[str, Decimal] = Field(
+        default_factory=dict, description="by model; comes before the built-in price list"
+    )
+    gpu_usd_per_hour: Decimal | None = Field(None, ge=0, description="price of the machine for local models")
+
+    @field_validator("usd_per_million_tokens")
+    @classmethod
+    def _not_negative(cls, value: dict[str, Decimal]) -> dict[str, Decimal]:
+        for model, price in value.items():
+            if not price.is_finite() or price < 0:
+                raise ValueError(f"price of {model!r} must be 0 or more, is {price}")
+        return value
+
+
+class WorkerSettings(Section):
+    group: str = "embedwatch-workers"
+    backend: Literal["sentence-transformers", "hashing"] = "sentence-transformers"
+    model: str = Field("all-MiniLM-L6-v2", description="name or folder; all-MiniLM-L6-v2 also from its PyPI package")
+    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
+    threads: int | None = Field(
+        None, ge=1, le=1024, description="CPU threads of the model; default: those of the machine"
+    )
+    vector_dtype: Literal["float32", "float16"] = "float32"
+    max_poll_texts: int = Field(256, ge=1, le=100_000, description="texts taken together: the span of de-duplication")
+    max_poll_messages: int = Field(64, ge=1, le=10_000)
+    token_budget: int | None = Field(None, ge=1, description="padded tokens a batch; default by device")
+    max_wait_ms: int = Field(50, ge=0, le=60_000, description="how long a thin poll waits for more")
+    max_text_bytes: int = Field(4 * 1024 * 1024, ge=1, le=8 * 1024 * 1024)
+    failure_budget_pct: float = Field(50.0, gt=0, le=100, description="above it the worker stops instead of draining")
+    failure_budget_min_texts: int = Field(200, ge=1)
+    heartbeat_seconds: float = Field(2.0, gt=0, le=60)
+    drain_seconds: float = Field(20.0, gt=0, le=600, description="how long SIGTERM waits for what is in flight")
+    hashing_dims: int = Field(384, ge=1, le=65_536)
+    hashing_seconds_per_text: float = Field(0.0, ge=0, le=60, description="artificial cost, for load tests")
+    drill_slow_after_seconds: float | None = Field(None, ge=0, description="fire drill: start slowing batches then")
+    drill_slow_for_seconds: float = Field(10.0, ge=0)
+    drill_slow_delay_ms: int = Field(1500, ge=0, le=600_000)
+
+
+class AgentSettings(Section):
+    app_id: str = Field("embedwatch-agents", pattern=r"^[A-Za-z0-9._-]{1,100}$")
+    web_host: str = "127.0.0.1"
+    web_port: Port = 6066
+    data_dir: Path | None = Field(None, description="scratch folder; a temporary one by default")
+    rules: Path | None = Field(None, description="rules file; the defaults of the guide without it")
+    flush_seconds: float = Field(1.0, gt=0, le=60)
+    tick_seconds: float = Field(0.5, gt=0, le=0.5)
+    lag_interval_seconds: float = Field(2.0, gt=0, le=300)
+    max_scopes: int = Field(1000, ge=1, le=1_000_000, description="above it the rest is counted under `other`")
+    late_grace_seconds: float = Field(60.0, ge=0)
+
+
+class BudgetSettings(Section):
+    timezone: str = Field("UTC", description="IANA zone in which a day begins, e.g. Europe/Berlin")
+
+    @field_validator("timezone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"{value!r} is not an IANA time zone such as Europe/Berlin") from None
+        return value
+
+
+class AlertSettings(Section):
+    group: str = "embedwatch-alerts"
+    console: bool = Field(True, description="also print each message")
+    slack_bot_token: SecretStr | None = None
+    slack_channel: str = "#embedwatch"
+    slack_webhook_url: SecretStr | None = None
+    slack_api_url: str = Field("https://slack.com/api/", description="where the Slack API lives; a stand-in in tests")
+    repeat_interval_seconds: float = Field(4 * 3600.0, ge=1, description="a firing alert is said again after this")
+    send_timeout_seconds: float = Field(10.0, gt=0, le=120)
+    dashboard_url: str | None = None
+
+
+class Settings(Section):
+    """Everything. Build it with `load`, never by hand outside tests."""
+
+    kafka: KafkaSettings = KafkaSettings()
+    cache: CacheSettings = CacheSettings()
+    pricing: PricingSettings = PricingSettings()
+    worker: WorkerSettings = WorkerSettings()
+    agents: AgentSettings = AgentSettings()
+    budget: BudgetSettings = BudgetSettings()
+    alerts: AlertSettings = AlertSettings()
+
+    @property
+    def topics(self) -> Topics:
+        return Topics(self.kafka.topic_prefix)
+
+
+def env_name(section: str, field: str) -> str:
+    """The environment variable of a setting: `EMBEDWATCH_KAFKA_BOOTSTRAP_SERVERS`."""
+    return f"{PREFIX}{section}_{field}".upper()
+
+
+def load(
+    config: Path | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """Flags over environment over file over defaults.
+
+    `overrides` maps "section.field" to a value; None values are not set. Raises `ConfigError` naming every mistake
+    with its place, what was found and what is allowed.
+    """
+    environ = os.environ if environ is None else environ
+    if config is None and environ.get(PREFIX + "CONFIG"):
+        config = Path(environ[PREFIX + "CONFIG"])
+    places: dict[tuple[str, str], str] = {}
+    merged: dict[str, dict[str, Any]] = {}
+
+    def put(section: str, field: str, value: Any, place: str) -> None:
+        merged.setdefault(section, {})[field] = value
+        places[(section, field)] = place
+
+    trouble: list[str] = []
+    if config is not None:
+        _read_file(config, put, trouble)
+    _read_environment(environ, put, trouble)
+    for dotted, value in (overrides or {}).items():
+        if value is not None:
+            section, field = dotted.split(".")
+            put(section, field, value, f"option --{field.replace('_', '-')}")
+    try:
+        settings = Settings.model_validate(merged)
+    except ValidationError as error:
+        trouble += [_explain(detail, places) for detail in error.errors(include_url=False, include_context=False)]
+    if trouble:
+        raise ConfigError("\n".join(trouble))
+    return settings
+
+
+def redact_url(url: str) -> str:
+    """The URL without user name and password, for messages and logs."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    if parts.port:
+        host += f":{parts.port}"
+    hidden = "***@" if parts.username or parts.password else ""
+    return urlunsplit((parts.scheme, hidden + host, parts.path, "", ""))
+
+
+def closest(word: str, known: list[str]) -> str:
+    """ "; did you mean X?", or the list of what is known."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known are: {', '.join(sorted(known))}"
+
+
+def _read_file(path: Path, put: Any, trouble: list[str]) -> None:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(
+            f"config file {path}: {error.strerror or error}; check --config or EMBEDWATCH_CONFIG"
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"config file {path} is not UTF-8 text") from None
+    try:
+        data = yaml.safe_load(text) or {}
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else "?"
+        raise ConfigError(f"config file {path}, line {line}: not valid YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"config file {path}: not valid YAML: {error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"config file {path}: expected sections such as `kafka:`, found a {type(data).__name__}")
+    lines = _lines(text)
+    for section, fields in data.items():
+        where = f"config file {path}, line {lines.get((str(section),), '?')}"
+        if section not in Settings.model_fields:
+            trouble.append(f"{where}: unknown section {section!r}{closest(str(section), list(Settings.model_fields))}")
+        elif not isinstance(fields, dict):
+            trouble.append(f"{where}: section {section!r} must hold `name: value` lines")
+        else:
+            for field, value in fields.items():
+                put(
+                    section,
+                    str(field),
+                    value,
+                    f"config file {path}, line {lines.get((section, str(field)), '?')}",
+                )
+
+
+def _lines(text: str) -> dict[tuple[str, ...], int]:
+    """Line of each section and each field in it, counted from 1."""
+    found: dict[tuple[str, ...], int] = {}
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    if isinstance(root, yaml.MappingNode):
+        for key, value in root.value:
+            found[(str(key.value),)] = key.start_mark.line + 1
+            if isinstance(value, yaml.MappingNode):
+                for sub, _ in value.value:
+                    found[(str(key.value), str(sub.value))] = sub.start_mark.line + 1
+    return found
+
+
+def _read_environment(environ: Mapping[str, str], put: Any, trouble: list[str]) -> None:
+    known = {env_name(s, f): (s, f) for s in Settings.model_fields for f in _fields(s)}
+    for name, value in environ.items():
+        if not name.startswith(PREFIX) or value == "":
+            continue
+        if name in known:
+            section, field = known[name]
+            put(section, field, _parse(section, field, value), f"environment variable {name}")
+        elif not name.removeprefix(PREFIX).startswith(COMMAND_PREFIXES):
+            near = difflib.get_close_matches(name, list(known), n=1)
+            hint = f"; did you mean {near[0]}?" if near else "; `embedwatch check --help` tells where they are listed"
+            trouble.append(f"environment variable {name} is not known{hint}")
+
+
+def _fields(section: str) -> list[str]:
+    model = Settings.model_fields[section].annotation
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _parse(section: str, field: str, value: str) -> Any:
+    """A mapping is written as YAML/JSON in the environment; everything else is left to pydantic."""
+    if (section, field) == ("pricing", "usd_per_million_tokens"):
+        try:
+            return yaml.safe_load(value)
+        except yaml.YAMLError:
+            return value
+    return value
+
+
+def _explain(detail: ErrorDetails, places: Mapping[tuple[str, str], str]) -> str:
+    location = [str(part) for part in detail["loc"]]
+    section, field = [*location, "", ""][:2]
+    place = places.get((section, field), "settings")
+    name = ".".join(location)
+    if detail["type"] == "extra_forbidden":
+        return f"{place}: unknown setting {name!r}{closest(field, _fields(section))}"
+    return f"{place}: {name}: {detail['msg'].removeprefix('Value error, ')}"

@@ -1,0 +1,159 @@
+"""A mergeable quantile sketch with 0.5 % relative error, for latencies in milliseconds. numpy only, no I/O.
+
+Logarithmic buckets as in DDSketch (Masson, Rim, Lee, "DDSketch: A Fast and Fully-Mergeable Quantile Sketch with
+Relative-Error Guarantees", VLDB 2019, arxiv.org/abs/1908.10693): with gamma = (1 + a) / (1 - a), a value x falls into
+bucket i = ceil(log(x) / log(gamma)), and 2 * gamma**i / (gamma + 1) is within a of every value of the bucket.
+Merging adds counts, so it is exact and associative. Count, sum, minimum and maximum are kept beside it, exactly.
+
+Why an own one: of seven compared, none had a bounded relative error, exact merges and fast adds of arrays together.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import struct
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from embedwatch.errors import InvalidEvent
+
+RELATIVE_ERROR = 0.005
+#: Below a microsecond (in ms) values share the first bucket: no clock of ours resolves less.
+SMALLEST_MS = 1e-3
+LARGEST_MS = 1e9  # 11 days
+_GAMMA = (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR)
+_LOG_GAMMA = math.log(_GAMMA)
+_LOW = math.ceil(math.log(SMALLEST_MS) / _LOG_GAMMA)
+BUCKETS = math.ceil(math.log(LARGEST_MS) / _LOG_GAMMA) - _LOW + 1
+_HEAD = struct.Struct("<BQddd")
+_FORMAT = 1
+
+
+class Sketch:
+    """Distribution of values in milliseconds.
+
+    Memory: one array of `BUCKETS` 64-bit counts (about 22 KB), allocated at the first value.
+    """
+
+    __slots__ = ("_counts", "count", "maximum", "minimum", "total")
+
+    def __init__(self) -> None:
+        self._counts: npt.NDArray[np.int64] | None = None
+        self.count = 0
+        self.total = 0.0
+        self.minimum = math.inf
+        self.maximum = -math.inf
+
+    def add(self, values_ms: npt.ArrayLike) -> None:
+        """Add one value or an array. Negative values count as 0. Raises ValueError for NaN or infinity."""
+        values = np.atleast_1d(np.asarray(values_ms, dtype=np.float64))
+        if values.size == 0:
+            return
+        if not np.isfinite(values).all():
+            raise ValueError("a latency must be a finite number of milliseconds")
+        values = np.maximum(values, 0.0)
+        bounded = np.clip(values, SMALLEST_MS, LARGEST_MS)
+        index = np.ceil(np.log(bounded) / _LOG_GAMMA).astype(np.int64) - _LOW
+        added = np.bincount(np.clip(index, 0, BUCKETS - 1), minlength=BUCKETS)
+        self._counts = added if self._counts is None else self._counts + added
+        self.count += int(values.size)
+        self.total += float(values.sum())
+        self.minimum = min(self.minimum, float(values.min()))
+        self.maximum = max(self.maximum, float(values.max()))
+
+    def merge(self, other: Sketch) -> None:
+        """Add all of `other`; `other` is left as it was."""
+        if other._counts is None:
+            return
+        self._counts = other._counts.copy() if self._counts is None else self._counts + other._counts
+        self.count += other.count
+        self.total += other.total
+        self.minimum = min(self.minimum, other.minimum)
+        self.maximum = max(self.maximum, other.maximum)
+
+    def quantile(self, q: float) -> float | None:
+        """Value in ms at rank `ceil(q * (count - 1))`, within 0.5 % (relative) of the exact one; None when empty.
+
+        Values outside [1 us, 11 days] are reported as the nearest the sketch holds, bounded by minimum and maximum.
+        """
+        if not 0.0 <= q <= 1.0:
+            raise ValueError(f"a quantile is between 0 and 1, not {q}")
+        if self._counts is None:
+            return None
+        if q == 0.0:
+            return self.minimum
+        if q == 1.0:
+            return self.maximum
+        rank = math.ceil(q * (self.count - 1))
+        index = int(np.searchsorted(np.cumsum(self._counts), rank + 1))
+        value = 2.0 * _GAMMA ** (index + _LOW) / (_GAMMA + 1.0)
+        return min(max(value, self.minimum), self.maximum)
+
+    def mean(self) -> float | None:
+        """Exact arithmetic mean in ms, None when empty."""
+        return self.total / self.count if self.count else None
+
+    def share_above(self, threshold_ms: float) -> float | None:
+        """Share (0 to 1) of values above a threshold, to the resolution of a bucket; None when empty."""
+        if self._counts is None:
+            return None
+        bounded = min(max(threshold_ms, SMALLEST_MS), LARGEST_MS)
+        index = min(max(math.ceil(math.log(bounded) / _LOG_GAMMA) - _LOW, 0), BUCKETS - 1)
+        return float(self._counts[index + 1 :].sum()) / self.count
+
+    def to_bytes(self) -> bytes:
+        """Wire form: format byte, count, sum, minimum, maximum; index (u2) and count (u4) of each filled bucket."""
+        if self._counts is None:
+            return _HEAD.pack(_FORMAT, 0, 0.0, 0.0, 0.0)
+        index = np.flatnonzero(self._counts)
+        head = _HEAD.pack(_FORMAT, self.count, self.total, self.minimum, self.maximum)
+        return head + index.astype("<u2").tobytes() + self._counts[index].astype("<u4").tobytes()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Sketch:
+        """Raises `InvalidEvent` (invalid) when the bytes are not a sketch, or do not add up."""
+        sketch = cls()
+        if len(data) < _HEAD.size or data[0] != _FORMAT or (len(data) - _HEAD.size) % 6:
+            raise InvalidEvent("invalid", f"{len(data)} bytes are not a latency sketch")
+        _, count, total, minimum, maximum = _HEAD.unpack_from(data)
+        filled = (len(data) - _HEAD.size) // 6
+        index = np.frombuffer(data, "<u2", filled, _HEAD.size).astype(np.int64)
+        counts = np.frombuffer(data, "<u4", filled, _HEAD.size + 2 * filled).astype(np.int64)
+        if filled and (index.max() >= BUCKETS or np.unique(index).size != filled):
+            raise InvalidEvent("invalid", "a latency sketch with impossible buckets")
+        if int(counts.sum()) != count or not all(map(math.isfinite, (total, minimum, maximum))):
+            raise InvalidEvent("invalid", "a latency sketch whose counts do not add up")
+        if count:
+            sketch._counts = np.zeros(BUCKETS, np.int64)
+            sketch._counts[index] = counts
+            sketch.count, sketch.total, sketch.minimum, sketch.maximum = count, total, minimum, maximum
+        return sketch
+
+    def to_text(self) -> str:
+        """`to_bytes` in base64, for JSON."""
+        return base64.b64encode(self.to_bytes()).decode("ascii")
+
+    @classmethod
+    def from_text(cls, text: str) -> Sketch:
+        """Raises `InvalidEvent` (invalid) as `from_bytes` does."""
+        try:
+            data = base64.b64decode(text, validate=True)
+        except ValueError:
+            raise InvalidEvent("invalid", "a latency sketch that is not base64") from None
+        return cls.from_bytes(data)
+
+    @classmethod
+    def of(cls, values_ms: npt.ArrayLike) -> Sketch:
+        sketch = cls()
+        sketch.add(values_ms)
+        return sketch
+
+    @classmethod
+    def merged(cls, sketches: Iterable[Sketch]) -> Sketch:
+        out = cls()
+        for sketch in sketches:
+            out.merge(sketch)
+        return out

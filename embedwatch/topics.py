@@ -1,0 +1,96 @@
+"""The topics: names, partitions, retention, who writes and who reads. Pure; `kafka.create_topics` acts on it.
+
+Topics are created explicitly, with their partitions, before any stage starts: a broker that auto-creates one does so
+with its own partition count, which Faust then refuses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DAY_MS = 86_400_000
+#: A text may be up to 4 MiB (`settings.Worker.max_text_bytes`); the broker's own default of 1 MiB would refuse it.
+TEXTS_MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """One topic. `partitions=None` means the configured number for texts, vectors and metrics."""
+
+    name: str
+    key: str
+    value: str
+    written_by: str
+    cleanup_policy: str
+    retention_ms: int | None
+    partitions: int | None = None
+    max_message_bytes: int | None = None
+
+    def config(self) -> dict[str, str]:
+        """Topic configuration as Kafka names it."""
+        out = {"cleanup.policy": self.cleanup_policy}
+        if self.retention_ms is not None:
+            out["retention.ms"] = str(self.retention_ms)
+        if self.max_message_bytes is not None:
+            out["max.message.bytes"] = str(self.max_message_bytes)
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Topics:
+    """All topics under one prefix (`embedwatch` by default)."""
+
+    prefix: str = "embedwatch"
+
+    @property
+    def texts(self) -> str:
+        return f"{self.prefix}.texts"
+
+    @property
+    def vectors(self) -> str:
+        return f"{self.prefix}.vectors"
+
+    @property
+    def metrics(self) -> str:
+        return f"{self.prefix}.metrics"
+
+    @property
+    def windows(self) -> str:
+        return f"{self.prefix}.windows"
+
+    @property
+    def verdicts(self) -> str:
+        return f"{self.prefix}.verdicts"
+
+    @property
+    def alerts(self) -> str:
+        return f"{self.prefix}.alerts"
+
+    @property
+    def dead_letters(self) -> str:
+        return f"{self.prefix}.dead-letters"
+
+    def specs(self) -> tuple[TopicSpec, ...]:
+        """Every topic, in the order of the flow."""
+        return (
+            TopicSpec(
+                self.texts, "text id", "a text, or a chunk of texts", "producers, anyone", "delete", 7 * DAY_MS,
+                max_message_bytes=TEXTS_MAX_MESSAGE_BYTES,
+            ),
+            TopicSpec(self.vectors, "text id", "a vector, or a chunk of vectors", "workers", "delete", DAY_MS),
+            TopicSpec(self.metrics, "scope", "metric events", "workers, SDK, samplers", "delete", 7 * DAY_MS),
+            TopicSpec(
+                self.windows, "scope", "closed window summaries", "stream_agents", "compact,delete", 7 * DAY_MS,
+                partitions=1,
+            ),
+            TopicSpec(
+                self.verdicts, "alert id", "a rule's judgement", "stream_agents", "delete", 3 * DAY_MS, partitions=1
+            ),
+            TopicSpec(
+                self.alerts, "alert id", "an alert's state and transitions", "alerting", "compact", None, partitions=1
+            ),
+            TopicSpec(
+                self.dead_letters, "text id", "original bytes", "workers", "delete", 30 * DAY_MS,
+                partitions=1, max_message_bytes=TEXTS_MAX_MESSAGE_BYTES,
+            ),
+        )  # fmt: skip
