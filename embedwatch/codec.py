@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -18,8 +19,11 @@ _verdict_decoder = msgspec.json.Decoder(Verdict)
 
 
 def encode(event: msgspec.Struct) -> bytes:
-    """JSON, UTF-8. Raises only for values the types do not allow."""
-    return _encoder.encode(event)
+    """JSON, UTF-8. A name with lone surrogates, which UTF-8 cannot hold, has `?` in their place."""
+    try:
+        return _encoder.encode(event)
+    except UnicodeEncodeError:
+        return json.dumps(msgspec.to_builtins(event), ensure_ascii=False).encode("utf-8", "replace")
 
 
 def decode_metric(data: bytes | None) -> MetricEvent:

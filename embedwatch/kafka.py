@@ -5,6 +5,8 @@ Only this module and the stages' own service loops import kafka-python; what com
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,18 +14,21 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
 from kafka.admin import NewTopic
+from kafka.errors import KafkaError
 
 from embedwatch.errors import ConnectionFailed
 from embedwatch.settings import KafkaSettings
 from embedwatch.topics import TEXTS_MAX_MESSAGE_BYTES, TopicSpec
 
 __all__ = [
+    "KafkaError",
     "TopicPartition",
     "admin_client",
     "client_options",
     "consumer",
     "create_topics",
     "describe_error",
+    "partitions_of",
     "producer",
     "true_end_offsets",
     "wait_for_broker",
@@ -121,22 +126,34 @@ def consumer(kafka: KafkaSettings, client_id: str, *, group: str | None, **more:
 def wait_for_broker(kafka: KafkaSettings, timeout_seconds: float) -> None:
     """Until a broker answers a metadata request. Raises `ConnectionFailed` after the timeout."""
     deadline = time.monotonic() + timeout_seconds
+    trouble = _no_broker(kafka, kafka_errors.KafkaConnectionError())
     while True:
-        try:
-            admin = admin_client(kafka.model_copy(update={"connect_timeout_seconds": 2.0}))
-        except ConnectionFailed:
-            if time.monotonic() >= deadline:
-                raise
-            time.sleep(0.1)
-            continue
-        try:
-            admin.list_topics()
-            return
-        except kafka_errors.KafkaError as error:
-            if time.monotonic() >= deadline:
-                raise _no_broker(kafka, error) from None
-        finally:
-            admin.close()
+        # A client that cannot start leaves a thread behind (kafka-python 3.0.12): see first that something listens.
+        if _something_listens(kafka):
+            patience_seconds = min(2.0, max(0.2, deadline - time.monotonic()))
+            try:
+                admin = admin_client(kafka.model_copy(update={"connect_timeout_seconds": patience_seconds}))
+            except ConnectionFailed as error:
+                trouble = error
+            else:
+                try:
+                    admin.list_topics()
+                    return
+                except kafka_errors.KafkaError as error:
+                    trouble = _no_broker(kafka, error)
+                finally:
+                    admin.close()
+        if time.monotonic() >= deadline:
+            raise trouble from None
+        time.sleep(0.1)
+
+
+def _something_listens(kafka: KafkaSettings) -> bool:
+    for part in kafka.bootstrap_servers.split(","):
+        host, _, port = part.strip().rpartition(":")
+        with contextlib.suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), timeout=2.0):
+            return True
+    return False
 
 
 def create_topics(kafka: KafkaSettings, specs: Iterable[TopicSpec]) -> dict[str, str]:
@@ -148,8 +165,10 @@ def create_topics(kafka: KafkaSettings, specs: Iterable[TopicSpec]) -> dict[str,
     admin = admin_client(kafka)
     try:
         present = set(admin.list_topics())
-        missing = [spec for spec in specs if spec.name not in present]
-        for spec in missing:
+        done = {spec.name: "exists" for spec in specs}
+        for spec in specs:
+            if spec.name in present:
+                continue
             topic = NewTopic(
                 name=spec.name,
                 num_partitions=spec.partitions or kafka.partitions,
@@ -160,7 +179,8 @@ def create_topics(kafka: KafkaSettings, specs: Iterable[TopicSpec]) -> dict[str,
                 admin.create_topics([topic])
             except kafka_errors.TopicAlreadyExistsError:
                 continue  # another process was faster
-        return {spec.name: "created" if spec in missing else "exists" for spec in specs}
+            done[spec.name] = "created"
+        return done
     except (kafka_errors.KafkaError, ValueError) as error:
         raise ConnectionFailed(
             f"Kafka at {kafka.bootstrap_servers}: topics could not be created: {describe_error(error)}"
@@ -184,15 +204,17 @@ def true_end_offsets(
     """Offset after the last record of each partition.
 
     The embedded broker answers `end_offsets` with the base of its last batch plus one. Reading from there gives the
-    high watermark of the fetch answer, which is right on it and on Apache Kafka. A partition that did not answer in
-    time is missing from the result: that is "unknown", never 0.
+    high watermark of the fetch answer, which is right on it and on Apache Kafka. A partition that does not exist or did
+    not answer in time is missing from the result: that is "unknown", never 0.
     """
     wanted = list(partitions)
     if not wanted:
         return {}
     client = consumer(kafka, "embedwatch-end-offsets", group=None, isolation_level="read_uncommitted")
     try:
-        reported: dict[TopicPartition, int] = client.end_offsets(wanted)
+        there = {topic: client.partitions_for_topic(topic) or () for topic in {tp.topic for tp in wanted}}
+        wanted = [tp for tp in wanted if tp.partition in there[tp.topic]]
+        reported: dict[TopicPartition, int] = client.end_offsets(wanted, timeout_ms=int(timeout_seconds * 1000))
         found = {tp: 0 for tp in wanted if reported[tp] == 0}
         todo = [tp for tp in wanted if reported[tp]]
         client.assign(todo)

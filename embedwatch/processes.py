@@ -44,14 +44,17 @@ def _die_with_parent() -> None:
 
 
 class Child:
-    """One child process with its output in a file. Use `stop`, or the class as a context manager."""
+    """One child process with its output in a file. Use `stop`, or the class as a context manager.
+
+    `environ` changes our own environment for it: a value of None removes a variable.
+    """
 
     def __init__(
         self,
         name: str,
         command: Sequence[str],
         log: Path,
-        environ: Mapping[str, str] | None = None,
+        environ: Mapping[str, str | None] | None = None,
         cwd: Path | None = None,
     ) -> None:
         self.name = name
@@ -63,7 +66,7 @@ class Child:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
-                env=None if environ is None else {**os.environ, **environ},
+                env={k: v for k, v in {**os.environ, **(environ or {})}.items() if v is not None},
                 cwd=cwd,
                 # Ctrl-C in a terminal goes to the whole foreground group: children are stopped by us, in order.
                 start_new_session=True,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
@@ -21,6 +22,7 @@ from pydantic_core import ErrorDetails
 
 from embedwatch.errors import ConfigError
 from embedwatch.topics import Topics
+from embedwatch.yamlfile import closest, read_yaml
 
 PREFIX = "EMBEDWATCH_"
 #: Variables under our prefix that belong to a command's own options rather than to a section below.
@@ -33,6 +35,7 @@ COMMAND_PREFIXES = (
     "REPORT_",
     "CHECK_",
     "TOPICS_",
+    "ALERTS_TEST_",
     "TEST_",
     "TRACEBACK",
 )
@@ -70,9 +73,15 @@ class KafkaSettings(Section):
 
 
 class CacheSettings(Section):
-    url: SecretStr | None = Field(None, description="redis://host:port/db; without it there is no shared cache")
+    url: SecretStr | None = Field(
+        None, description="Redis or Valkey at redis://host:port/db; without it there is no shared cache"
+    )
     ttl_seconds: int = Field(30 * 86_400, ge=1)
     timeout_ms: int = Field(250, ge=1, le=60_000, description="a cache slower than this is bypassed")
+    local_max_bytes: int = Field(
+        64 * 1024 * 1024, ge=0, le=64 * 1024**3, description="memory of the in-process cache in front; 0 is off"
+    )
+    sample_seconds: float = Field(5.0, gt=0, le=300, description="how often the cache's own counts are read")
 
 
 class PricingSettings(Section):
@@ -92,27 +101,44 @@ class PricingSettings(Section):
 
 class WorkerSettings(Section):
     group: str = "embedwatch-workers"
-    backend: Literal["sentence-transformers", "hashing"] = "sentence-transformers"
+    name: str | None = Field(
+        None, min_length=1, max_length=200, description="name in events and alerts; default: host name and process id"
+    )
+    backend: Literal["sentence-transformers", "hashing"] = Field(
+        "sentence-transformers", description="sentence-transformers, or hashing: no model, for tests and load tests"
+    )
     model: str = Field("all-MiniLM-L6-v2", description="name or folder; all-MiniLM-L6-v2 also from its PyPI package")
-    device: str = Field("auto", description="auto, cpu, cuda, cuda:N or mps")
+    allow_download: bool = Field(False, description="fetch a model that is not on this machine from the hub")
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N or mps")
     threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads of the model; default: those of the machine"
     )
-    vector_dtype: Literal["float32", "float16"] = "float32"
+    vector_dtype: Literal["float32", "float16"] = Field("float32", description="of vectors out: float32 or float16")
     max_poll_texts: int = Field(256, ge=1, le=100_000, description="texts taken together: the span of de-duplication")
-    max_poll_messages: int = Field(64, ge=1, le=10_000)
+    max_poll_messages: int = Field(256, ge=1, le=10_000, description="messages taken together")
     token_budget: int | None = Field(None, ge=1, description="padded tokens a batch; default by device")
     max_wait_ms: int = Field(50, ge=0, le=60_000, description="how long a thin poll waits for more")
-    max_text_bytes: int = Field(4 * 1024 * 1024, ge=1, le=8 * 1024 * 1024)
-    failure_budget_pct: float = Field(50.0, gt=0, le=100, description="above it the worker stops instead of draining")
-    failure_budget_min_texts: int = Field(200, ge=1)
-    heartbeat_seconds: float = Field(2.0, gt=0, le=60)
+    max_text_bytes: int = Field(
+        4 * 1024 * 1024, ge=1, le=8 * 1024 * 1024, description="a text above it is a dead letter"
+    )
+    failure_budget_pct: float = Field(
+        50.0, gt=0, le=100, description="share of failed texts above which the worker stops instead of draining"
+    )
+    failure_budget_min_texts: int = Field(200, ge=1, description="latest texts over which that share is counted")
+    heartbeat_seconds: float = Field(2.0, gt=0, le=60, description="how often the worker says that it lives")
     drain_seconds: float = Field(20.0, gt=0, le=600, description="how long SIGTERM waits for what is in flight")
-    hashing_dims: int = Field(384, ge=1, le=65_536)
-    hashing_seconds_per_text: float = Field(0.0, ge=0, le=60, description="artificial cost, for load tests")
-    drill_slow_after_seconds: float | None = Field(None, ge=0, description="fire drill: start slowing batches then")
-    drill_slow_for_seconds: float = Field(10.0, ge=0)
-    drill_slow_delay_ms: int = Field(1500, ge=0, le=600_000)
+    broker_retry_seconds: float = Field(
+        60.0, ge=5, le=3600, description="how long a lost broker is tried again before the worker gives up"
+    )
+    max_texts: int | None = Field(None, ge=1, description="stop after so many texts, for scripts")
+    idle_exit_seconds: float | None = Field(None, gt=0, description="stop after so long without a new text")
+    hashing_dims: int = Field(384, ge=1, le=65_536, description="length of the hashing backend's vectors")
+    hashing_seconds_per_text: float = Field(0.0, ge=0, le=60, description="artificial cost of the hashing backend")
+    drill_slow_after_seconds: float | None = Field(
+        None, ge=0, description="fire drill: slow batches down from then on, counted from the first one"
+    )
+    drill_slow_for_seconds: float = Field(10.0, ge=0, description="fire drill: for so long")
+    drill_slow_delay_ms: int = Field(1500, ge=0, le=600_000, description="fire drill: by so much a batch")
 
 
 class AgentSettings(Section):
@@ -144,13 +170,32 @@ class BudgetSettings(Section):
 class AlertSettings(Section):
     group: str = "embedwatch-alerts"
     console: bool = Field(True, description="also print each message")
-    slack_bot_token: SecretStr | None = None
-    slack_channel: str = "#embedwatch"
-    slack_webhook_url: SecretStr | None = None
+    slack_bot_token: SecretStr | None = Field(None, description="xoxb-...; from environment or file only")
+    slack_channel: str = Field("#embedwatch", min_length=1, max_length=100, description="channel's name or id")
+    slack_webhook_url: SecretStr | None = Field(None, description="incoming webhook; not used beside a bot token")
     slack_api_url: str = Field("https://slack.com/api/", description="where the Slack API lives; a stand-in in tests")
     repeat_interval_seconds: float = Field(4 * 3600.0, ge=1, description="a firing alert is said again after this")
-    send_timeout_seconds: float = Field(10.0, gt=0, le=120)
-    dashboard_url: str | None = None
+    no_data_grace_seconds: float = Field(60.0, ge=1, description="a firing alert without data is marked after this")
+    no_data_resolve_seconds: float | None = Field(
+        None, ge=1, description="a firing alert without data is closed after this; never by default"
+    )
+    forget_after_seconds: float = Field(7 * 86_400.0, ge=60, description="how long alerts that are over are kept")
+    send_timeout_seconds: float = Field(10.0, gt=0, le=120, description="how long one attempt to send may take")
+    drain_seconds: float = Field(5.0, ge=0, le=300, description="how long SIGTERM waits for messages owed")
+    dashboard_url: str | None = Field(None, max_length=1000, description="linked in each message")
+
+    @field_validator("slack_bot_token", "slack_webhook_url")
+    @classmethod
+    def _stripped(cls, value: SecretStr | None) -> SecretStr | None:
+        """A secret read from a file ends in a newline. What it must look like is checked by who uses it."""
+        return None if value is None else SecretStr(value.get_secret_value().strip())
+
+    @field_validator("slack_api_url", "dashboard_url")
+    @classmethod
+    def _http(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[\x21-\x7e]+", value):
+            raise ValueError("is not an address that begins with http:// or https://")
+        return value
 
 
 class Settings(Section):
@@ -212,67 +257,34 @@ def load(
 
 
 def redact_url(url: str) -> str:
-    """The URL without user name and password, for messages and logs."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    if parts.port:
-        host += f":{parts.port}"
+    """The URL without user name and password, for messages and logs. One that cannot be read is hidden whole."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return "***"
+    if ":" in host:
+        host = f"[{host}]"
+    if port:
+        host += f":{port}"
     hidden = "***@" if parts.username or parts.password else ""
     return urlunsplit((parts.scheme, hidden + host, parts.path, "", ""))
 
 
-def closest(word: str, known: list[str]) -> str:
-    """ "; did you mean X?", or the list of what is known."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; known are: {', '.join(sorted(known))}"
-
-
 def _read_file(path: Path, put: Any, trouble: list[str]) -> None:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"config file {path}: {error.strerror or error}; check --config or EMBEDWATCH_CONFIG"
-        ) from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"config file {path} is not UTF-8 text") from None
-    try:
-        data = yaml.safe_load(text) or {}
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise ConfigError(f"config file {path}, line {line}: not valid YAML: {error.problem}") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"config file {path}: not valid YAML: {error}") from None
+    file = read_yaml(path, "config file", "check --config or EMBEDWATCH_CONFIG")
+    data = {} if file.data is None else file.data
     if not isinstance(data, dict):
-        raise ConfigError(f"config file {path}: expected sections such as `kafka:`, found a {type(data).__name__}")
-    lines = _lines(text)
+        raise ConfigError(f"{file.name}: expected sections such as `kafka:`, found a {type(data).__name__}")
     for section, fields in data.items():
-        where = f"config file {path}, line {lines.get((str(section),), '?')}"
+        where = file.place((str(section),))
         if section not in Settings.model_fields:
-            trouble.append(f"{where}: unknown section {section!r}{closest(str(section), list(Settings.model_fields))}")
+            trouble.append(f"{where}: unknown section {section!r}{closest(str(section), Settings.model_fields)}")
         elif not isinstance(fields, dict):
             trouble.append(f"{where}: section {section!r} must hold `name: value` lines")
         else:
             for field, value in fields.items():
-                put(
-                    section,
-                    str(field),
-                    value,
-                    f"config file {path}, line {lines.get((section, str(field)), '?')}",
-                )
-
-
-def _lines(text: str) -> dict[tuple[str, ...], int]:
-    """Line of each section and each field in it, counted from 1."""
-    found: dict[tuple[str, ...], int] = {}
-    root = yaml.compose(text, Loader=yaml.SafeLoader)
-    if isinstance(root, yaml.MappingNode):
-        for key, value in root.value:
-            found[(str(key.value),)] = key.start_mark.line + 1
-            if isinstance(value, yaml.MappingNode):
-                for sub, _ in value.value:
-                    found[(str(key.value), str(sub.value))] = sub.start_mark.line + 1
-    return found
+                put(section, str(field), value, file.place((section, str(field))))
 
 
 def _read_environment(environ: Mapping[str, str], put: Any, trouble: list[str]) -> None:
@@ -284,14 +296,23 @@ def _read_environment(environ: Mapping[str, str], put: Any, trouble: list[str]) 
             section, field = known[name]
             put(section, field, _parse(section, field, value), f"environment variable {name}")
         elif not name.removeprefix(PREFIX).startswith(COMMAND_PREFIXES):
-            near = difflib.get_close_matches(name, list(known), n=1)
-            hint = f"; did you mean {near[0]}?" if near else "; `embedwatch check --help` tells where they are listed"
+            # Without the prefix, which would make any two of our names look alike.
+            short = {known_name.removeprefix(PREFIX): known_name for known_name in known}
+            near = difflib.get_close_matches(name.removeprefix(PREFIX), list(short), n=1)
+            listed = "`embedwatch check --help` tells where they are listed"
+            hint = f"; did you mean {short[near[0]]}?" if near else f"; {listed}"
             trouble.append(f"environment variable {name} is not known{hint}")
 
 
 def _fields(section: str) -> list[str]:
     model = Settings.model_fields[section].annotation
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _is_secret(section: str, field: str) -> bool:
+    model = Settings.model_fields[section].annotation
+    info = model.model_fields.get(field) if isinstance(model, type) and issubclass(model, BaseModel) else None
+    return info is None or "SecretStr" in str(info.annotation)
 
 
 def _parse(section: str, field: str, value: str) -> Any:
@@ -311,4 +332,8 @@ def _explain(detail: ErrorDetails, places: Mapping[tuple[str, str], str]) -> str
     name = ".".join(location)
     if detail["type"] == "extra_forbidden":
         return f"{place}: unknown setting {name!r}{closest(field, _fields(section))}"
-    return f"{place}: {name}: {detail['msg'].removeprefix('Value error, ')}"
+    message = detail["msg"].removeprefix("Value error, ")
+    found = detail["input"]
+    if detail["type"] != "value_error" and isinstance(found, str | int | float) and not _is_secret(section, field):
+        message += f", found {str(found)[:80]!r}"
+    return f"{place}: {name}: {message}"

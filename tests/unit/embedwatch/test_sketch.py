@@ -1,0 +1,133 @@
+"""The promise: any quantile within 0.5 % of the exact value; count, sum, minimum, maximum exact; merging is exact."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedwatch.errors import InvalidEvent
+from embedwatch.sketch import LARGEST_MS, RELATIVE_ERROR, SMALLEST_MS, Sketch
+
+QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0)
+milliseconds = st.floats(SMALLEST_MS, LARGEST_MS, allow_nan=False)
+samples = st.lists(milliseconds, min_size=1, max_size=300)
+
+
+def exact(values: np.ndarray, q: float) -> float:
+    """The value at the rank the sketch promises: ceil(q * (n - 1))."""
+    return float(np.sort(values)[math.ceil(q * (len(values) - 1))])
+
+
+def assert_within_promise(sketch: Sketch, values: np.ndarray) -> None:
+    for q in QUANTILES:
+        wanted, got = exact(values, q), sketch.quantile(q)
+        assert got is not None
+        # A float in the last place decides which of two buckets a boundary value falls into: hence the 1e-9.
+        assert abs(got - wanted) <= wanted * (RELATIVE_ERROR + 1e-9), (q, wanted, got)
+
+
+def datasets() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(7)
+    return {
+        "lognormal": rng.lognormal(3, 1.2, 20_000),
+        "bimodal": np.concatenate([rng.normal(50, 3, 19_000), rng.normal(2000, 50, 1_000)]).clip(0.1),
+        "constant": np.full(5_000, 42.0),
+        "heavy tail": (rng.pareto(0.8, 20_000) + 1).clip(max=LARGEST_MS),
+        "two values": np.array([1.0] * 95 + [2000.0] * 5),
+        "bucket edges": (1.005 / 0.995) ** np.arange(-500, 1500),
+        "one": np.array([7.3]),
+    }
+
+
+@pytest.mark.parametrize("name", datasets())
+def test_quantiles_are_within_half_a_percent(name: str) -> None:
+    values = datasets()[name]
+    assert_within_promise(Sketch.of(values), values)
+
+
+@given(samples)
+def test_quantiles_hold_for_any_values(values: list[float]) -> None:
+    assert_within_promise(Sketch.of(values), np.array(values))
+
+
+@given(st.lists(samples, min_size=1, max_size=6))
+def test_merging_in_any_order_is_the_same_as_adding_all(parts: list[list[float]]) -> None:
+    merged = Sketch.merged(Sketch.of(part) for part in parts)
+    backwards = Sketch.merged(Sketch.of(part) for part in reversed(parts))
+    whole = Sketch.of([value for part in parts for value in part])
+    for q in QUANTILES:
+        assert merged.quantile(q) == backwards.quantile(q) == whole.quantile(q)
+    assert (merged.count, merged.minimum, merged.maximum) == (whole.count, whole.minimum, whole.maximum)
+    assert merged.total == pytest.approx(whole.total)
+
+
+@given(samples)
+def test_the_wire_form_keeps_everything(values: list[float]) -> None:
+    sketch = Sketch.of(values)
+    back = Sketch.from_text(sketch.to_text())
+    assert back.to_bytes() == sketch.to_bytes()
+    assert [back.quantile(q) for q in QUANTILES] == [sketch.quantile(q) for q in QUANTILES]
+
+
+def test_merging_leaves_the_other_sketch_alone() -> None:
+    one, other = Sketch.of([1.0, 2.0]), Sketch.of([3.0])
+    before = other.to_bytes()
+    one.merge(other)
+    one.add([4.0])
+    assert other.to_bytes() == before
+
+
+def test_the_guides_example_shows_what_the_average_hides() -> None:
+    sketch = Sketch.of([50.0] * 95 + [2000.0] * 5)
+    assert sketch.mean() == pytest.approx(147.5)  # the guide says 147
+    assert sketch.quantile(0.5) == pytest.approx(50, rel=RELATIVE_ERROR)
+    assert sketch.quantile(0.95) == pytest.approx(2000, rel=RELATIVE_ERROR)
+
+
+def test_an_empty_sketch_knows_nothing() -> None:
+    empty = Sketch.from_text(Sketch().to_text())
+    assert empty.count == 0
+    assert empty.quantile(0.5) is None
+    assert empty.mean() is None
+    assert empty.share_above(1.0) is None
+
+
+def test_values_out_of_range_are_bounded_and_counted() -> None:
+    sketch = Sketch.of([0.0, -5.0, 1e12])
+    assert sketch.count == 3
+    assert sketch.minimum == 0.0
+    assert sketch.quantile(0.0) == 0.0
+    assert sketch.quantile(1.0) == 1e12
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_latency_that_is_no_number_is_refused(bad: float) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        Sketch.of([1.0, bad])
+
+
+def test_share_above_counts_to_the_resolution_of_a_bucket() -> None:
+    sketch = Sketch.of(np.arange(1.0, 101.0))
+    assert sketch.share_above(90.0) == pytest.approx(0.10, abs=0.01)
+    assert sketch.share_above(0.5) == 1.0
+    assert sketch.share_above(1000.0) == 0.0
+
+
+@given(st.binary(max_size=200))
+def test_bytes_that_are_no_sketch_are_refused_in_words(data: bytes) -> None:
+    try:
+        sketch = Sketch.from_bytes(data)
+    except InvalidEvent:
+        return
+    assert sketch.count == 0
+
+
+def test_counts_that_do_not_add_up_are_refused() -> None:
+    data = bytearray(Sketch.of([1.0, 2.0]).to_bytes())
+    data[1] = 9  # the count
+    with pytest.raises(InvalidEvent, match="add up"):
+        Sketch.from_bytes(bytes(data))

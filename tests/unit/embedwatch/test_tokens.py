@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import hashlib
+import logging
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedwatch import tokens
+
+CL100K = "9b5ad71b2ce5302211f9c61530b329a4922fc6a4"
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No encoding remembered, an empty cache folder, and no network."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("a token counter asked the network")
+
+    import tiktoken.registry
+
+    monkeypatch.setattr(tiktoken.registry, "ENCODINGS", {})
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    tokens.counter_for.cache_clear()
+    yield
+    tokens.counter_for.cache_clear()
+
+
+def test_the_guides_example_has_seven_tokens() -> None:
+    counter = tokens.counter_for("text-embedding-3-small")
+    assert (counter.method, counter.count(["What is the capital of France?"])) == ("tiktoken", [7])
+
+
+def test_special_tokens_in_a_users_text_are_ordinary_text() -> None:
+    assert tokens.counter_for("text-embedding-3-small").count(["<|endoftext|>"])[0] > 1
+
+
+def test_a_sound_cached_file_is_preferred(tmp_path: Path) -> None:
+    import tiktoken_ext
+
+    bundled = next(Path(folder) / "data" / "cl100k_base.tiktoken" for folder in tiktoken_ext.__path__)
+    (tmp_path / CL100K).write_bytes(bundled.read_bytes())
+    counter = tokens.counter_for("openai/text-embedding-3-large")
+    assert counter.method == "tiktoken"
+    import tiktoken.registry
+
+    assert list(tiktoken.registry.ENCODINGS) == ["cl100k_base"]
+
+
+def test_a_damaged_cached_file_is_left_alone_and_not_used(tmp_path: Path) -> None:
+    (tmp_path / CL100K).write_bytes(b"damaged")
+    counter = tokens.counter_for("text-embedding-3-small")
+    assert (counter.method, counter.count(["What is the capital of France?"])) == ("tiktoken", [7])
+    assert (tmp_path / CL100K).read_bytes() == b"damaged"
+
+
+def test_without_any_file_the_count_is_an_estimate_and_one_line_says_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tokens, "_OFFLINE", {})
+    with caplog.at_level(logging.WARNING):
+        counter = tokens.counter_for("text-embedding-3-small")
+        tokens.counter_for("text-embedding-3-small")
+    assert counter.method == "estimated"
+    assert [str(tmp_path / CL100K) in record.getMessage() for record in caplog.records] == [True]
+
+
+def test_a_model_of_another_house_is_estimated_without_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        counter = tokens.counter_for("voyage-3")
+    assert (counter.method, counter.count(["abcde", ""])) == ("estimated", [2, 0])
+    assert not caplog.records
+
+
+def test_the_estimate_counts_bytes_and_knows_text_that_is_not_ascii() -> None:
+    assert tokens.estimate("a" * 8) == 2
+    assert tokens.estimate("日本語のテキスト") == 8  # 24 bytes, all outside ASCII
+    assert tokens.estimate("a naïve café in the old town") == 8  # 30 bytes, mostly ASCII
+    assert tokens.estimate("\ud800") == 1  # a lone surrogate is counted, not fatal
+
+
+def test_the_estimate_is_within_ten_percent_on_english() -> None:
+    text = [doc for doc in (getattr(hashlib, name).__doc__ for name in dir(hashlib)) if doc]
+    text += [doc for doc in (getattr(socket, name).__doc__ for name in dir(socket)) if doc]
+    exact = sum(tokens.counter_for("text-embedding-3-small").count(text))
+    assert sum(tokens.EstimateCounter().count(text)) == pytest.approx(exact, rel=0.10)
