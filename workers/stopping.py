@@ -1,0 +1,70 @@
+"""SIGTERM and Ctrl-C for a worker: finish what is in flight within a deadline; a second signal ends it at once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from embedwatch.clock import Clock
+
+
+class StoppedEarly(BaseException):
+    """Raised out of the main thread by a signal while nothing is in flight, such as during a model's load.
+
+    A `BaseException`, so that no library's `except Exception` swallows it on the way.
+    """
+
+
+class Stop:
+    """Whether the worker was asked to stop, and for how long it may still work."""
+
+    def __init__(self, drain_seconds: float, clock: Clock) -> None:
+        self._drain_seconds = drain_seconds
+        self._clock = clock
+        self._event = threading.Event()
+        self._deadline: float | None = None
+        #: Set once there is work that a signal must let finish.
+        self.in_flight = False
+
+    @property
+    def requested(self) -> bool:
+        return self._event.is_set()
+
+    def out_of_time(self) -> bool:
+        """Asked to stop, and the time to finish is over."""
+        return self._deadline is not None and self._clock.monotonic() >= self._deadline
+
+    def sleep(self, seconds: float) -> None:
+        """Ends early when the worker is asked to stop."""
+        self._event.wait(seconds)
+
+    def request(self) -> None:
+        self._deadline = self._clock.monotonic() + self._drain_seconds
+        self._event.set()
+
+    def on_signal(self, signum: int, frame: FrameType | None) -> None:
+        if self.requested:
+            os.write(2, b"embedwatch: second signal: stopped at once; what was in flight will be done again\n")
+            os._exit(128 + signum)
+        self.request()
+        if not self.in_flight:
+            raise StoppedEarly
+        # Not the log: a handler may run in the middle of a line that the log is writing.
+        words = f"embedwatch: stopping within {self._drain_seconds:g} s; a second signal stops at once\n"
+        os.write(2, words.encode())
+
+    @contextlib.contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Inside, SIGINT, SIGTERM and SIGHUP ask for the stop."""
+        names = ("SIGINT", "SIGTERM", "SIGHUP")
+        numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+        previous = {number: signal.signal(number, self.on_signal) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
