@@ -1,0 +1,353 @@
+"""The life of an alert: a pure function from a state and what happened to the next state and what to say.
+
+Judging numbers is the agents' work, a verdict is all that crosses; what an alert *is* (pending, firing, resolved) is
+decided here and nowhere else. State and announcement are two facts: a message that cannot be sent holds up no state,
+and stays owed (`outbox`).
+
+Time. Every timer runs in the agents' clock, so that a backlog of verdicts, read in a second, makes the alerts it would
+have made live. Between verdicts that clock is carried on by ours. A clock that steps back stops no timer: time within
+an episode never goes backwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+
+from msgspec.structs import replace
+
+from alerting.outbox import compact, for_receivers, will_know, worst
+from alerting.states import MAX_HISTORY, AlertState, Facts, Kind, Owed, Reason, Status, Transition, trim
+from embedwatch.events import Judgement, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How alerts behave. `receivers` are the names of those that are told."""
+
+    receivers: tuple[str, ...]
+    repeat_interval_seconds: float = 4 * 3600.0
+    no_data_grace_seconds: float = 60.0  # how long silence counts as the last thing heard
+    no_data_resolve_seconds: float | None = None  # close an alert after so long without data; None: never
+    forget_after_seconds: float = 7 * 86_400.0
+    timezone: tzinfo = UTC  # of budget days
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A verdict, and where in the verdicts topic it stands."""
+
+    verdict: Verdict
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time went on. `listening_since_seconds` (our clock): before it silence means only that we did not listen."""
+
+    listening_since_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """`state` is None when there is nothing to remember; `messages` are newly owed."""
+
+    state: AlertState | None
+    messages: tuple[Owed, ...]
+    reason: Reason
+
+
+def step(
+    state: AlertState | None, event: Heard | Tick, now: float, policy: Policy, in_flight: Collection[int] = ()
+) -> Outcome:
+    """The next state. `now` is our clock; `in_flight` are the numbers of messages being sent at this moment."""
+    heard = event if isinstance(event, Heard) else None
+    if state is None:
+        if heard is None or heard.verdict.judgement != "breached":
+            return Outcome(state, (), "nothing_to_do")
+        state = _unknown(heard, now)
+    elif heard is not None and already_applied(state, heard):
+        return Outcome(state, (), "already_applied")
+    before = state
+    state = _advance(state, heard, now)
+    state = for_receivers(state, policy.receivers)
+    judgement = state.verdict.judgement
+    if isinstance(event, Tick) and _silent(state, event, now, policy):
+        judgement = "no_data"
+        if state.no_data_since_seconds is None:
+            # The grace is over: nothing was heard for all of it.
+            state = replace(state, no_data_since_seconds=state.event_seconds - policy.no_data_grace_seconds)
+    change = _Change(state, now, policy)
+    change.judge(judgement, from_verdict=heard is not None)
+    change.close_past_day()
+    change.repeat()
+    change.tell_newcomers()
+    return change.outcome(before, in_flight)
+
+
+def already_applied(state: AlertState, heard: Heard) -> bool:
+    """A verdict that is delivered again changes nothing.
+
+    The time is compared too: a verdicts topic that was made anew counts its offsets from 0 again.
+    """
+    if heard.partition != state.partition or heard.offset > state.offset:
+        return False
+    return heard.verdict.time_seconds <= state.verdict.time_seconds
+
+
+def worth_saving(before: AlertState | None, after: AlertState | None) -> bool:
+    """Something changed that a restart must not forget; a mere refresh of the newest verdict is not."""
+    if before is None or after is None:
+        return before is not after
+    return replace(_settled(after), worst_value=before.worst_value) != _settled(before)
+
+
+def _settled(state: AlertState) -> AlertState:
+    """Without what every verdict and tick refreshes."""
+    return replace(
+        state,
+        verdict=_NOTHING,
+        breach=None,
+        event_seconds=0.0,
+        local_seconds=0.0,
+        heard_seconds=0.0,
+        partition=0,
+        offset=0,
+        reason="waiting",
+    )
+
+
+class _Change:
+    """One step in the making. Every method looks at the state and may move it on."""
+
+    def __init__(self, state: AlertState, now: float, policy: Policy) -> None:
+        self.state, self.now, self.policy = state, now, policy
+        self.at = state.event_seconds
+        self.reason: Reason = "waiting"
+        self.messages: list[Owed] = []
+
+    def judge(self, judgement: Judgement, *, from_verdict: bool) -> None:
+        state = self.state
+        if judgement == "inconclusive":
+            self.reason = "inconclusive"
+        elif state.active:
+            self._judge_active(judgement)
+        elif state.status == "pending":
+            self._judge_pending(judgement, from_verdict)
+        elif judgement == "breached" and from_verdict and not self._day_is_closed():
+            # Only a verdict begins an episode: an old judgement, carried on by the clock, is no news.
+            self.state = replace(state, breach=state.verdict, worst_value=state.verdict.value)
+            self.state = replace(self.state, breached_since_seconds=self.at, no_data_since_seconds=None)
+            self._fire_or_wait("breach_began")
+        else:
+            self.reason = "nothing_to_do"
+
+    def _judge_pending(self, judgement: Judgement, from_verdict: bool) -> None:
+        state = self.state
+        if judgement == "breached":
+            if from_verdict:
+                self._note_breach()
+            self.state = replace(self.state, no_data_since_seconds=None)
+            self._fire_or_wait("waiting")
+        elif judgement == "ok":
+            self._stand_down("recovered_before_firing")
+        else:
+            since = self.at if state.no_data_since_seconds is None else state.no_data_since_seconds
+            self.state = replace(state, no_data_since_seconds=since)
+            if self.at - since >= self.policy.no_data_grace_seconds:
+                self._stand_down("no_data_while_pending")
+            else:
+                self.reason = "data_missing"
+
+    def _judge_active(self, judgement: Judgement) -> None:
+        state = self.state
+        if judgement == "no_data":
+            since = self.at if state.no_data_since_seconds is None else state.no_data_since_seconds
+            self.state = replace(state, no_data_since_seconds=since, clear_since_seconds=None)
+            limit = self.policy.no_data_resolve_seconds
+            if limit is not None and self.at - since >= limit:
+                self._resolve("no_data_too_long")
+            elif state.status == "firing" and self.at - since >= self.policy.no_data_grace_seconds:
+                self._move("no_data", "no_data")
+                self._say("no_data")
+            else:
+                self.reason = "data_missing"
+            return
+        self.state = replace(state, no_data_since_seconds=None)
+        if judgement == "breached":
+            self._note_breach()
+            self.state = replace(self.state, clear_since_seconds=None)
+            if state.status == "no_data":
+                self._move("firing", "data_returned")
+                self._say("data_back")
+            else:
+                self.reason = "still_firing"
+            return
+        clear_since = self.at if state.clear_since_seconds is None else state.clear_since_seconds
+        self.state = replace(self.state, clear_since_seconds=clear_since)
+        if self.at - clear_since >= state.verdict.keep_firing_for_seconds:
+            self._resolve("recovered")
+        elif state.status == "no_data":
+            self._move("firing", "data_returned")
+        else:
+            self.reason = "clearing"
+
+    def close_past_day(self) -> None:
+        """A budget's day is over: so is its alert, whether or not a verdict says so."""
+        if self._day_is_past():
+            if self.state.active:
+                self._resolve("day_over")
+            elif self.state.status == "pending":
+                self._stand_down("day_over")
+
+    def repeat(self) -> None:
+        state = self.state
+        if not state.active or state.clear_since_seconds is not None or state.said_at_seconds is None:
+            return
+        if self.at - state.said_at_seconds >= self.policy.repeat_interval_seconds:
+            self.reason = "repeat_interval_elapsed"
+            self._say("repeat")
+
+    def tell_newcomers(self) -> None:
+        """Who does not know of an alert that fires is told: because it fired now, or because the receiver is new."""
+        if self.state.active:
+            for receiver in self.policy.receivers:
+                if not will_know(self.state, receiver):
+                    self._owe("firing", receiver)
+
+    def outcome(self, before: AlertState, in_flight: Collection[int]) -> Outcome:
+        state = replace(self.state, owed=compact(self.state.owed, in_flight), reason=self.reason)
+        idle = state.status in ("inactive", "resolved") and not state.owed
+        if idle and (
+            state.status == "inactive" or self.at - state.changed_at_seconds >= self.policy.forget_after_seconds
+        ):
+            return Outcome(None, (), self.reason if state.status == "inactive" else "forgotten")
+        if state.status != before.status and state.status != "inactive":
+            history = (*state.history, Transition(self.at, state.status, self.reason))[-MAX_HISTORY:]
+            state = replace(state, history=history)
+        new = tuple(e for e in state.owed if e.number >= before.next_number)
+        return Outcome(state, new, self.reason)
+
+    def _fire_or_wait(self, waiting: Reason) -> None:
+        state = self.state
+        since = self.at if state.breached_since_seconds is None else state.breached_since_seconds
+        if self.at - since < state.verdict.for_seconds:
+            self.reason = waiting
+            if state.status != "pending":
+                self._move("pending", waiting)
+            return
+        self.state = replace(
+            state,
+            episode=state.episode + 1,
+            fired_at_seconds=self.at,
+            resolved_at_seconds=None,
+            clear_since_seconds=None,
+            said_at_seconds=self.at,
+        )
+        self._move("firing", "fired")
+        self.tell_newcomers()
+
+    def _resolve(self, reason: Reason) -> None:
+        self.state = replace(self.state, resolved_at_seconds=self.at, clear_since_seconds=None)
+        self._move("resolved", reason)
+        self._say("resolved")
+
+    def _stand_down(self, reason: Reason) -> None:
+        """Pending came to nothing: back to how it was before."""
+        self.state = replace(self.state, breached_since_seconds=None, no_data_since_seconds=None)
+        self._move("resolved" if self.state.episode else "inactive", reason)
+
+    def _move(self, status: Status, reason: Reason) -> None:
+        self.reason = reason
+        self.state = replace(self.state, status=status, changed_at_seconds=self.at)
+
+    def _note_breach(self) -> None:
+        verdict = self.state.verdict
+        if verdict.judgement == "breached":
+            value = worst(self.state.worst_value, verdict.value, verdict.comparison)
+            self.state = replace(self.state, breach=verdict, worst_value=value)
+
+    def _say(self, kind: Kind) -> None:
+        self.state = replace(self.state, said_at_seconds=self.at)
+        for receiver in self.policy.receivers:
+            if will_know(self.state, receiver):
+                self._owe(kind, receiver)
+
+    def _owe(self, kind: Kind, receiver: str) -> None:
+        state = self.state
+        facts = Facts(
+            breach=state.breach or state.verdict,
+            since_seconds=self.at if state.breached_since_seconds is None else state.breached_since_seconds,
+            fired_at_seconds=self.at if state.fired_at_seconds is None else state.fired_at_seconds,
+            latest_value=state.verdict.value if state.verdict.judgement in ("ok", "breached") else None,
+            worst_value=state.worst_value,
+            resolved_at_seconds=state.resolved_at_seconds,
+            reason=self.reason,
+        )
+        owed = Owed(state.next_number, receiver, kind, state.episode, self.now, facts)
+        self.state = replace(state, owed=(*state.owed, owed), next_number=state.next_number + 1)
+
+    def _day_is_past(self) -> bool:
+        day = self.state.verdict.day
+        return day is not None and _date(self.at, self.policy.timezone) > day
+
+    def _day_is_closed(self) -> bool:
+        """Late events of a past day do not open its alert a second time."""
+        return self._day_is_past() and any(t.reason == "day_over" for t in self.state.history)
+
+
+def _unknown(heard: Heard, now: float) -> AlertState:
+    at = heard.verdict.time_seconds
+    return AlertState(
+        alert_id=heard.verdict.alert_id,
+        status="inactive",
+        verdict=heard.verdict,
+        changed_at_seconds=at,
+        event_seconds=at,
+        local_seconds=now,
+        heard_seconds=now,
+        partition=heard.partition,
+        offset=heard.offset,
+    )
+
+
+def _advance(state: AlertState, heard: Heard | None, now: float) -> AlertState:
+    """Move the anchors on, and take in the verdict."""
+    carried_on = state.event_seconds + max(0.0, now - state.local_seconds)
+    if heard is None:
+        return replace(state, event_seconds=carried_on, local_seconds=now, heard_seconds=min(state.heard_seconds, now))
+    at = heard.verdict.time_seconds
+    if state.status not in ("inactive", "resolved") and at < state.event_seconds:
+        at = carried_on  # their clock stepped back: within an episode ours goes on in its place
+    return replace(
+        state,
+        verdict=trim(heard.verdict),
+        event_seconds=at,
+        local_seconds=now,
+        heard_seconds=now,
+        partition=heard.partition,
+        offset=heard.offset,
+    )
+
+
+def _silent(state: AlertState, tick: Tick, now: float, policy: Policy) -> bool:
+    since = max(state.heard_seconds, min(tick.listening_since_seconds, now))
+    return now - since >= policy.no_data_grace_seconds
+
+
+def _date(at_seconds: float, zone: tzinfo) -> str:
+    """ISO date of a time in a zone. Taken from the epoch: `fromtimestamp` refuses years that a bad clock may show."""
+    try:
+        return (_EPOCH + timedelta(seconds=at_seconds)).astimezone(zone).date().isoformat()
+    except OverflowError:
+        return ""
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_NOTHING = Verdict(
+    alert_id="", time_seconds=0.0, rule="", alert_type="NO_DATA", severity="info", scope={}, judgement="ok",
+    metric="", threshold=0.0, comparison=">", unit="", window_seconds=0.0, samples=0,
+)  # fmt: skip

@@ -1,0 +1,46 @@
+"""The table of `embedwatch alerts list`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.markup import escape
+from rich.table import Table
+
+from alerting.receivers import utc
+from alerting.states import AlertState, Status
+from alerting.wording import clean, quantity
+
+_RANK: dict[Status, int] = {"firing": 0, "no_data": 1, "pending": 2, "resolved": 3, "inactive": 4}
+_STYLE: dict[Status, str] = {"firing": "bold red", "no_data": "yellow", "pending": "yellow", "resolved": "green"}
+
+
+def in_order(states: Iterable[AlertState]) -> list[AlertState]:
+    """What fires first, the newest change first within a status."""
+    return sorted(states, key=lambda s: (_RANK[s.status], -s.changed_at_seconds, s.alert_id))
+
+
+def as_table(states: Iterable[AlertState]) -> Table:
+    table = Table("status", "severity", "alert", "value", "limit", "since", "not delivered")
+    for state in states:
+        verdict = state.verdict
+        style = _STYLE.get(state.status, "")
+        table.add_row(
+            f"[{style}]{state.status}[/]" if style else state.status,
+            verdict.severity,
+            escape(clean(state.alert_id, 120)),
+            escape(quantity(verdict.value, clean(verdict.unit, 20))),
+            escape(quantity(verdict.threshold, clean(verdict.unit, 20))),
+            utc(state.changed_at_seconds),
+            escape(_undelivered(state)),
+        )
+    return table
+
+
+def _undelivered(state: AlertState) -> str:
+    parts = []
+    for receiver in dict.fromkeys(owed.receiver for owed in state.owed):
+        kinds = ", ".join(owed.kind for owed in state.owed if owed.receiver == receiver)
+        trouble = state.troubles.get(receiver)
+        parts.append(f"{receiver}: {kinds}" + (f" ({trouble})" if trouble else ""))
+    return "; ".join(parts)

@@ -1,0 +1,93 @@
+"""The words of the messages, by alert type, metric and phase. Tables only."""
+
+from __future__ import annotations
+
+from embedwatch.events import AlertType
+
+TITLES: dict[AlertType, str] = {
+    "HIGH_LATENCY": "high latency",
+    "HIGH_ERROR_RATE": "high error rate",
+    "LOW_CACHE_HIT_RATE": "low cache hit rate",
+    "BUDGET_EXCEEDED": "budget reached",
+    "BUDGET_FORECAST": "budget will be exceeded",
+    "BUDGET_BURN_RATE": "budget burns too fast",
+    "UNPRICED_MODEL": "model without a price",
+    "HIGH_QUEUE_DEPTH": "deep queue",
+    "HIGH_LAG": "high lag",
+    "QUEUE_STALLED": "queue stalled",
+    "LOW_THROUGHPUT": "low throughput",
+    "LATENCY_REGRESSION": "latency got worse",
+    "LOW_GPU_UTILIZATION": "GPU mostly idle",
+    "SLOW_MODEL_LOAD": "slow model load",
+    "WORKER_DOWN": "worker down",
+    "NO_DATA": "no data",
+    "CACHE_UNAVAILABLE": "cache unavailable",
+}
+
+#: What to do, as one or two sentences that a tired person can follow.
+ACTIONS: dict[AlertType, str] = {
+    "HIGH_LATENCY": "Look at the slowest phase: queue wait asks for workers, embedding for a smaller batch or a GPU.",
+    "HIGH_ERROR_RATE": "Read the error classes in `embedwatch report`, then the first dead letters of that class.",
+    "LOW_CACHE_HIT_RATE": "Check that the cache is reachable and large enough, and that no model setting changed: "
+    "a new setting starts a new cache.",
+    "BUDGET_EXCEEDED": "See which model and tenant spend most in `embedwatch report`; pause or cache what can wait.",
+    "BUDGET_FORECAST": "There is time: lower the rate of what can wait, or raise the budget before it runs out.",
+    "BUDGET_BURN_RATE": "Look for a job that was started twice or a producer in a loop before the budget is gone.",
+    "UNPRICED_MODEL": "Give its price in `pricing.usd_per_million_tokens`; spend is counted too low until then.",
+    "HIGH_QUEUE_DEPTH": "Add workers, up to the number of partitions, or slow the producers down.",
+    "HIGH_LAG": "Add workers, up to the number of partitions; if lag grows while they idle, look for a stalled one.",
+    "QUEUE_STALLED": "More workers do not help: restart the one that holds the partition and read its last log lines.",
+    "LOW_THROUGHPUT": "Check that producers still send and that every worker is up; then compare the time by phase.",
+    "LATENCY_REGRESSION": "Compare with what was deployed since the baseline: model, batch size, machine.",
+    "LOW_GPU_UTILIZATION": "Give the GPU larger batches, or run fewer workers on it.",
+    "SLOW_MODEL_LOAD": "Keep the model on a local disk or in the image; scaling up waits for this time.",
+    "WORKER_DOWN": "Restart it and read its last log lines; its partitions go to the others meanwhile.",
+    "NO_DATA": "Check that workers and agents run and that both reach Kafka: nothing is known until they do.",
+    "CACHE_UNAVAILABLE": "Check that the cache runs and answers; until then every text is embedded and paid for anew.",
+}
+
+#: Metrics as the subject of a sentence.
+SUBJECTS: dict[str, str] = {
+    "latency_p50_ms": "median latency",
+    "latency_p95_ms": "p95 latency",
+    "latency_p99_ms": "p99 latency",
+    "latency_avg_ms": "mean latency",
+    "latency_max_ms": "the slowest text's latency",
+    "error_rate_pct": "error rate",
+    "cache_hit_rate_pct": "cache hit rate",
+    "throughput_texts_per_s": "throughput",
+    "throughput_tokens_per_s": "throughput",
+    "unpriced_tokens": "the number of tokens without a price",
+    "cache_errors": "the number of failed cache calls",
+    "daily_cost_usd": "spend",
+    "queue_depth": "the queue",
+    "lag_seconds": "the wait of the oldest text",
+    "stalled_partitions": "the number of stalled partitions",
+    "model_load_seconds": "model load time",
+    "gpu_utilization_pct": "GPU utilisation",
+    "worker_silent_seconds": "the longest silence of a worker",
+    "data_silent_seconds": "the time without a batch",
+}
+
+#: Metrics of which "X is V, limit L" would be poor English. `span` begins with a blank or is empty.
+KNOWN_SENTENCES: dict[str, str] = {
+    "unpriced_tokens": "{value} were embedded at no known price{span}: the spend shown is too low.",
+    "cache_errors": "Calls to the cache fail: {value}{span}, limit {limit}.",
+    "daily_cost_usd": "Spend of {day} is {value}, limit {limit}.",
+    "queue_depth": "{value} are waiting, limit {limit}.",
+    "lag_seconds": "The oldest text has waited for {value}, limit {limit}.",
+    "stalled_partitions": "Nobody works on {value} of the queue, limit {limit}.",
+    "model_load_seconds": "Loading the model took {value}, limit {limit}.",
+    "worker_silent_seconds": "A worker has been silent for {value}, limit {limit}.",
+    "data_silent_seconds": "No batch was reported for {value}, limit {limit}.",
+}
+
+#: Phases of a batch as a likely cause: what happens in it, and what that suggests.
+PHASE_CAUSES: dict[str, tuple[str, str]] = {
+    "queue_wait": ("waiting in the queue", "add workers"),
+    "cache_lookup": ("looking up the cache", "it is slow or far away"),
+    "tokenise": ("tokenising", "texts are long, or the processor is busy"),
+    "embed": ("the model itself", "batches are too large, or the machine is too slow"),
+    "cache_write": ("writing to the cache", "it is slow or full"),
+    "publish": ("publishing to Kafka", "the broker is slow"),
+}

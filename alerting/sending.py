@@ -1,0 +1,164 @@
+"""Sending: one thread for each receiver, one message at a time, and when to try again.
+
+A receiver that is slow or dead holds up its own thread and nothing else. What is to be sent lives in the alerts'
+states, so the queue between the service and a sender holds one message: nothing is lost with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import threading
+import traceback
+from dataclasses import dataclass
+
+from alerting.message import Message
+from alerting.receivers import Receiver, SendFailed
+from alerting.states import Ref
+
+log = logging.getLogger(__name__)
+
+FIRST_WAIT_SECONDS = 0.5
+LONGEST_WAIT_SECONDS = 60.0
+#: After an error that a person has to mend: they may have done so.
+MENDING_WAIT_SECONDS = (30.0, 900.0)
+SAY_AGAIN_SECONDS = 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A message on its way to one receiver."""
+
+    alert_id: str
+    number: int
+    message: Message
+    ref: Ref | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a job. `failure` is None after the receiver's acknowledgement."""
+
+    receiver: str
+    job: Job
+    ref: Ref | None
+    failure: SendFailed | None
+
+
+class Pace:
+    """When a receiver is tried again. Pure: times are our monotonic clock, `jitter` is between 0 and 1.
+
+    Waits grow from 0.5 s to 60 s, each between half and all of it; `Retry-After` is obeyed and never shortened; what a
+    person has to mend is tried after 30 s, then ever more rarely. A fault of one message does not hold up others.
+    """
+
+    def __init__(self) -> None:
+        self.not_before = 0.0
+        self.failures = 0
+        self._said: dict[str, float] = {}
+
+    def succeeded(self) -> bool:
+        """Whether it had failed before."""
+        again = self.failures > 0
+        self.failures = 0
+        self.not_before = 0.0
+        self._said.clear()
+        return again
+
+    def failed(self, failure: SendFailed, now: float, jitter: float) -> float:
+        """Seconds until this message may be tried again."""
+        self.failures += 1
+        first, longest = (FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS) if failure.retryable else MENDING_WAIT_SECONDS
+        wait = min(longest, first * 2.0 ** min(self.failures - 1, 30)) * (0.5 + jitter / 2)
+        if failure.retry_after_seconds is not None:
+            # Together with everyone else who was told the same: a little later, never earlier.
+            wait = failure.retry_after_seconds + jitter * 0.25
+        if not failure.of_message:
+            self.not_before = now + wait
+        return wait
+
+    def is_news(self, reason: str, now: float) -> bool:
+        """A reason is told once, and again every quarter of an hour while it lasts."""
+        if now - self._said.get(reason, -SAY_AGAIN_SECONDS) < SAY_AGAIN_SECONDS:
+            return False
+        self._said[reason] = now
+        return True
+
+
+class Sender:
+    """The thread of one receiver. `results` is shared by all senders."""
+
+    def __init__(self, receiver: Receiver, results: queue.SimpleQueue[Result], rng: random.Random) -> None:
+        self.receiver = receiver
+        self.pace = Pace()
+        self.in_flight: Job | None = None  # used by the service's thread only
+        self._results = results
+        self._rng = rng
+        self._jobs: queue.Queue[Job | None] = queue.Queue(maxsize=1)
+        self._thread = threading.Thread(target=self._run, name=f"alerting-{receiver.name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def name(self) -> str:
+        return self.receiver.name
+
+    def ready(self, monotonic: float) -> bool:
+        return self.in_flight is None and monotonic >= self.pace.not_before
+
+    def offer(self, job: Job) -> None:
+        """Only when `ready`: the queue is empty then."""
+        self.in_flight = job
+        self._jobs.put_nowait(job)
+
+    def settle(self, result: Result, monotonic: float) -> float | None:
+        """Note how the job went: None when it was delivered, else seconds until that message may be tried again."""
+        self.in_flight = None
+        failure, name = result.failure, self.receiver.name
+        if failure is None:
+            if self.pace.succeeded():
+                log.info("%s: works again", name)
+            return None
+        wait = self.pace.failed(failure, monotonic, self._rng.random())
+        if self.pace.is_news(failure.reason, monotonic):
+            level = logging.WARNING if failure.retryable else logging.ERROR
+            log.log(level, "%s: %s; the message stays owed, next attempt in %.1f s", name, failure.reason, wait)
+        return wait
+
+    def close(self, timeout_seconds: float) -> bool:
+        """Let the thread end. False when it still waits for its receiver: being a daemon, it ends with the process."""
+        try:
+            self._jobs.put(None, timeout=timeout_seconds)
+        except queue.Full:
+            return False
+        self._thread.join(timeout_seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        self._check()
+        while (job := self._jobs.get()) is not None:
+            ref, failure = None, None
+            try:
+                ref = self.receiver.send(job.message, job.ref)
+            except SendFailed as error:
+                failure = error
+            except Exception as error:
+                failure = _bug(error)
+            self._results.put(Result(self.receiver.name, job, ref, failure))
+
+    def _check(self) -> None:
+        """Say at the start, not at the first alert, that a token is wrong."""
+        try:
+            log.debug("%s: %s", self.receiver.name, self.receiver.check())
+        except SendFailed as failure:
+            level = logging.WARNING if failure.retryable else logging.ERROR
+            log.log(level, "%s: %s; alerts are kept until it works", self.receiver.name, failure.reason)
+        except Exception as error:
+            log.error("%s: %s", self.receiver.name, _bug(error).reason)  # noqa: TRY400 - a trace may hold a secret
+
+
+def _bug(error: Exception) -> SendFailed:
+    """An error nobody foresaw: named by kind and place, since its text may hold a secret."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
+    return SendFailed(f"unexpected {type(error).__name__} at {where}: this is a bug of embedwatch", retryable=True)

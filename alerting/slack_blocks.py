@@ -1,0 +1,127 @@
+"""A message as Slack text and blocks. Every limit of Slack is kept by construction. Pure.
+
+All text is escaped and clipped after escaping. What others wrote stands in plain-text elements, where Slack parses
+nothing, or between backticks with its own backticks replaced: it cannot mention, link or format.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from alerting.message import Detail, Message
+from alerting.wording import clip
+
+Block = dict[str, Any]
+
+# Slack's limits: https://docs.slack.dev/reference/block-kit/blocks. Ours are lower, so that all of one message together
+# stays below the 13,200 characters at which Slack was seen to answer msg_blocks_too_long (undocumented, see
+# https://github.com/slackapi/bolt-js/issues/2509): 150 + 1500 + 10 * 300 + 2 * 700 + 600 + 1500 = 8150.
+HEADER_CHARS = 150  # Slack: 150
+SENTENCE_CHARS = 1500  # a section: 3000
+FIELD_CHARS = 300  # a field: 2000
+FIELDS = 10  # Slack: 10
+ADVICE_CHARS = 700
+NOTE_CHARS = 600
+CONTEXT_CHARS = 1500
+URL_CHARS = 1000  # Slack: 3000
+#: chat.update refuses a text above 4000 characters; it is a notification's one line here.
+TEXT_CHARS = 1000
+
+
+def render(message: Message) -> tuple[str, list[Block]]:
+    """Text for notifications and screen readers, and the blocks that are shown."""
+    blocks: list[Block] = [
+        {"type": "header", "text": plain(message.title, HEADER_CHARS)},
+        {"type": "section", "text": plain(message.sentence, SENTENCE_CHARS)},
+    ]
+    if message.details:
+        fields = [mrkdwn(_field(detail), FIELD_CHARS) for detail in message.details[:FIELDS]]
+        blocks.append({"type": "section", "fields": fields})
+    for label, text, limit in (
+        ("Likely cause", message.cause, ADVICE_CHARS),
+        ("What to do", message.action, ADVICE_CHARS),
+        ("Note", message.note, NOTE_CHARS),
+    ):
+        if text:
+            blocks.append({"type": "section", "text": plain(f"{label}: {text}", limit)})
+    footer = _footer(message)
+    if footer:
+        blocks.append({"type": "context", "elements": [mrkdwn(footer, CONTEXT_CHARS)]})
+    return escape(f"{message.title}: {message.sentence}", TEXT_CHARS), blocks
+
+
+def render_news(message: Message) -> tuple[str, list[Block]]:
+    """One line, for the thread under a message that says the rest."""
+    block = {"type": "section", "text": plain(message.news, SENTENCE_CHARS)}
+    return escape(message.news, TEXT_CHARS), [block]
+
+
+def escape(text: str, limit: int) -> str:
+    """The three characters with a meaning in Slack's markup as entities, at most `limit` characters, none cut in two.
+
+    Source: https://docs.slack.dev/messaging/formatting-message-text#escaping
+    """
+    entities = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+    out: list[str] = []
+    left = limit
+    for char in text:
+        piece = entities.get(char, char)
+        left -= _units(piece)
+        if left < 1:  # room for the ellipsis
+            return "".join(out) + "…"
+        out.append(piece)
+    return "".join(out)
+
+
+def code(text: str, limit: int) -> str:
+    """Between backticks, so that nothing inside is markup."""
+    return "`" + escape(text.replace("`", "'"), limit - 2) + "`"
+
+
+def moment(seconds: float) -> str:
+    """A point in time in the reader's own zone, with UTC for what cannot show that."""
+    try:
+        utc = datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, ValueError, OSError):
+        return "unknown"
+    return f"<!date^{int(seconds)}^{{date_short_pretty}} {{time_secs}}|{utc:%Y-%m-%d %H:%M:%S} UTC>"
+
+
+def plain(text: str, limit: int) -> Block:
+    """Slack parses nothing in it; `emoji: false` keeps `:smile:` in a name as it is."""
+    cut = text
+    while _units(cut) > limit:
+        cut = clip(cut, len(cut) - max(1, (_units(cut) - limit) // 2))
+    return {"type": "plain_text", "text": cut or " ", "emoji": False}
+
+
+def mrkdwn(text: str, limit: int) -> Block:
+    """`text` is markup already. Ours fits; should it not, its plain part is shown rather than half a tag."""
+    if _units(text) > limit:
+        return plain(text.translate({ord(c): None for c in "<>`*"}), limit)
+    return {"type": "mrkdwn", "text": text, "verbatim": True}
+
+
+def _field(detail: Detail) -> str:
+    label = f"*{escape(detail.label, 40)}*\n"
+    left = FIELD_CHARS - len(label)
+    if detail.moment_seconds is not None:
+        return label + moment(detail.moment_seconds)
+    return label + (code(detail.text, left) if detail.code else escape(detail.text, left))
+
+
+def _footer(message: Message) -> str:
+    parts = []
+    for link in message.links:
+        url = link.url.replace("|", "%7C").replace("<", "%3C").replace(">", "%3E")
+        if len(url) <= URL_CHARS:
+            parts.append(f"<{url.replace('&', '&amp;')}|{escape(link.label, 60)}>")
+    if message.alert_id:
+        parts.append(code(message.alert_id, 200))
+    return "  ".join(parts)
+
+
+def _units(text: str) -> int:
+    """Length as a browser counts it: an emoji is two. Slack does not say which it means; this is the larger."""
+    return len(text) + sum(1 for char in text if ord(char) > 0xFFFF)

@@ -1,0 +1,175 @@
+"""What is remembered of an alert, and the messages it owes. One record of the compacted `alerts` topic, JSON.
+
+An alert that is not known is inactive. Times ending in `_at_seconds` are in the clock of the agents that judge; the
+two anchors of `AlertState` tie that clock to ours, so that timers run on while no verdict arrives.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from embedwatch.errors import InvalidEvent
+from embedwatch.events import AlertType, Severity, Verdict
+
+VERSION = 1
+
+#: `acknowledged` and `snoozed` come with buttons, under a new version.
+Status = Literal["inactive", "pending", "firing", "no_data", "resolved"]
+#: `cleared`: fired and cleared, said in one message because the first had not gone out when it was over.
+Kind = Literal["firing", "repeat", "no_data", "data_back", "resolved", "cleared"]
+Reason = Literal[
+    "nothing_to_do",
+    "already_applied",
+    "waiting",
+    "inconclusive",
+    "breach_began",
+    "fired",
+    "recovered_before_firing",
+    "no_data_while_pending",
+    "still_firing",
+    "clearing",
+    "recovered",
+    "data_missing",
+    "no_data",
+    "data_returned",
+    "no_data_too_long",
+    "day_over",
+    "repeat_interval_elapsed",
+    "forgotten",
+]
+
+MAX_HISTORY = 20
+MAX_CONTRIBUTORS = 8
+MAX_SCOPE_ENTRIES = 8
+MAX_NAME_CHARS = 256
+MAX_REASON_CHARS = 1000
+MAX_TEXT_CHARS = 2000
+
+
+class Facts(Struct, frozen=True, omit_defaults=True):
+    """What a message says, as it stood when it was decided. `breach` is the newest verdict that was breached."""
+
+    breach: Verdict
+    since_seconds: float  # first breached verdict of the episode
+    fired_at_seconds: float
+    latest_value: float | None = None
+    worst_value: float | None = None
+    resolved_at_seconds: float | None = None
+    reason: Reason = "fired"
+    episodes: int = 1  # how often it fired, where several were merged into one message
+
+
+class Owed(Struct, frozen=True):
+    """A message that was decided and not yet acknowledged by its receiver. `number` is unique in the alert."""
+
+    number: int
+    receiver: str
+    kind: Kind
+    episode: int
+    decided_seconds: float  # our clock: the order over all alerts
+    facts: Facts
+
+
+class Ref(Struct, frozen=True):
+    """Where a receiver keeps a message, so that it can be edited in place."""
+
+    channel: str
+    ts: str
+
+
+class Told(Struct, frozen=True, omit_defaults=True):
+    """What a receiver knows: the last episode it was told of, and whether it still believes it to be firing."""
+
+    episode: int
+    open: bool
+    ref: Ref | None = None
+
+
+class Transition(Struct, frozen=True):
+    at_seconds: float
+    status: Status
+    reason: Reason
+
+
+class AlertState(Struct, frozen=True, omit_defaults=True, tag="alert", tag_field="type"):
+    """One alert. `lifecycle.step` is the only thing that changes its status; `outbox` settles what it owes."""
+
+    alert_id: str
+    status: Status
+    verdict: Verdict  # the newest
+    changed_at_seconds: float
+    event_seconds: float  # anchor: time in the agents' clock ...
+    local_seconds: float  # ... at this time of ours
+    heard_seconds: float  # when the newest verdict arrived, our clock
+    partition: int  # of the newest verdict; its owner owns the alert
+    offset: int
+    reason: Reason = "nothing_to_do"
+    episode: int = 0  # counts how often it fired
+    breach: Verdict | None = None
+    breached_since_seconds: float | None = None
+    clear_since_seconds: float | None = None
+    no_data_since_seconds: float | None = None
+    fired_at_seconds: float | None = None
+    resolved_at_seconds: float | None = None
+    said_at_seconds: float | None = None  # when it last decided to say something
+    worst_value: float | None = None
+    next_number: int = 1
+    owed: tuple[Owed, ...] = ()
+    told: dict[str, Told] = msgspec.field(default_factory=dict)
+    troubles: dict[str, str] = msgspec.field(default_factory=dict)  # by receiver: why its message cannot go out
+    history: tuple[Transition, ...] = ()
+    v: int = VERSION
+
+    @property
+    def active(self) -> bool:
+        """It fired and is not over."""
+        return self.status in ("firing", "no_data")
+
+    @property
+    def alert_type(self) -> AlertType:
+        return self.verdict.alert_type
+
+    @property
+    def severity(self) -> Severity:
+        return self.verdict.severity
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(AlertState)
+
+
+def encode(state: AlertState) -> bytes:
+    return _encoder.encode(state)
+
+
+def decode(data: bytes) -> AlertState:
+    """Raises `InvalidEvent`: wrong_version for a record of a newer embedwatch, else invalid."""
+    try:
+        version = msgspec.json.decode(data, type=_Version).v
+        if version != VERSION:
+            raise InvalidEvent("wrong_version", f"v is {version}, this reader knows {VERSION}")
+        return _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidEvent("invalid", str(error)) from None
+
+
+class _Version(Struct):
+    v: int = VERSION
+
+
+def trim(verdict: Verdict) -> Verdict:
+    """The verdict with its free texts cut: a record holds several copies and must stay far below a message's limit."""
+    scope = {k[:MAX_NAME_CHARS]: v[:MAX_NAME_CHARS] for k, v in list(verdict.scope.items())[:MAX_SCOPE_ENTRIES]}
+    return replace(
+        verdict,
+        scope=scope,
+        reason=verdict.reason[:MAX_REASON_CHARS],
+        text=verdict.text[:MAX_TEXT_CHARS] if verdict.text else None,
+        unit=verdict.unit[:MAX_NAME_CHARS],
+        day=verdict.day[:MAX_NAME_CHARS] if verdict.day else None,
+        contributors=verdict.contributors[:MAX_CONTRIBUTORS],
+    )

@@ -1,0 +1,163 @@
+"""Alert states in the compacted `alerts` topic: read whole at the start, written before anything is sent."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import KafkaProducer
+from kafka import errors as kafka_errors
+
+from alerting.states import AlertState, decode, encode
+from alerting.wording import clean
+from embedwatch.errors import ConnectionFailed, InvalidEvent
+from embedwatch.kafka import admin_client, consumer, describe_error, partitions_of, producer, true_end_offsets
+from embedwatch.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LOAD_TIMEOUT_SECONDS = 120.0
+SAVE_TIMEOUT_SECONDS = 20.0
+
+
+def require_topics(settings: Settings) -> None:
+    """Raises `ConnectionFailed` naming the topics that are missing and the command that creates them."""
+    topics = settings.topics
+    admin = admin_client(settings.kafka)
+    try:
+        present = set(admin.list_topics())
+    except kafka_errors.KafkaError as error:
+        raise ConnectionFailed(
+            f"Kafka at {settings.kafka.bootstrap_servers}: topics could not be listed: {describe_error(error)}"
+        ) from None
+    finally:
+        admin.close()
+    missing = [name for name in (topics.verdicts, topics.alerts, topics.dead_letters) if name not in present]
+    if missing:
+        plural = "topics" if len(missing) > 1 else "topic"
+        raise ConnectionFailed(
+            f"Kafka at {settings.kafka.bootstrap_servers}: {plural} {', '.join(missing)} missing; create what the flow "
+            f"needs with `embedwatch topics create -b {settings.kafka.bootstrap_servers}"
+            + (f" --topic-prefix {topics.prefix}`" if topics.prefix != "embedwatch" else "`")
+        )
+
+
+def load(settings: Settings) -> dict[str, AlertState]:
+    """The newest state of every alert.
+
+    A record that does not decode is reported and left out. Raises `ConnectionFailed` when the topic cannot be read to
+    its end: half of the alerts is not a state to go on with.
+    """
+    kafka, topic = settings.kafka, settings.topics.alerts
+    partitions = partitions_of(kafka, topic)
+    ends = true_end_offsets(kafka, partitions)
+    if len(ends) < len(partitions) or not partitions:
+        raise ConnectionFailed(f"Kafka at {kafka.bootstrap_servers}: the end of {topic} is not known; try again")
+    found: dict[str, AlertState] = {}
+    client = consumer(kafka, "embedwatch-alerts-load", group=None, isolation_level="read_uncommitted")
+    try:
+        client.assign(partitions)
+        client.seek_to_beginning(*partitions)
+        deadline = time.monotonic() + LOAD_TIMEOUT_SECONDS
+        while any(client.position(tp) < end for tp, end in ends.items() if end):
+            if time.monotonic() > deadline:
+                raise ConnectionFailed(
+                    f"Kafka at {kafka.bootstrap_servers}: {topic} was not read within {LOAD_TIMEOUT_SECONDS:.0f} s"
+                )
+            for records in client.poll(500).values():
+                for record in records:
+                    _take(found, record.key, record.value, f"{topic}-{record.partition}-{record.offset}")
+    except kafka_errors.KafkaError as error:
+        raise ConnectionFailed(
+            f"Kafka at {kafka.bootstrap_servers}: {topic} could not be read: {describe_error(error)}"
+        ) from None
+    finally:
+        client.close()
+    return found
+
+
+def _take(found: dict[str, AlertState], key: bytes | None, value: bytes | None, place: str) -> None:
+    alert_id = (key or b"").decode("utf-8", "replace")
+    if value is None:
+        found.pop(alert_id, None)
+        return
+    try:
+        found[alert_id] = decode(value)
+    except InvalidEvent as error:
+        log.error("alert %s at %s is left out: %s", clean(alert_id, 100), place, clean(str(error), 300))  # noqa: TRY400
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A verdict that does not decode: its bytes, and where it came from."""
+
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]
+
+
+def dead_letter(record: Any, error: InvalidEvent, now: float) -> DeadLetter:
+    """Headers as workers write them."""
+    fields = {
+        "error_class": "malformed_message",
+        "stage": "alerting",
+        "message": str(error)[:500],
+        "source_topic": record.topic,
+        "source_partition": str(record.partition),
+        "source_offset": str(record.offset),
+        "time": f"{now:.3f}",
+    }
+    headers = [(name, text.encode("utf-8", "surrogatepass")) for name, text in fields.items()]
+    place = f"{record.topic}-{record.partition}-{record.offset}"
+    return DeadLetter(record.key or place.encode(), record.value or b"", headers)
+
+
+class Store:
+    """Writes states and dead letters. One thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._producer: KafkaProducer | None = None
+
+    def save(self, states: Mapping[str, AlertState | None], letters: Sequence[DeadLetter] = ()) -> None:
+        """Until all are acknowledged; None forgets an alert. Raises `ConnectionFailed`: then none counts as stored."""
+        topics = self._settings.topics
+        try:
+            client = self._client()
+            futures = [
+                client.send(topics.alerts, key=key.encode(), value=None if state is None else encode(state))
+                for key, state in states.items()
+            ]
+            futures += [
+                client.send(topics.dead_letters, key=letter.key, value=letter.value, headers=letter.headers)
+                for letter in letters
+            ]
+            for future in futures:
+                future.get(SAVE_TIMEOUT_SECONDS)
+        except (kafka_errors.KafkaError, OSError) as error:
+            self.close()  # an idempotent producer that gave a record up may be of no use any more
+            raise ConnectionFailed(
+                f"Kafka at {self._settings.kafka.bootstrap_servers}: alerts could not be stored: "
+                f"{describe_error(error)}"
+            ) from None
+
+    def close(self) -> None:
+        if self._producer is not None:
+            client, self._producer = self._producer, None
+            client.close(timeout=1)
+
+    def _client(self) -> KafkaProducer:
+        if self._producer is None:
+            # No linger: a message to Slack waits for this write.
+            self._producer = producer(
+                self._settings.kafka,
+                "embedwatch-alerts",
+                linger_ms=0,
+                max_block_ms=5000,
+                request_timeout_ms=8000,
+                delivery_timeout_ms=10_000,
+            )
+        return self._producer

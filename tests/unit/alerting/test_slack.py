@@ -1,0 +1,233 @@
+"""The Slack receivers against the stand-in, over real HTTP on the loopback interface."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from alerting.message import Message, trial_message
+from alerting.receivers import Receiver, SendFailed
+from alerting.slack import SlackBot, SlackWebhook, bypass_proxy
+from alerting.states import Ref
+from embedwatch.processes import free_port
+from embedwatch.services.slack_standin import Fault, SlackStandIn
+
+TOKEN = "xoxb-1234-verysecret"
+
+
+def bot(
+    slack: SlackStandIn, token: str = TOKEN, channel: str = "#embedwatch", timeout_seconds: float = 5.0
+) -> SlackBot:
+    return SlackBot(token, channel, api_url=slack.api_url, timeout_seconds=timeout_seconds)
+
+
+def webhook(slack: SlackStandIn) -> SlackWebhook:
+    return SlackWebhook(slack.webhook_url, timeout_seconds=5.0)
+
+
+def message(kind: Any = "firing", title: str = "🔴 Critical: high latency") -> Message:
+    return Message(kind, title, "P95 latency is 1,240 ms.", f"news of {kind}", alert_id="rule|all", episode=1)
+
+
+def test_a_firing_message_is_posted_with_blocks_text_and_the_alerts_id(slack: SlackStandIn) -> None:
+    ref = bot(slack).send(message(), None)
+    (posted,) = slack.inbox()
+    assert ref == Ref(posted.channel, posted.ts)
+    assert posted.channel_name == "embedwatch"
+    assert posted.text == "🔴 Critical: high latency: P95 latency is 1,240 ms."
+    assert [block["type"] for block in posted.blocks] == ["header", "section", "context"]
+    assert posted.metadata == {
+        "event_type": "embedwatch_alert",
+        "event_payload": {"alert_id": "rule|all", "episode": 1, "kind": "firing"},
+    }
+
+
+@pytest.mark.parametrize("kind", ["resolved", "repeat", "no_data", "data_back"])
+def test_news_edits_the_message_and_adds_a_line_to_its_thread(slack: SlackStandIn, kind: str) -> None:
+    receiver = bot(slack)
+    ref = receiver.send(message(), None)
+    assert receiver.send(message(kind, "✅ changed"), ref) == ref
+    root, reply = slack.inbox()
+    assert root.text.startswith("✅ changed")
+    assert [edit.text for edit in root.edits] == ["🔴 Critical: high latency: P95 latency is 1,240 ms."]
+    assert (reply.thread_ts, reply.text) == (root.ts, f"news of {kind}")
+    assert reply.reply_broadcast == (kind == "repeat")
+
+
+def test_fired_and_cleared_is_a_message_of_its_own(slack: SlackStandIn) -> None:
+    assert bot(slack).send(message("cleared"), None) is not None
+    (posted,) = slack.inbox()
+    assert posted.thread_ts is None
+
+
+@pytest.mark.parametrize("error", ["message_not_found", "cant_update_message", "edit_window_closed"])
+def test_a_message_that_cannot_be_edited_is_said_anew(slack: SlackStandIn, error: str) -> None:
+    receiver = bot(slack)
+    ref = receiver.send(message(), None)
+    slack.fail_next([Fault("error", error=error, method="chat.update")])
+    new = receiver.send(message("resolved"), ref)
+    assert new is not None
+    assert new != ref
+    assert len(slack.inbox()) == 2
+    assert slack.inbox()[1].thread_ts is None
+
+
+def test_a_message_someone_deleted_is_said_anew(slack: SlackStandIn) -> None:
+    assert bot(slack).send(message("resolved"), Ref("C000000001", "1.000000")) is not None
+    assert len(slack.inbox()) == 1
+
+
+@pytest.mark.parametrize("error", ["invalid_blocks", "msg_blocks_too_long"])
+def test_a_refused_layout_is_sent_as_plain_text(slack: SlackStandIn, error: str) -> None:
+    for receiver, method in ((bot(slack), "chat.postMessage"), (webhook(slack), "webhook")):
+        slack.fail_next([Fault("error", error=error, method=method)])
+        receiver.send(message(), None)
+    assert [(m.via, m.blocks) for m in slack.inbox()] == [("bot", []), ("webhook", [])]
+
+
+def test_a_webhook_only_posts(slack: SlackStandIn) -> None:
+    receiver = webhook(slack)
+    assert receiver.send(message(), None) is None
+    assert receiver.send(message("resolved"), None) is None
+    assert [(m.via, m.thread_ts, m.edits) for m in slack.inbox()] == [("webhook", None, [])] * 2
+
+
+def test_check_asks_without_posting(slack: SlackStandIn) -> None:
+    assert bot(slack).check() == "Slack knows the token: embedwatch of stand-in"
+    with pytest.raises(SendFailed, match="Slack refuses the bot token") as caught:
+        bot(slack, "xoxb-invalid").check()
+    assert not caught.value.retryable
+    assert slack.inbox() == []
+
+
+FAULTS: list[tuple[Fault, str, bool, float | None]] = [
+    (Fault("rate_limited", retry_after_seconds=7), "asks to wait 7 s", True, 7.0),
+    (Fault("status", status=500), "status 500", True, None),
+    (Fault("status", status=503), "status 503", True, None),
+    (Fault("status", status=404), "status 404", False, None),
+    (Fault("drop"), "connection to Slack was dropped", True, None),
+    (Fault("drop_after"), "connection to Slack was dropped", True, None),
+    (Fault("slow", seconds=2.5), "does not answer in time", True, None),
+]
+
+
+@pytest.mark.parametrize(("fault", "words", "retryable", "retry_after"), FAULTS, ids=[f[0].kind for f in FAULTS])
+@pytest.mark.parametrize("kind", ["bot", "webhook"])
+def test_one_attempt_is_made_and_its_failure_explained(
+    slack: SlackStandIn, kind: str, fault: Fault, words: str, retryable: bool, retry_after: float | None
+) -> None:
+    receiver: Receiver = bot(slack, timeout_seconds=1.0)
+    if kind == "webhook":
+        receiver = SlackWebhook(slack.webhook_url, timeout_seconds=1.0)
+    slack.fail_next([fault])
+    with pytest.raises(SendFailed, match=words) as caught:
+        receiver.send(message(), None)
+    assert (caught.value.retryable, caught.value.retry_after_seconds) == (retryable, retry_after)
+    if fault.kind != "slow":  # it is still being answered
+        assert len(slack.requests()) == 1
+    assert len(slack.inbox()) == (1 if fault.kind == "drop_after" else 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"token": "xoxb-invalid"}, "invalid_auth"),
+        ({"channel": "#nowhere"}, "channel_not_found"),
+    ],
+)
+def test_what_slack_refuses_is_told_in_words(slack: SlackStandIn, arguments: dict[str, str], words: str) -> None:
+    with pytest.raises(SendFailed, match=words) as caught:
+        bot(slack, **arguments).send(message(), None)  # type: ignore[arg-type]
+    assert not caught.value.retryable
+
+
+def test_a_page_that_is_not_slack_is_called_so(slack: SlackStandIn) -> None:
+    slack.fail_next([Fault("status", status=200)])
+    with pytest.raises(SendFailed, match="not Slack"):
+        bot(slack).send(message(), None)
+    slack.fail_next([Fault("status", status=200)])
+    with pytest.raises(SendFailed, match="not Slack"):
+        webhook(slack).send(message(), None)
+
+
+def test_a_server_that_is_not_there_is_worth_another_try() -> None:
+    receiver = SlackBot(TOKEN, "#c", api_url=f"http://127.0.0.1:{free_port()}/api/", timeout_seconds=1.0)
+    with pytest.raises(SendFailed, match="refuses the connection") as caught:
+        receiver.send(message(), None)
+    assert caught.value.retryable
+
+
+def test_an_edit_that_worked_is_harmless_to_repeat(slack: SlackStandIn) -> None:
+    """The edit arrived, the line for the thread did not: all is done again, and there is one line."""
+    receiver = bot(slack)
+    ref = receiver.send(message(), None)
+    slack.fail_next([Fault("rate_limited", method="chat.postMessage")])
+    with pytest.raises(SendFailed):
+        receiver.send(message("resolved"), ref)
+    receiver.send(message("resolved"), ref)
+    assert len(slack.inbox()) == 2
+
+
+def _every_path(slack: SlackStandIn) -> list[tuple[str, Callable[[], object]]]:
+    ref = Ref("C000000001", "1.000000")
+    dead = f"http://127.0.0.1:{free_port()}"
+    secret_path = slack.webhook_url.removeprefix(slack.url)
+    return [
+        ("bot", lambda: bot(slack, timeout_seconds=1.0).send(message(), None)),
+        ("bot edit", lambda: bot(slack, timeout_seconds=1.0).send(message("resolved"), ref)),
+        ("bot check", lambda: bot(slack, timeout_seconds=1.0).check()),
+        ("webhook", lambda: SlackWebhook(slack.webhook_url, timeout_seconds=1.0).send(message(), None)),
+        ("dead bot", lambda: SlackBot(TOKEN, "#c", api_url=f"{dead}/", timeout_seconds=1.0).send(message(), None)),
+        ("dead webhook", lambda: SlackWebhook(dead + secret_path, timeout_seconds=1.0).send(message(), None)),
+        ("no webhook", lambda: SlackWebhook("x" + slack.webhook_url, timeout_seconds=1.0).send(message(), None)),
+    ]
+
+
+@pytest.mark.parametrize("level", [logging.DEBUG, logging.INFO])
+def test_no_secret_is_in_any_log_error_or_repr(
+    slack: SlackStandIn, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], level: int
+) -> None:
+    """Over every path a request can take, with every library's log at its most talkative."""
+    caplog.set_level(level)
+    for name in ("slack_sdk", "urllib3", "asyncio", "alerting"):
+        caplog.set_level(level, logger=name)
+    secrets = ("verysecret", slack.webhook_url.rsplit("/", 1)[1])
+    seen: list[str] = [repr(bot(slack)), repr(webhook(slack)), bot(slack).address, webhook(slack).address]
+    faults = [None, *(fault for fault, *_ in FAULTS if fault.kind != "slow"), Fault("error", error="invalid_auth")]
+    for fault in faults:
+        for _, path in _every_path(slack):
+            slack.clear_faults()
+            if fault is not None:
+                slack.fail_next([fault])
+            try:
+                seen.append(repr(path()))
+            except SendFailed as error:
+                chained = [error.__cause__, None if error.__suppress_context__ else error.__context__]
+                seen += [str(error), repr(error), *(repr(e) for e in chained if e is not None)]
+    output = capfd.readouterr()
+    everything = "\n".join([*seen, caplog.text, output.out, output.err])
+    assert not [secret for secret in secrets if secret in everything]
+
+
+def test_a_server_on_this_machine_is_not_asked_through_a_proxy(
+    slack: SlackStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = f"http://127.0.0.1:{free_port()}"
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, dead)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "example.org")
+    bot(slack).send(message(), None)
+    webhook(slack).send(message(), None)
+    assert len(slack.inbox()) == 2
+    assert not bypass_proxy("https://slack.com/api/")
+
+
+def test_a_test_message_reaches_the_channel(slack: SlackStandIn) -> None:
+    bot(slack).send(trial_message("slack"), None)
+    (posted,) = slack.inbox()
+    assert posted.text.startswith("🧪 Test message of embedwatch")
+    assert posted.metadata is None
