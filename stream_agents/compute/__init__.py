@@ -1,0 +1,1 @@
+"""What the agents compute: plain Python without Faust, I/O or clock. `now` is an argument, in Unix seconds."""

@@ -1,0 +1,209 @@
+"""Wiring: Faust, the runtime and the edges between them. Nothing is computed here.
+
+Settings that look odd and why (measured; see docs/adr/0002-agents-on-faust.md): plain tables in memory (their state is
+small and comes back from the changelog), no windowed tables, no exactly_once, one consumer at a time, acknowledgements
+by hand, `stream_wait_empty` off because late acknowledgements would hang a rebalance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC
+from functools import partial
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import faust
+from faust.types import TP
+
+from embedwatch import kafka
+from embedwatch.clock import Clock, SystemClock
+from embedwatch.codec import encode
+from embedwatch.errors import ConnectionFailed, InvalidEvent
+from embedwatch.events import Verdict
+from embedwatch.rules import Rule
+from embedwatch.settings import Settings
+from stream_agents.compute.world import World
+from stream_agents.probe import first_offset
+from stream_agents.runtime import Runtime
+from stream_agents.sampler import LagSampler
+from stream_agents.transport import ReadCommittedTransport
+from stream_agents.web.api import add_routes
+
+log = logging.getLogger("agents")
+
+SEND_TIMEOUT_SECONDS = 30.0
+TIDY_SECONDS = 5.0
+
+
+def broker_options(settings: Settings) -> dict[str, Any]:
+    """Faust's names for the Kafka settings. Holds the password: never log it."""
+    k = settings.kafka
+    servers = [f"kafka://{part.strip()}" for part in k.bootstrap_servers.split(",")]
+    options: dict[str, Any] = {"broker": ";".join(servers)}
+    context = None
+    if "SSL" in k.security_protocol:
+        context = ssl.create_default_context(cafile=str(k.ssl_cafile) if k.ssl_cafile else None)
+        options["broker_credentials"] = faust.SSLCredentials(context)
+    if k.security_protocol.startswith("SASL"):
+        options["broker_credentials"] = faust.SASLCredentials(
+            username=k.sasl_username,
+            password=k.sasl_password.get_secret_value() if k.sasl_password else None,
+            mechanism=k.sasl_mechanism,
+            ssl_context=context,
+        )
+    return options
+
+
+class FaustEdges:
+    """The runtime's way to Faust and Kafka."""
+
+    def __init__(self, app: Any, table: Any, settings: Settings, topics: Mapping[str, Any]) -> None:
+        self.app = app
+        self.table = table
+        self.settings = settings
+        self.topics = topics
+
+    async def write_state(self, partition: int, record: Mapping[str, Any]) -> None:
+        key = f"p{partition}"
+        # Straight to the changelog and awaited: `table[key] = ...` would only buffer, and a commit could pass it.
+        self.table.data[key] = dict(record)
+        await self._acknowledged(self.table.send_changelog(partition, key, dict(record)))
+
+    async def seek(self, partition: int, offset: int) -> None:
+        await self.app.consumer.seek(TP(self.settings.topics.metrics, partition), offset)
+
+    async def first_offset(self, partition: int, offset: int) -> int | None:
+        topic = self.settings.topics.metrics
+        ask = partial(first_offset, self.settings.kafka, topic, partition, offset)
+        return await asyncio.get_running_loop().run_in_executor(None, ask)
+
+    async def reject(self, partition: int, offset: int, value: bytes | None, error: InvalidEvent) -> None:
+        source = self.settings.topics.metrics
+        headers = {
+            "error_class": b"malformed_message",
+            "stage": b"agents.decode",
+            "message": str(error).encode()[:1000],
+            "source_topic": source.encode(),
+            "source_partition": str(partition).encode(),
+            "source_offset": str(offset).encode(),
+        }
+        key = f"{source}-{partition}-{offset}".encode()
+        sent = await self.topics["dead_letters"].send(key=key, value=value or b"", headers=headers)
+        await self._acknowledged(sent)
+
+    async def publish(self, verdicts: list[Verdict]) -> None:
+        topic = self.topics["verdicts"]
+        sent = [await topic.send(key=v.alert_id.encode(), value=encode(v)) for v in verdicts]
+        for future in sent:
+            await self._acknowledged(future)
+
+    def rebalancing(self) -> bool:
+        return bool(self.app.rebalancing)
+
+    @staticmethod
+    async def _acknowledged(future: Any) -> None:
+        await asyncio.wait_for(future, SEND_TIMEOUT_SECONDS)
+
+
+def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = None) -> tuple[Any, Runtime, LagSampler]:
+    """The Faust app with its agent, timers and routes. Raises `ConnectionFailed` when broker or topics are missing."""
+    clock = clock or SystemClock()
+    topics = settings.topics
+    partitions = len(kafka.partitions_of(settings.kafka, topics.metrics))
+    if not partitions:
+        raise ConnectionFailed(
+            f"Kafka at {settings.kafka.bootstrap_servers}: topic {topics.metrics} does not exist; "
+            "create the topics with `embedwatch topics create`"
+        )
+    data_dir = settings.agents.data_dir or Path(tempfile.gettempdir()) / f"embedwatch-{settings.agents.app_id}"
+    data_dir.mkdir(parents=True, exist_ok=True)
+    app: Any = faust.App(
+        settings.agents.app_id,
+        **broker_options(settings),
+        store="memory://",
+        datadir=str(data_dir),
+        topic_partitions=partitions,
+        topic_replication_factor=settings.kafka.replication_factor,
+        topic_disable_leader=True,
+        topic_allow_declare=True,
+        processing_guarantee="at_least_once",
+        stream_wait_empty=False,
+        broker_session_timeout=settings.kafka.session_timeout_seconds,
+        broker_heartbeat_interval=max(settings.kafka.session_timeout_seconds / 5, 1.0),
+        broker_commit_interval=1.0,
+        consumer_auto_offset_reset="earliest",
+        producer_acks=-1,
+        timezone=UTC,
+        worker_redirect_stdouts=False,
+        web_bind=settings.agents.web_host,
+        web_host=settings.agents.web_host,
+        web_port=settings.agents.web_port,
+        web_tables_enabled=False,
+    )
+    app.transport = ReadCommittedTransport(app.conf.broker, app, loop=app.loop)
+    table = app.Table("state", partitions=partitions)
+    source = app.topic(topics.metrics, key_type=bytes, value_type=bytes, value_serializer="raw", internal=False)
+    raw = {"key_type": bytes, "value_type": bytes, "value_serializer": "raw", "key_serializer": "raw"}
+    edges = FaustEdges(
+        app, table, settings, {name: app.topic(getattr(topics, name), **raw) for name in ("verdicts", "dead_letters")}
+    )
+    world = World(
+        zone=ZoneInfo(settings.budget.timezone),
+        max_scopes=settings.agents.max_scopes,
+        lag_group=settings.worker.group,
+        lag_topic=topics.texts,
+    )
+    runtime = Runtime(world, rules, edges, clock)
+    sampler = LagSampler(settings, clock)
+
+    def owned() -> set[int]:
+        return {tp.partition for tp in app.consumer.assignment() if tp.topic == topics.metrics}
+
+    @table.on_recover
+    async def recovered() -> None:
+        mine = owned()
+        runtime.recover({int(k[1:]): dict(v) for k, v in table.data.items() if int(k[1:]) in mine})
+        if len(mine) < partitions:
+            log.warning(
+                "another process holds %d of %d partitions of %s: windows and verdicts here are partial until agents "
+                "merge them; run one agents process for now",
+                partitions - len(mine), partitions, topics.metrics,
+            )  # fmt: skip
+
+    @app.agent(source, name="metrics")
+    async def count(stream: Any) -> None:
+        async for event in stream.noack().events():
+            message = event.message
+            await runtime.consume(message.partition, message.offset, message.value, event)
+
+    @app.timer(settings.agents.flush_seconds)
+    async def flush() -> None:
+        try:
+            await runtime.flush()
+        except Exception as error:
+            log.warning("the state could not be written, trying again: %s", kafka.describe_error(error))
+
+    @app.task
+    async def evaluate() -> None:
+        while not app.should_stop:
+            await runtime.wait_for_news(settings.agents.tick_seconds)
+            try:
+                await runtime.evaluate()
+            except Exception as error:
+                log.warning("verdicts could not be published, trying again: %s", kafka.describe_error(error))
+            await asyncio.sleep(0.1)  # a burst of events is judged ten times a second, not once an event
+
+    @app.timer(TIDY_SECONDS)
+    async def tidy() -> None:
+        world.tidy(clock.now())
+        # One process samples the queue: the one that holds the first partition.
+        sampler.active = 0 in owned()
+
+    add_routes(app, runtime, clock)
+    return app, runtime, sampler

@@ -1,0 +1,224 @@
+"""Rules applied to the world: one verdict for each rule and scope (and, for budgets, day and step).
+
+A verdict is breached, ok, inconclusive (too few samples, or not known) or no_data. It never guesses: what is not known
+is inconclusive, and an empty window is no_data, not zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from embedwatch.events import NANO_USD_PER_USD, PHASES, Contributor, Judgement, Verdict
+from embedwatch.rules import METRICS, Rule
+from stream_agents.compute.ledger import day_scopes
+from stream_agents.compute.scopes import ALL, Scope, parse_scope, scope_key
+from stream_agents.compute.windows import Totals
+from stream_agents.compute.world import World
+
+#: A verdict that does not change is said again this often, so that alerting sees that somebody is watching.
+REPEAT_SECONDS = 15.0
+REPEAT_UNWELL_SECONDS = 5.0
+TOP_CONTRIBUTORS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A metric's value, over how many samples, and what it is made of."""
+
+    value: float | None
+    samples: int
+    reason: str = ""
+    contributors: tuple[Contributor, ...] = ()
+
+
+def judge(rules: Iterable[Rule], world: World, now: float) -> list[Verdict]:
+    """Every rule on every scope it applies to."""
+    cache: dict[tuple[Scope, int], Totals] = {}
+    out: list[Verdict] = []
+    for rule in rules:
+        for scope in _scopes(rule, world, now):
+            reading = read(rule, scope, world, now, cache)
+            if rule.steps_pct:
+                out += [_verdict(rule, scope, reading, world, now, step) for step in rule.steps_pct]
+            else:
+                out.append(_verdict(rule, scope, reading, world, now, None))
+    return out
+
+
+def read(
+    rule: Rule, scope: Scope, world: World, now: float, cache: dict[tuple[Scope, int], Totals] | None = None
+) -> Reading:
+    """The value of a rule's metric."""
+    if rule.window_seconds:
+        cache = {} if cache is None else cache
+        key = (scope, rule.window_seconds)
+        if key not in cache:
+            cache[key] = world.windows.window(scope, rule.window_seconds, now)
+        return _windowed(rule, cache[key], world, now)
+    if rule.metric == "daily_cost_usd":
+        totals = world.day(world.today(now), scope)
+        return Reading(totals.cost_nano_usd / NANO_USD_PER_USD, totals.texts, contributors=_spenders(world, now, scope))
+    return _present(rule.metric, world, now)
+
+
+def _windowed(rule: Rule, totals: Totals, world: World, now: float) -> Reading:
+    metric = rule.metric
+    if metric.startswith("latency_"):
+        sketch = totals.latency
+        statistic = metric.removeprefix("latency_").removesuffix("_ms")
+        value = {
+            "avg": sketch.mean(),
+            "max": sketch.maximum if sketch.count else None,
+        }.get(statistic) if statistic in ("avg", "max") else sketch.quantile(int(statistic[1:]) / 100)  # fmt: skip
+        return Reading(value, sketch.count, contributors=_phases(totals))
+    if metric == "error_rate_pct":
+        return Reading(totals.error_rate_pct(), totals.texts)
+    if metric == "cache_hit_rate_pct":
+        return Reading(totals.cache_hit_rate_pct(), totals.cache_hits + totals.misses)
+    if metric == "unpriced_tokens":
+        return Reading(float(totals.unpriced_tokens) if totals.events else None, totals.texts)
+    if metric == "cache_errors":
+        return Reading(float(totals.cache_errors) if totals.events else None, totals.texts)
+    covered = world.windows.covered_seconds(totals, rule.window_seconds, now)
+    if covered is None:
+        return Reading(None, 0)
+    amount = totals.tokens_embedded if metric == "throughput_tokens_per_s" else totals.texts
+    return Reading(amount / covered, totals.texts, contributors=_phases(totals))
+
+
+def _present(metric: str, world: World, now: float) -> Reading:
+    if metric == "data_silent_seconds":
+        since = world.last_batch_seconds or world.started_seconds
+        return Reading(None if since is None else max(now - since, 0.0), 1)
+    if metric == "worker_silent_seconds":
+        silences = world.silent_workers(now)
+        worst = tuple(Contributor("worker", name[:256], silence) for name, silence in silences[:TOP_CONTRIBUTORS])
+        return Reading(silences[0][1] if silences else None, len(silences), contributors=worst)
+    if metric == "model_load_seconds":
+        loads = {n: b.model_load_seconds for n, b in world.workers.items() if b.model_load_seconds is not None}
+        top = tuple(Contributor("worker", n[:256], s) for n, s in sorted(loads.items(), key=lambda p: -p[1])[:3])
+        return Reading(max(loads.values(), default=None), len(loads), contributors=top)
+    if metric == "gpu_utilization_pct":
+        known = [g.utilization_pct for b in world.workers.values() for g in b.gpus if g.utilization_pct is not None]
+        return Reading(sum(known) / len(known) if known else None, len(known), "" if known else "no GPU is visible")
+    queue = world.queue(now)
+    value = {
+        "queue_depth": queue.depth_texts,
+        "lag_seconds": queue.lag_seconds,
+        "stalled_partitions": queue.stalled_partitions,
+    }[metric]
+    return Reading(None if value is None else float(value), queue.partitions, queue.reason or "")
+
+
+def _verdict(rule: Rule, scope: Scope, reading: Reading, world: World, now: float, step_pct: float | None) -> Verdict:
+    threshold = rule.threshold if step_pct is None else rule.threshold * step_pct / 100.0
+    day = world.today(now) if rule.metric == "daily_cost_usd" else None
+    judgement, reason = _judgement(rule, reading, threshold)
+    severity = rule.severity
+    if step_pct is not None and step_pct < 100:
+        severity = "info"  # a step on the way tells; the budget itself warns
+    identity = [rule.name, scope_key(scope)]
+    if step_pct is not None:
+        identity += [day or "", f"{step_pct:g}%"]
+    return Verdict(
+        alert_id="|".join(identity)[:256],
+        time_seconds=now,
+        rule=rule.name,
+        alert_type=rule.alert_type,
+        severity=severity,
+        scope=dict(scope),
+        judgement=judgement,
+        metric=rule.metric,
+        threshold=threshold,
+        comparison=">" if rule.comparison == ">" else "<",
+        unit=rule.unit,
+        window_seconds=float(rule.window_seconds),
+        samples=reading.samples,
+        value=reading.value,
+        for_seconds=rule.for_seconds,
+        keep_firing_for_seconds=rule.keep_firing_for_seconds,
+        reason=reason,
+        contributors=list(reading.contributors),
+        route=rule.route,
+        text=rule.text,
+        day=day,
+    )
+
+
+def _judgement(rule: Rule, reading: Reading, threshold: float) -> tuple[Judgement, str]:
+    if METRICS[rule.metric].windowed and reading.samples == 0:
+        return "no_data", "nothing in the window"
+    if reading.value is None:
+        return "inconclusive", reading.reason or "not known"
+    if reading.samples < rule.min_samples:
+        return "inconclusive", f"{reading.samples} samples, {rule.min_samples} are needed"
+    breached = reading.value > threshold if rule.comparison == ">" else reading.value < threshold
+    relation = "above" if rule.comparison == ">" else "below"
+    if breached:
+        return "breached", f"{relation} the threshold"
+    return "ok", f"not {relation} the threshold"
+
+
+def _scopes(rule: Rule, world: World, now: float) -> list[Scope]:
+    if not rule.by:
+        # Scopes are kept with the model before the tenant, as `scopes_of` makes them; so is a rule's, by name.
+        return [rule.scope]
+    seen = [scope for scope in world.windows.scopes() if scope]
+    if rule.metric == "daily_cost_usd":
+        seen = [parse_scope(key) for key in sorted(day_scopes(world.partitions.values(), world.today(now)))]
+    wanted = {*rule.by, *(dimension for dimension, _ in rule.scope)}
+    return sorted(s for s in seen if {d for d, _ in s} == wanted and set(rule.scope) <= set(s))
+
+
+def _phases(totals: Totals) -> tuple[Contributor, ...]:
+    """Mean milliseconds a batch by working phase, the largest first. Queue wait is not work and stands apart."""
+    working = {phase: totals.phase_seconds[phase] for phase in PHASES if phase != "queue_wait"}
+    whole = sum(working.values())
+    if not whole or not totals.batches:
+        return ()
+    top = sorted(working.items(), key=lambda pair: -pair[1])[:TOP_CONTRIBUTORS]
+    return tuple(
+        Contributor("phase", name, 1000.0 * seconds / totals.batches, 100.0 * seconds / whole) for name, seconds in top
+    )
+
+
+def _spenders(world: World, now: float, scope: Scope) -> tuple[Contributor, ...]:
+    """Who spent most today, for the whole pipeline: models, then tenants."""
+    if scope != ALL:
+        return ()
+    day = world.today(now)
+    out: list[Contributor] = []
+    whole = world.day(day).cost_nano_usd
+    for key in day_scopes(world.partitions.values(), day):
+        inner = parse_scope(key)
+        cost = world.day(day, inner).cost_nano_usd
+        if len(inner) == 1 and inner[0][0] in ("model", "tenant") and cost:
+            kind: Literal["model", "tenant"] = "model" if inner[0][0] == "model" else "tenant"
+            out.append(Contributor(kind, inner[0][1][:256], cost / NANO_USD_PER_USD, 100.0 * cost / whole))
+    return tuple(sorted(out, key=lambda c: -c.value)[:TOP_CONTRIBUTORS])
+
+
+@dataclass(slots=True)
+class Announcer:
+    """Which verdicts go out: changes at once, the rest again now and then."""
+
+    _last: dict[str, tuple[Judgement, float]] = field(default_factory=dict)
+
+    def due(self, verdicts: Iterable[Verdict], now: float) -> list[Verdict]:
+        """Verdicts to publish now. Remembers them as published."""
+        out = []
+        current = list(verdicts)
+        for verdict in current:
+            last = self._last.get(verdict.alert_id)
+            unwell = verdict.judgement == "breached" or (last is not None and last[0] == "breached")
+            every = REPEAT_UNWELL_SECONDS if unwell else REPEAT_SECONDS
+            if last is None or last[0] != verdict.judgement or now - last[1] >= every or now < last[1]:
+                out.append(verdict)
+                self._last[verdict.alert_id] = (verdict.judgement, now)
+        if len(self._last) > 4 * len(current) + 1000:
+            # Yesterday's budgets and scopes that are gone.
+            keep = {verdict.alert_id for verdict in current}
+            self._last = {key: value for key, value in self._last.items() if key in keep}
+        return out

@@ -1,0 +1,150 @@
+"""What the agents know at a moment: windows, the ledger of every partition, workers, queue and cache.
+
+Pure: events and samples go in with the time at which they are applied, numbers come out for a `now`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from embedwatch.events import BatchEvent, CacheEvent, HeartbeatEvent, LagEvent
+from stream_agents.compute.ledger import DayTotals, PartitionState, day_of, day_totals
+from stream_agents.compute.scopes import Scope, scope_key
+from stream_agents.compute.windows import Windows
+
+#: A worker that has been silent this long is no longer listed (WORKER_DOWN has spoken long before).
+FORGET_WORKER_SECONDS = 3600.0
+#: A lag sample older than this says nothing about now.
+STALE_LAG_SECONDS = 30.0
+MAX_WORKERS = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """The queue now, over all its partitions. None: not known (never 0)."""
+
+    status: str
+    depth_texts: int | None
+    lag_messages: int | None
+    lag_seconds: float | None
+    drain_seconds: float | None
+    arrival_rate_per_s: float | None
+    consume_rate_per_s: float | None
+    stalled_partitions: int | None
+    partitions: int
+    reason: str | None = None
+
+
+class World:
+    """State of one agent process. Not thread-safe: one event loop owns it."""
+
+    def __init__(self, *, zone: ZoneInfo, max_scopes: int, lag_group: str, lag_topic: str) -> None:
+        self.zone = zone
+        self.max_scopes = max_scopes
+        self.lag_group = lag_group
+        self.lag_topic = lag_topic
+        self.windows = Windows(max_scopes=max_scopes)
+        self.partitions: dict[int, PartitionState] = {}
+        self.workers: dict[str, HeartbeatEvent] = {}
+        self.caches: dict[str, CacheEvent] = {}
+        self.lags: dict[int, LagEvent] = {}
+        self.last_batch_seconds: float | None = None
+        self.started_seconds: float | None = None
+
+    def apply_batch(self, event: BatchEvent, now: float) -> None:
+        """Into the windows only; the ledger is booked by the owner of the partition's state."""
+        self.windows.add(event, now)
+        self.last_batch_seconds = max(self.last_batch_seconds or 0.0, min(event.time_seconds, now))
+
+    def apply_heartbeat(self, event: HeartbeatEvent) -> None:
+        known = self.workers.get(event.worker)
+        if known is not None and known.time_seconds > event.time_seconds:
+            return  # heartbeats of one worker may come through two partitions after a repartition
+        if event.state == "stopping":
+            self.workers.pop(event.worker, None)
+            self.caches.pop(event.worker, None)
+        elif known is not None or len(self.workers) < MAX_WORKERS:
+            self.workers[event.worker] = event
+
+    def apply_cache(self, event: CacheEvent) -> None:
+        if event.worker in self.caches or len(self.caches) < MAX_WORKERS:
+            self.caches[event.worker] = event
+
+    def apply_lag(self, event: LagEvent) -> None:
+        if event.group == self.lag_group and event.topic == self.lag_topic:
+            self.lags[event.partition] = event
+
+    def tidy(self, now: float) -> None:
+        """Forget what no question asks about any more. Call it every few seconds."""
+        self.windows.prune(now)
+        for state in self.partitions.values():
+            state.prune(now, self.zone)
+        for worker, beat in list(self.workers.items()):
+            if now - beat.time_seconds > FORGET_WORKER_SECONDS:
+                del self.workers[worker]
+        for worker, sample in list(self.caches.items()):
+            if now - sample.time_seconds > FORGET_WORKER_SECONDS:
+                del self.caches[worker]
+
+    def today(self, now: float) -> str:
+        return day_of(now, self.zone)
+
+    def day(self, day: str, scope: Scope = ()) -> DayTotals:
+        return day_totals(self.partitions.values(), day, scope_key(scope))
+
+    def queue(self, now: float) -> Queue:
+        """Sum over partitions. One partition that is not known makes the sums unknown: half a queue is not a queue."""
+        lags = list(self.lags.values())
+        if not lags:
+            return Queue("UNKNOWN", None, None, None, None, None, None, None, 0, "no lag sample yet")
+        oldest_sample = min(lag.time_seconds for lag in lags)
+        if now - oldest_sample > STALE_LAG_SECONDS:
+            reason = f"the last lag sample is {now - oldest_sample:.0f} s old"
+            return Queue("UNKNOWN", None, None, None, None, None, None, None, len(lags), reason)
+        unknown = next((lag for lag in lags if lag.status == "UNKNOWN"), None)
+        worst = max(lags, key=lambda lag: _BADNESS.index(lag.status))
+        arrival, consume = _sum(lag.arrival_rate_per_s for lag in lags), _sum(lag.consume_rate_per_s for lag in lags)
+        messages = _sum(lag.lag_messages for lag in lags)
+        drain = 0.0 if messages == 0 else None
+        if messages and arrival is not None and consume is not None and consume > arrival:
+            drain = messages / (consume - arrival)
+        ages = [lag.oldest_age_seconds for lag in lags]
+        # The age goes on between samples: what waited then and is not known to be done waits still.
+        grown = [None if age is None else age + (now - lag.time_seconds if age else 0.0)
+                 for age, lag in zip(ages, lags, strict=True)]  # fmt: skip
+        known_ages = [age for age in grown if age is not None]
+        return Queue(
+            status=worst.status,
+            depth_texts=_int(_sum(lag.lag_texts for lag in lags)),
+            lag_messages=_int(messages),
+            lag_seconds=max(known_ages) if len(known_ages) == len(lags) else None,
+            drain_seconds=drain,
+            arrival_rate_per_s=arrival,
+            consume_rate_per_s=consume,
+            stalled_partitions=None if unknown else sum(lag.status in ("STALLED", "STOPPED") for lag in lags),
+            partitions=len(lags),
+            reason=worst.reason,
+        )
+
+    def silent_workers(self, now: float) -> list[tuple[str, float]]:
+        """(worker, seconds since it was heard of), the longest silence first."""
+        silences = [(name, max(now - beat.time_seconds, 0.0)) for name, beat in self.workers.items()]
+        return sorted(silences, key=lambda pair: -pair[1])
+
+
+_BADNESS = ("OK", "REWOUND", "STALLED", "STOPPED", "UNKNOWN")
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    total = 0.0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total
+
+
+def _int(value: float | None) -> int | None:
+    return None if value is None else int(value)

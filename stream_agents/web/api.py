@@ -1,0 +1,137 @@
+"""The HTTP routes. They read the runtime and write nothing; the server binds to loopback unless told otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from embedwatch.clock import Clock
+from embedwatch.rules import MAX_WINDOW_SECONDS, PANE_SECONDS
+from stream_agents.compute.ledger import day_scopes
+from stream_agents.compute.scopes import Scope, parse_scope, scope_key
+from stream_agents.compute.summary import day_summary, summary, verdict_rows
+from stream_agents.runtime import Runtime
+from stream_agents.web.exposition import WorldCollector
+
+MAX_ROWS = 1000
+
+
+class _BadRequest(ValueError):
+    pass
+
+
+def add_routes(app: Any, runtime: Runtime, clock: Clock) -> None:
+    """Add them to Faust's own web server."""
+    routes = Routes(app, runtime, clock)
+    router = app.web.web_app.router
+    for path, handler in (
+        ("/", routes.index),
+        ("/api/v1/summary", routes.summary),
+        ("/api/v1/ledger", routes.ledger),
+        ("/api/v1/verdicts", routes.verdicts),
+        ("/metrics", routes.metrics),
+        ("/healthz", routes.healthz),
+        ("/readyz", routes.readyz),
+    ):
+        router.add_get(path, _guarded(handler))
+
+
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+def _guarded(handler: Handler) -> Handler:
+    """A wrong parameter is the caller's: 400 with what is allowed."""
+
+    async def handle(request: web.Request) -> web.Response:
+        try:
+            return await handler(request)
+        except _BadRequest as error:
+            return _json({"error": str(error)}, status=400)
+
+    return handle
+
+
+def _json(data: Any, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(data), content_type="application/json", status=status)
+
+
+class Routes:
+    def __init__(self, app: Any, runtime: Runtime, clock: Clock) -> None:
+        self.app = app
+        self.runtime = runtime
+        self.clock = clock
+        self.registry = CollectorRegistry()
+        self.registry.register(WorldCollector(runtime, clock))
+
+    async def index(self, request: web.Request) -> web.Response:
+        return _json(
+            {
+                "embedwatch": "stream agents",
+                "paths": ["/api/v1/summary", "/api/v1/ledger", "/api/v1/verdicts", "/metrics", "/healthz", "/readyz"],
+            }
+        )
+
+    async def summary(self, request: web.Request) -> web.Response:
+        data = summary(self.runtime.world, self.clock.now(), window_seconds=_window(request), scope=_scope(request))
+        data["breached"] = [row for row in verdict_rows(self.runtime.verdicts) if row["judgement"] == "breached"]
+        return _json(data)
+
+    async def ledger(self, request: web.Request) -> web.Response:
+        """The days kept, by scope; `day` and `scope` narrow it down."""
+        world = self.runtime.world
+        states = world.partitions.values()
+        wanted_day, scope = request.query.get("day"), _scope(request, default=None)
+        days = sorted({day for state in states for day in state.days})
+        rows = []
+        for day in days:
+            if wanted_day is not None and day != wanted_day:
+                continue
+            keys = [scope_key(scope)] if scope is not None else sorted(day_scopes(states, day))
+            rows += [{"scope": key, **day_summary(world, day, parse_scope(key))} for key in keys[:MAX_ROWS]]
+        return _json({"timezone": world.zone.key, "days": days, "rows": rows})
+
+    async def verdicts(self, request: web.Request) -> web.Response:
+        return _json({"verdicts": verdict_rows(self.runtime.verdicts)[:MAX_ROWS]})
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        """The process runs and its loop turns."""
+        return _json({"status": "ok"})
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        """Partitions are assigned, the state is recovered, no gap is open."""
+        reasons = []
+        if not self.runtime.recovered:
+            reasons.append("the state is not recovered yet")
+        if self.app.rebalancing:
+            reasons.append("partitions are being reassigned")
+        if self.runtime.guard.open:
+            reasons.append(f"gaps are open in partitions {sorted(self.runtime.guard.open)}")
+        return _json({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+
+
+def _window(request: web.Request) -> int:
+    text = request.query.get("window_seconds", "300")
+    seconds = int(text) if text.isdecimal() and len(text) < 7 else 0
+    if seconds % PANE_SECONDS or not PANE_SECONDS <= seconds <= MAX_WINDOW_SECONDS:
+        raise _BadRequest(
+            f"window_seconds is a multiple of {PANE_SECONDS} up to {MAX_WINDOW_SECONDS}, not {text[:20]!r}"
+        )
+    return seconds
+
+
+def _scope(request: web.Request, default: Any = ()) -> Scope | Any:
+    text = request.query.get("scope")
+    if text is None:
+        return default
+    try:
+        return parse_scope(text[:2000])
+    except ValueError as error:
+        raise _BadRequest(str(error)) from None

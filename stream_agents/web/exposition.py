@@ -1,0 +1,96 @@
+"""Prometheus metrics, made from the runtime at each scrape. Base units: seconds, USD, ratios from 0 to 1.
+
+What is not known is absent: a gauge that says 0 would be a claim.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from embedwatch.clock import Clock
+from embedwatch.events import NANO_USD_PER_USD
+from stream_agents.compute.scopes import Scope
+from stream_agents.compute.windows import Totals
+from stream_agents.runtime import Runtime
+
+WINDOW_SECONDS = 60
+QUANTILES = (0.5, 0.95, 0.99)
+
+
+class WorldCollector(Collector):
+    def __init__(self, runtime: Runtime, clock: Clock) -> None:
+        self.runtime = runtime
+        self.clock = clock
+
+    def collect(self) -> Iterator[Metric]:
+        world, now = self.runtime.world, self.clock.now()
+        scopes = [s for s in world.windows.scopes() if len(s) == 1 and s[0][0] == "model"]
+        yield from self._windowed([((), world.windows.window((), WINDOW_SECONDS, now))], suffix="", now=now)
+        by_model = [(scope, world.windows.window(scope, WINDOW_SECONDS, now)) for scope in scopes]
+        yield from self._windowed(by_model, suffix="model_", now=now)
+        yield from self._today(now)
+        queue = world.queue(now)
+        for name, value, text in (
+            ("queue_depth_texts", queue.depth_texts, "Texts waiting or in flight."),
+            ("queue_lag_seconds", queue.lag_seconds, "Age of the oldest text not done."),
+            ("queue_drain_seconds", queue.drain_seconds, "Time to drain the queue at present rates."),
+            ("workers", len(world.workers), "Workers heard of and not stopped."),
+        ):
+            gauge = GaugeMetricFamily(f"embedwatch_{name}", text)
+            if value is not None:
+                gauge.add_metric([], float(value))
+            yield gauge
+        gaps = CounterMetricFamily("embedwatch_offset_gaps", "Gaps in source offsets met since the start.")
+        gaps.add_metric([], self.runtime.guard.seen)
+        yield gaps
+        rejected = CounterMetricFamily("embedwatch_rejected_events", "Events that did not decode.", labels=["reason"])
+        counts: dict[str, int] = {}
+        for state in world.partitions.values():
+            for reason, count in state.rejected.items():
+                counts[reason] = counts.get(reason, 0) + count
+        for reason, count in sorted(counts.items()):
+            rejected.add_metric([reason], count)
+        yield rejected
+
+    def _windowed(self, windows: Sequence[tuple[Scope, Totals]], *, suffix: str, now: float) -> Iterator[Metric]:
+        labels = ["model"] if suffix else []
+        latency = GaugeMetricFamily(
+            f"embedwatch_{suffix}latency_seconds",
+            "Latency of a text over the last minute.",
+            labels=[*labels, "quantile"],
+        )
+        throughput = GaugeMetricFamily(
+            f"embedwatch_{suffix}throughput_texts_per_second", "Texts done over the last minute.", labels=labels
+        )
+        errors = GaugeMetricFamily(f"embedwatch_{suffix}error_ratio", "Texts without a vector.", labels=labels)
+        hits = GaugeMetricFamily(f"embedwatch_{suffix}cache_hit_ratio", "Cache hits of all look-ups.", labels=labels)
+        for scope, totals in windows:
+            names = [value for _, value in scope]
+            for q in QUANTILES:
+                value = totals.latency.quantile(q)
+                if value is not None:
+                    latency.add_metric([*names, str(q)], value / 1000.0)
+            covered = self.runtime.world.windows.covered_seconds(totals, WINDOW_SECONDS, now)
+            if covered is not None:
+                throughput.add_metric(names, totals.texts / covered)
+            for gauge, percent in ((errors, totals.error_rate_pct()), (hits, totals.cache_hit_rate_pct())):
+                if percent is not None:
+                    gauge.add_metric(names, percent / 100.0)
+        yield from (latency, throughput, errors, hits)
+
+    def _today(self, now: float) -> Iterator[Metric]:
+        world = self.runtime.world
+        totals = world.day(world.today(now))
+        for name, value, text in (
+            ("cost_usd_today", totals.cost_nano_usd / NANO_USD_PER_USD, "Spend since midnight in the budget's zone."),
+            ("saved_usd_today", totals.saved_nano_usd / NANO_USD_PER_USD, "Spend the cache has saved since midnight."),
+            ("texts_today", totals.texts, "Texts since midnight."),
+            ("tokens_embedded_today", totals.tokens_embedded, "Tokens embedded since midnight."),
+            ("unpriced_tokens_today", totals.unpriced_tokens, "Tokens embedded at no known price since midnight."),
+        ):
+            gauge = GaugeMetricFamily(f"embedwatch_{name}", text)
+            gauge.add_metric([], float(value))
+            yield gauge
