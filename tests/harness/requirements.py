@@ -1,0 +1,42 @@
+"""What a run of the tests must not skip: `EMBEDWATCH_TEST_REQUIRE=embedded,kafka,redis,model`."""
+
+from __future__ import annotations
+
+import os
+from typing import NoReturn
+
+import pytest
+
+from embedwatch.errors import ConfigError
+from embedwatch.services.broker import EmbeddedBroker
+from tests.harness.apache_kafka import ApacheKafka, CannotRun
+
+REQUIRE = "EMBEDWATCH_TEST_REQUIRE"
+REQUIREMENTS = frozenset({"embedded", "kafka", "redis", "model"})
+
+
+def required() -> frozenset[str]:
+    return frozenset(part.strip() for part in os.environ.get(REQUIRE, "").split(",") if part.strip())
+
+
+def missing(requirement: str, reason: str) -> NoReturn:
+    """Skip with one line, or fail where the requirement is named."""
+    if requirement in required():
+        pytest.fail(f"{REQUIRE} names {requirement}: {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+def start_embedded(service: EmbeddedBroker) -> None:
+    """Start it, or treat its absence as `missing` does."""
+    try:
+        service.start()
+    except ConfigError as error:
+        missing("embedded", str(error))
+
+
+def start_kafka(service: ApacheKafka) -> None:
+    """Start it, or treat its absence as `missing` does."""
+    try:
+        service.start()
+    except CannotRun as error:
+        missing("kafka", str(error))
