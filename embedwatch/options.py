@@ -23,16 +23,19 @@ def setting(section: str, field: str, *flags: str, help: str | None = None) -> A
     flag_names = flags or (f"--{field.replace('_', '-')}",)
     return typer.Option(
         *flag_names,
-        help=f"{text[0].upper()}{text[1:]}. [default: {shown}; env: {env_name(section, field)}]",
+        # Round brackets: square ones are markup to rich, which would swallow them.
+        help=f"{text[0].upper()}{text[1:]}. (default: {shown}; env: {env_name(section, field)})",
         show_default=False,
     )
 
 
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", "-c", help=f"YAML file of settings. [env: {PREFIX}CONFIG]", show_default=False),
+    typer.Option("--config", "-c", help=f"YAML file of settings. (env: {PREFIX}CONFIG)", show_default=False),
 ]
 BootstrapServers = Annotated[str | None, setting("kafka", "bootstrap_servers", "--bootstrap-servers", "-b")]
 TopicPrefix = Annotated[str | None, setting("kafka", "topic_prefix", help="prefix of all topic names")]
 CacheUrl = Annotated[str | None, setting("cache", "url", "--cache-url")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of text.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", envvar=f"{PREFIX}JSON", help="Print JSON for programs instead of text.")
+]

@@ -28,6 +28,7 @@ PREFIX = "EMBEDWATCH_"
 #: Variables under our prefix that belong to a command's own options rather than to a section below.
 COMMAND_PREFIXES = (
     "CONFIG",
+    "JSON",
     "LOG_",
     "DEMO_",
     "UP_",
@@ -256,6 +257,18 @@ def load(
     return settings
 
 
+def listed(settings: Settings) -> list[tuple[str, str, str]]:
+    """Every setting as (environment variable, value, meaning); a secret's value is hidden, a missing one empty."""
+    rows = []
+    for section in Settings.model_fields:
+        part = getattr(settings, section)
+        for field in _fields(section):
+            value = getattr(part, field)
+            meaning = type(part).model_fields[field].description or ""
+            rows.append((env_name(section, field), "" if value is None else str(value), meaning))
+    return rows
+
+
 def redact_url(url: str) -> str:
     """The URL without user name and password, for messages and logs. One that cannot be read is hidden whole."""
     try:
@@ -299,8 +312,7 @@ def _read_environment(environ: Mapping[str, str], put: Any, trouble: list[str]) 
             # Without the prefix, which would make any two of our names look alike.
             short = {known_name.removeprefix(PREFIX): known_name for known_name in known}
             near = difflib.get_close_matches(name.removeprefix(PREFIX), list(short), n=1)
-            listed = "`embedwatch check --help` tells where they are listed"
-            hint = f"; did you mean {short[near[0]]}?" if near else f"; {listed}"
+            hint = f"; did you mean {short[near[0]]}?" if near else "; `embedwatch check --show-settings` lists them"
             trouble.append(f"environment variable {name} is not known{hint}")
 
 

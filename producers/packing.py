@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from embedwatch.wire import MAX_CHUNK_BYTES, MAX_CHUNK_TEXTS, TEXTS_FORMAT, encode_chunk
+from embedwatch.wire import MAX_CHUNK_BYTES, MAX_CHUNK_TEXTS, chunk_headers, encode_chunk
 from producers.text import SourceText
 
 #: `{"ids":[],"texts":[]}`
@@ -119,8 +119,8 @@ class Packer:
 
 def to_message(chunk: Chunk, labels: Labels) -> Message:
     """A chunk of one becomes a single text, the simple case that any client reads."""
-    names = (("source", chunk.source), ("model", labels.model), ("tenant", labels.tenant))
-    headers = [(name, value.encode()) for name, value in names if value]
+    names = {"source": chunk.source, "model": labels.model, "tenant": labels.tenant}
+    headers = [(name, value.encode()) for name, value in names.items() if value]
     key = chunk.ids[0].encode()
     if chunk.raw is not None:
         value = chunk.raw
@@ -128,5 +128,5 @@ def to_message(chunk: Chunk, labels: Labels) -> Message:
         value = chunk.texts[0].encode()
     else:
         value = encode_chunk(chunk.ids, chunk.texts)
-        headers.append(("format", TEXTS_FORMAT))
+        headers = chunk_headers(len(chunk.ids), **{name: value or None for name, value in names.items()})
     return Message(key, value, headers, len(chunk.ids), chunk.last)

@@ -7,6 +7,10 @@ import typer
 
 def register(root: typer.Typer) -> None:
     """Add them to the root."""
-    from embedwatch.commands import topics
+    from embedwatch.commands import check, demo, report, topics, up
 
+    root.command(name="demo")(demo.demo)
+    root.command(name="up")(up.up)
+    root.command(name="report")(report.report)
+    root.command(name="check")(check.check)
     root.add_typer(topics.app, name="topics")

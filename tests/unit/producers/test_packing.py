@@ -107,6 +107,7 @@ def test_bytes_that_are_not_utf8_go_alone_as_they_are() -> None:
     first, second, third = (to_message(chunk, Labels()) for chunk in pack(found, Limits()))
     assert first.texts == 2
     assert dict(first.headers)["format"] == b"texts.v1"
+    assert dict(first.headers)["count"] == b"2"  # a reader of lag counts the texts that wait without decoding them
     assert (second.key, second.value) == (b"a:3", b"\xff\xfe")
     assert third.texts == 1
 

@@ -1,0 +1,23 @@
+"""What `embedwatch check` asks of the receivers: would an alert reach anybody? Nothing is posted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from alerting.receivers import SendFailed
+from alerting.wiring import receivers
+from embedwatch.checks import Check
+from embedwatch.settings import Settings
+
+
+def check_receivers(settings: Settings) -> Iterable[Check]:
+    """Raises `ConfigError` for a token or address that cannot be one."""
+    slack = [receiver for receiver in receivers(settings) if receiver.name == "slack"]
+    if not slack:
+        hint = "set EMBEDWATCH_ALERTS_SLACK_BOT_TOKEN or EMBEDWATCH_ALERTS_SLACK_WEBHOOK_URL"
+        yield Check("slack", "skipped", f"not configured, alerts are only printed: {hint}")
+    for receiver in slack:
+        try:
+            yield Check("slack", "ok", f"{receiver.check()}; alerts go to {receiver.address}")
+        except SendFailed as error:
+            yield Check("slack", "failed", f"{receiver.address}: {error.reason}", 4)

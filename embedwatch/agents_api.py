@@ -1,0 +1,76 @@
+"""The HTTP API of the stream agents, as the report, the check and the demo read it."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+
+from embedwatch.errors import ConnectionFailed, InputError
+from embedwatch.settings import Settings
+
+
+def default_url(settings: Settings) -> str:
+    """Where agents with these settings serve; an address that means "every interface" is asked on loopback."""
+    host = settings.agents.web_host
+    if host in ("", "0.0.0.0", "::"):  # noqa: S104 (compared, not bound)
+        host = "127.0.0.1"
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.agents.web_port}"
+
+
+class AgentsApi:
+    """One connection, kept open. Its methods raise `ConnectionFailed` when the agents are not there or not ready."""
+
+    def __init__(self, url: str, *, timeout_seconds: float = 5.0) -> None:
+        self.url = url.rstrip("/")
+        try:
+            # `trust_env=False`: a proxy for the outside world is no way to an agent.
+            self._client = httpx.Client(base_url=self.url, timeout=timeout_seconds, trust_env=False)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise InputError(f"{url!r} is not the address of an HTTP server: {error}") from None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def close(self) -> None:
+        self._client.close()
+
+    def ready(self) -> tuple[bool, list[str]]:
+        """Whether the numbers can be trusted now, and what stands in the way."""
+        answer = self._get("/readyz", {}, (200, 503))
+        return bool(answer.get("ready")), [str(reason) for reason in answer.get("reasons", ())]
+
+    def summary(self, window_seconds: int = 300, scope: str = "all") -> dict[str, Any]:
+        return self._get("/api/v1/summary", {"window_seconds": str(window_seconds), "scope": scope}, (200,))
+
+    def _get(self, path: str, parameters: dict[str, str], good: tuple[int, ...]) -> dict[str, Any]:
+        try:
+            answer = self._client.get(path, params=parameters)
+        except httpx.TimeoutException:
+            raise ConnectionFailed(f"the stream agents at {self.url} did not answer in time") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ConnectionFailed(
+                f"no stream agents at {self.url} ({_why(error)}). Start them with `embedwatch agents` or `embedwatch "
+                "up`, or name their address with --agents-url."
+            ) from None
+        try:
+            data = answer.json()
+        except ValueError:
+            data = None
+        if answer.status_code == 400 and isinstance(data, dict) and "error" in data:
+            raise InputError(str(data["error"]))
+        if answer.status_code not in good or not isinstance(data, dict):
+            raise ConnectionFailed(
+                f"what answers at {self.url} is not the stream agents (status {answer.status_code} for {path})"
+            )
+        return data
+
+
+def _why(error: Exception) -> str:
+    return "connection refused" if isinstance(error, httpx.ConnectError) else type(error).__name__

@@ -1,0 +1,115 @@
+"""`embedwatch up`: the whole flow on this machine until Ctrl-C."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from embedwatch import options
+from embedwatch.settings import load
+
+
+def _option(*flags: str, help: str, **more: Any) -> Any:
+    name = max(flags, key=len).removeprefix("--").replace("-", "_").upper()
+    return typer.Option(*flags, envvar=f"EMBEDWATCH_UP_{name}", help=help, **more)
+
+
+def up(
+    config: options.ConfigFile = None,
+    bootstrap_servers: options.BootstrapServers = None,
+    topic_prefix: options.TopicPrefix = None,
+    cache_url: options.CacheUrl = None,
+    rules: Annotated[Path | None, options.setting("agents", "rules", "--rules", "-r")] = None,
+    model: Annotated[str | None, options.setting("worker", "model", "--model", "-m")] = None,
+    web_port: Annotated[int | None, options.setting("agents", "web_port", help="port of the agents' HTTP API")] = None,
+    workers: Annotated[int, _option("--workers", "-w", min=1, max=64, help="Worker processes.")] = 1,
+    broker_port: Annotated[
+        int, _option("--broker-port", min=0, max=65535, help="Port of the embedded broker; 0: a free one.")
+    ] = 9092,
+    cache_port: Annotated[
+        int, _option("--cache-port", min=0, max=65535, help="Port of the embedded cache; 0: a free one.")
+    ] = 0,
+    slack_port: Annotated[
+        int, _option("--slack-port", min=0, max=65535, help="Port of the Slack stand-in; 0: a free one.")
+    ] = 0,
+    logs: Annotated[
+        Path | None, _option("--logs", help="Keep the logs of all parts here. Without it: a temporary folder.")
+    ] = None,
+) -> None:
+    """Run broker, cache, workers, stream agents and alerting here, until Ctrl-C.
+
+    What you name is used instead of ours: --bootstrap-servers your Kafka, --cache-url your Redis, a Slack token or
+    webhook in the environment your Slack. The embedded broker keeps nothing when it stops.
+
+    Examples: embedwatch up; embedwatch up --workers 2 --rules rules.yaml;
+    embedwatch up -b broker:9092 --cache-url redis://cache:6379/0
+    """
+    import os
+    import tempfile
+    import time
+
+    from embedwatch.local.demo import forget
+    from embedwatch.local.screen import Screen
+    from embedwatch.local.stack import LocalStack, Plan
+    from embedwatch.processes import terminate_on_signals
+    from embedwatch.rules import load_rules
+    from embedwatch.settings import PREFIX, env_name
+
+    overrides = {
+        "kafka.bootstrap_servers": bootstrap_servers,
+        "kafka.topic_prefix": topic_prefix,
+        "cache.url": cache_url,
+        "agents.rules": None if rules is None else str(rules.absolute()),
+        "worker.model": os.path.abspath(model) if model is not None and os.path.isdir(model) else model,
+        "agents.web_port": web_port,
+    }
+    settings = load(config, overrides)
+    load_rules(settings.agents.rules)  # a mistake in it is told now, and not by a stage that ends
+    environ: dict[str, str | None] = {
+        env_name(*dotted.split(".")): str(value) for dotted, value in overrides.items() if value is not None
+    }
+    if config is not None:
+        environ[PREFIX + "CONFIG"] = str(config.absolute())
+    own_broker = settings.kafka == type(settings.kafka)(topic_prefix=settings.kafka.topic_prefix)
+    plan = Plan(
+        workers=workers,
+        own_broker=own_broker and bootstrap_servers is None,
+        own_cache=settings.cache.url is None,
+        own_slack=settings.alerts.slack_bot_token is None and settings.alerts.slack_webhook_url is None,
+        broker_port=broker_port or None,
+        cache_port=cache_port or None,
+        slack_port=slack_port,
+        environ=environ,
+    )
+    folder = logs or Path(tempfile.mkdtemp(prefix="embedwatch-up-"))
+    folder.mkdir(parents=True, exist_ok=True)
+    screen = Screen()
+
+    def say(text: str) -> None:
+        screen.say(f"  {text}")
+
+    screen.say("starting (the first start after installing takes longest: torch is read from disk)")
+    try:
+        with (
+            terminate_on_signals(),
+            LocalStack(settings, folder.absolute(), plan, say) as stack,
+        ):
+            screen.say("everything runs; Ctrl-C stops it", "bold green")
+            for what, where in stack.addresses().items():
+                screen.say(f"  {what + ':':<24} {where}")
+            if settings.pricing == type(settings.pricing)() and settings.worker.backend == "sentence-transformers":
+                price = env_name("pricing", "gpu_usd_per_hour")
+                say(f"a local model has no list price: its tokens count as unpriced until you set {price}")
+            servers = stack.settings.kafka.bootstrap_servers
+            flag = "" if servers == "127.0.0.1:9092" else f" -b {servers}"
+            screen.say(f"in another terminal: embedwatch produce --stdlib-docs --limit 2000{flag}; embedwatch report")
+            while True:
+                stack.check()
+                time.sleep(0.5)
+    except KeyboardInterrupt:
+        screen.say("stopped", "bold")
+    finally:
+        if logs is None:
+            forget(folder)

@@ -1,0 +1,216 @@
+"""The whole flow as processes on this machine: broker, cache, Slack stand-in, workers, agents, alerts.
+
+What the user's settings already name (a broker, a cache, a Slack token) is used instead of ours. The stages are started
+as the commands that an operator would run: this package imports none of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from embedwatch.agents_api import AgentsApi, default_url
+from embedwatch.errors import ConnectionFailed, EmbedwatchError
+from embedwatch.processes import Child
+from embedwatch.services.broker import EmbeddedBroker
+from embedwatch.services.cache import Unavailable, start_cache
+from embedwatch.services.slack_standin import SlackStandIn
+from embedwatch.settings import Settings, env_name
+
+Say = Callable[[str], None]
+
+#: A first start reads two gigabytes of torch from a cold disk.
+START_SECONDS = 300.0
+_TELL_EVERY_SECONDS = 5.0
+#: Any token does for the stand-in. It looks like one, so that it takes the way that a real one takes.
+_STANDIN_TOKEN = "xoxb-local-stand-in"  # noqa: S105
+_READY_WORDS = {"worker": "partitions assigned: ", "alerts": "alerting: ready"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to start. `broker_port` and `cache_port` None: a free port. `environ` changes that of every stage."""
+
+    workers: int = 1
+    own_broker: bool = True
+    own_cache: bool = True
+    own_slack: bool = True
+    broker_port: int | None = None
+    cache_port: int | None = None
+    slack_port: int = 0
+    environ: Mapping[str, str | None] = field(default_factory=dict)
+    worker_environ: Mapping[str, str | None] = field(default_factory=dict)
+
+
+class LocalStack:
+    """Use it as a context manager: whatever ends the block stops everything, last started first.
+
+    `say` gets one line for each step, with the time it took.
+    """
+
+    def __init__(self, settings: Settings, folder: Path, plan: Plan, say: Say) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.plan = plan
+        self.children: list[Child] = []
+        self.slack: SlackStandIn | None = None
+        self._say = say
+        self._edges = contextlib.ExitStack()
+        self._environ: dict[str, str | None] = {"PYTHONUNBUFFERED": "1", **plan.environ}
+        # Readiness is read from the logs' INFO lines.
+        if os.environ.get("EMBEDWATCH_LOG_LEVEL", "").upper() != "DEBUG":
+            self._environ["EMBEDWATCH_LOG_LEVEL"] = "INFO"
+
+    def __enter__(self) -> Self:
+        try:
+            self._start()
+        except BaseException:
+            self._edges.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._edges.close()
+
+    @property
+    def agents_url(self) -> str:
+        return default_url(self.settings)
+
+    def addresses(self) -> dict[str, str]:
+        """Where to look, by what is there."""
+        found = {
+            "numbers (JSON)": f"{self.agents_url}/api/v1/summary",
+            "Prometheus metrics": f"{self.agents_url}/metrics",
+            "Kafka": self.settings.kafka.bootstrap_servers,
+        }
+        if self.slack is not None:
+            found["Slack inbox (stand-in)"] = self.slack.url
+        found["logs"] = str(self.folder)
+        return found
+
+    def environ(self) -> dict[str, str | None]:
+        """Changes to our own environment for a command that is to work on this stack."""
+        return dict(self._environ)
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "embedwatch", *arguments]
+
+    def child(self, name: str, *arguments: str, environ: Mapping[str, str | None] | None = None) -> Child:
+        """Start a command on this stack; it is stopped with it."""
+        child = Child(name, self.command(*arguments), self.folder / f"{name}.log", {**self._environ, **(environ or {})})
+        self._edges.callback(child.stop)
+        return child
+
+    def check(self) -> None:
+        """Raises `EmbedwatchError` with the last words of a stage that has ended."""
+        for child in self.children:
+            if not child.running():
+                raise EmbedwatchError(
+                    f"{child.name} ended unexpectedly with status {child.process.returncode} (log: {child.log}). Its "
+                    f"last words:\n{child.last_words()}"
+                )
+
+    # --- the start ---
+
+    def _start(self) -> None:
+        if self.plan.own_broker:
+            self._start_broker()
+        if self.plan.own_cache:
+            self._start_cache()
+        if self.plan.own_slack:
+            self._start_slack()
+        self._create_topics()
+        self._start_stages()
+
+    def _use(self, section: str, name: str, value: str) -> None:
+        """A setting found at run time: for ourselves, and for the stages by their environment."""
+        part = getattr(self.settings, section)
+        changed = type(part).model_validate({**part.model_dump(), name: value})
+        self.settings = self.settings.model_copy(update={section: changed})
+        self._environ[env_name(section, name)] = value
+
+    def _start_broker(self) -> None:
+        began = time.monotonic()
+        broker = self._edges.enter_context(EmbeddedBroker(self.folder / "broker", port=self.plan.broker_port))
+        self._use("kafka", "bootstrap_servers", broker.bootstrap_servers)
+        self._took(f"embedded broker at {broker.bootstrap_servers}", began)
+
+    def _start_cache(self) -> None:
+        began = time.monotonic()
+        cache = start_cache(self.folder / "cache", port=self.plan.cache_port)
+        if isinstance(cache, Unavailable):
+            self._say(f"no shared cache: {cache.reason}; each worker has only the cache in its own memory")
+            return
+        self._edges.callback(cache.stop)
+        self._use("cache", "url", cache.url)
+        self._took(f"embedded cache ({cache.server.origin}) at {cache.url}", began)
+
+    def _start_slack(self) -> None:
+        began = time.monotonic()
+        self.slack = self._edges.enter_context(SlackStandIn(port=self.plan.slack_port))
+        self._use("alerts", "slack_bot_token", _STANDIN_TOKEN)
+        self._use("alerts", "slack_api_url", self.slack.api_url)
+        self._took(f"Slack stand-in at {self.slack.url}", began)
+
+    def _create_topics(self) -> None:
+        from embedwatch.kafka import create_topics
+
+        began = time.monotonic()
+        made = create_topics(self.settings.kafka, self.settings.topics.specs())
+        new = sum(state == "created" for state in made.values())
+        self._took(f"topics: {new} created, {len(made) - new} there already", began)
+
+    def _start_stages(self) -> None:
+        began = time.monotonic()
+        waiting = {child.name: child for child in [self.child("agents", "agents"), self.child("alerts", "alerts")]}
+        for number in range(1, self.plan.workers + 1):
+            name = f"worker-{number}" if self.plan.workers > 1 else "worker"
+            named = {env_name("worker", "name"): self.settings.worker.name or f"{name}-{os.getpid()}"}
+            if self.settings.worker.name and self.plan.workers > 1:
+                named = {env_name("worker", "name"): f"{self.settings.worker.name}-{number}"}
+            waiting[name] = self.child(name, "worker", environ={**named, **self.plan.worker_environ})
+        self.children += waiting.values()
+        told = began
+        with AgentsApi(self.agents_url, timeout_seconds=2.0) as api:
+            while waiting:
+                self.check()
+                for name, child in list(waiting.items()):
+                    if self._ready(child, api):
+                        del waiting[name]
+                        self._took(f"{name} ready", began)
+                now = time.monotonic()
+                if now - began > START_SECONDS:
+                    name, child = next(iter(waiting.items()))
+                    raise ConnectionFailed(
+                        f"{name} was not ready after {START_SECONDS:.0f} s (log: {child.log}). Its last words:\n"
+                        f"{child.last_words()}"
+                    )
+                if now - told >= _TELL_EVERY_SECONDS:
+                    told = now
+                    names = " and ".join(_doing(name) for name in waiting)
+                    self._say(f"... still waiting for {names}, {now - began:.0f} s so far")
+                time.sleep(0.1)
+
+    def _ready(self, child: Child, api: AgentsApi) -> bool:
+        words = _READY_WORDS.get(child.name.split("-")[0])
+        if words is not None:
+            return words in child.log.read_text(encoding="utf-8", errors="replace")
+        with contextlib.suppress(EmbedwatchError):
+            return api.ready()[0]
+        return False
+
+    def _took(self, what: str, began: float) -> None:
+        self._say(f"{what} ({time.monotonic() - began:.1f} s)")
+
+
+def _doing(name: str) -> str:
+    return f"{name} (loads torch and the model)" if name.startswith("worker") else f"{name} (joins its group)"

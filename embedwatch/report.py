@@ -1,0 +1,156 @@
+"""The text dashboard: a summary of the stream agents as lines for people. Pure.
+
+Its four parts are those of the guide (performance, cache, cost, overall), with the queue beside them. What is not known
+is said so; it is never shown as 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+WIDTH = 64
+_UNKNOWN = "unknown"
+
+
+def dashboard(summary: dict[str, Any]) -> str:
+    """The whole report of one scope. `summary` is what `/api/v1/summary` answers."""
+    parts = (
+        (f"PERFORMANCE (last {_window(summary)})", _performance(summary)),
+        ("CACHE", _cache(summary)),
+        (f"COST (today, {summary['today']['day']} in {summary['today']['timezone']})", _cost(summary)),
+        ("QUEUE", _queue(summary)),
+        ("OVERALL", _overall(summary)),
+    )
+    title = "EMBEDDING PIPELINE DASHBOARD"
+    if summary["scope"] != "all":
+        title += f": {summary['scope']}"
+    lines = ["=" * WIDTH, title, "=" * WIDTH]
+    for heading, rows in parts:
+        lines += ["", f"{heading}:"]
+        lines += [f"  {name + ':':<20} {value}" for name, value in rows]
+    return "\n".join([*lines, "=" * WIDTH])
+
+
+def _performance(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    found = summary["performance"]
+    latency = found["latency_ms"]
+    yield "Throughput", _rate(found["throughput_texts_per_s"], "texts/s", found["throughput_tokens_per_s"], "tokens/s")
+    yield "Latency (avg)", milliseconds(latency["avg"])
+    yield "Latency (p50)", milliseconds(latency["p50"])
+    yield "Latency (p95)", milliseconds(latency["p95"])
+    yield "Latency (p99)", milliseconds(latency["p99"])
+    yield "Error rate", percent(found["error_rate_pct"]) + _by_class(found["errors_by_class"])
+    yield "Padding waste", percent(found["padding_waste_pct"])
+    phases = {name: seconds for name, seconds in found["phase_seconds"].items() if seconds > 0}
+    whole = sum(phases.values())
+    if whole:
+        slowest = sorted(phases.items(), key=lambda item: -item[1])[:3]
+        yield "Time goes to", ", ".join(f"{n.replace('_', ' ')} {100 * s / whole:.0f} %" for n, s in slowest)
+
+
+def _cache(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    found = summary["cache"]
+    tokens = found["token_hit_rate_pct"]
+    yield (
+        "Hit rate",
+        percent(found["hit_rate_pct"]) + ("" if tokens is None else f" of texts, {tokens:.2f} % of tokens"),
+    )
+    yield "Total hits", f"{found['hits']:,}"
+    yield "Total misses", f"{found['misses']:,}"
+    yield "Copies in a batch", f"{found['duplicates']:,}"
+    if found["available"] is None:
+        yield "Cache server", f"{_UNKNOWN} ({found['reason']})"
+    elif not found["available"]:
+        yield "Cache server", f"NOT AVAILABLE ({found['reason']})"
+    else:
+        each = found["bytes_per_entry"]
+        yield "Entries", f"{found['entries']:,}" + ("" if each is None else f" of {each:,.0f} bytes each")
+        yield "Memory", f"{found['memory_bytes'] / 1024 / 1024:,.1f} MiB, {found['evictions'] or 0:,} evictions"
+
+
+def _cost(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    day = summary["today"]
+    unpriced = day["unpriced_tokens"]
+    yield "Total cost", usd(day["cost_usd"]) + (f" and {unpriced:,} tokens WITHOUT A PRICE" if unpriced else "")
+    yield "Total tokens", f"{day['tokens_received']:,} received, {day['tokens_embedded']:,} embedded"
+    yield "Avg cost/text", _UNKNOWN if day["cost_per_text_usd"] is None else usd(day["cost_per_text_usd"])
+    per_million = day["cost_per_million_tokens_usd"]
+    yield "Cost/1M tokens", _UNKNOWN if per_million is None else usd(per_million)
+    share = day["savings_pct"]
+    yield "Saved by the cache", usd(day["saved_usd"]) + ("" if share is None else f" ({share:.1f} % of the whole)")
+
+
+def _queue(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    queue = summary["queue"]
+    yield "Status", queue["status"] + (f" ({queue['reason']})" if queue["reason"] else "")
+    yield "Depth", _UNKNOWN if queue["depth_texts"] is None else f"{queue['depth_texts']:,} texts"
+    yield "Oldest waits", seconds(queue["lag_seconds"])
+    yield "Time to drain", seconds(queue["drain_seconds"])
+
+
+def _overall(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    day = summary["today"]
+    yield "Total texts", f"{day['texts']:,} today, {day['errors']:,} without a vector"
+    workers = summary["workers"]
+    yield (
+        "Workers",
+        ", ".join(_worker(worker) for worker in workers[:5])
+        + (f" and {len(workers) - 5} more" if len(workers) > 5 else "")
+        if workers
+        else "none heard of",
+    )
+    breached = summary.get("breached")
+    if breached is not None:
+        yield "Over a limit", "; ".join(breach(row) for row in breached[:5]) or "nothing"
+    rejected = sum(summary["rejected_events"].values())
+    if rejected or summary["late_events"]:
+        yield "Events", f"{rejected:,} not readable (kept as dead letters), {summary['late_events']:,} too late"
+    covered = summary["performance"]["covered_seconds"]
+    yield "Elapsed time", _UNKNOWN if covered is None else f"{covered:.2f} s looked at"
+
+
+def breach(row: dict[str, Any]) -> str:
+    """One breached verdict in a few words."""
+    scope = ",".join(f"{name}={value}" for name, value in row["scope"].items())
+    value = _UNKNOWN if row["value"] is None else f"{row['value']:,.4g}"
+    where = f" of {scope}" if scope else ""
+    return f"{row['type']}{where}: {value} {row['comparison']} {row['threshold']:,.4g} {row['unit']}"
+
+
+def usd(amount: float) -> str:
+    """Small sums keep four digits that mean something: a text costs fractions of a cent."""
+    if amount and abs(amount) < 0.01:
+        return f"${amount:.4g}" if abs(amount) >= 0.0001 else f"${amount:.10f}".rstrip("0")
+    return f"${amount:,.4f}"
+
+
+def milliseconds(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"{value:,.2f} ms"
+
+
+def percent(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"{value:.2f} %"
+
+
+def seconds(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"{value:,.1f} s"
+
+
+def _rate(texts: float | None, unit: str, tokens: float | None, token_unit: str) -> str:
+    if texts is None or tokens is None:
+        return _UNKNOWN
+    return f"{texts:,.2f} {unit}, {tokens:,.0f} {token_unit}"
+
+
+def _by_class(errors: dict[str, int]) -> str:
+    return f" ({', '.join(f'{name} {count:,}' for name, count in errors.items())})" if errors else ""
+
+
+def _worker(worker: dict[str, Any]) -> str:
+    return f"{worker['worker']} ({worker['state']}, {worker['model']})"
+
+
+def _window(summary: dict[str, Any]) -> str:
+    length = summary["window_seconds"]
+    return f"{length // 60} min" if length % 60 == 0 else f"{length} s"
