@@ -21,7 +21,9 @@ def in_order(states: Iterable[AlertState]) -> list[AlertState]:
 
 
 def as_table(states: Iterable[AlertState]) -> Table:
-    table = Table("status", "severity", "alert", "value", "limit", "since", "not delivered")
+    table = Table()
+    for name in ("status", "severity", "alert", "value", "limit", "since", "not delivered"):
+        table.add_column(name, overflow="fold")  # a name that is cut cannot be looked up
     for state in states:
         verdict = state.verdict
         style = _STYLE.get(state.status, "")

@@ -22,11 +22,13 @@ def default_url(settings: Settings) -> str:
 class AgentsApi:
     """One connection, kept open. Its methods raise `ConnectionFailed` when the agents are not there or not ready."""
 
-    def __init__(self, url: str, *, timeout_seconds: float = 5.0) -> None:
+    def __init__(self, url: str, *, timeout_seconds: float = 5.0, transport: httpx.BaseTransport | None = None) -> None:
         self.url = url.rstrip("/")
         try:
             # `trust_env=False`: a proxy for the outside world is no way to an agent.
-            self._client = httpx.Client(base_url=self.url, timeout=timeout_seconds, trust_env=False)
+            self._client = httpx.Client(
+                base_url=self.url, timeout=timeout_seconds, trust_env=False, transport=transport
+            )
         except (httpx.InvalidURL, ValueError) as error:
             raise InputError(f"{url!r} is not the address of an HTTP server: {error}") from None
 

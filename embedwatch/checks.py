@@ -24,6 +24,8 @@ class Check:
     exit_code: int = 0
 
 
+ASK_SECONDS = 3.0
+
 Checker = Callable[[Settings], Iterable[Check]]
 
 
@@ -66,7 +68,9 @@ def _kafka(settings: Settings) -> Iterable[Check]:
     from embedwatch import kafka
 
     where = settings.kafka.bootstrap_servers
-    admin = kafka.admin_client(settings.kafka)
+    # Stages wait longer, for a broker that starts beside them. Who asks wants to know what is there now.
+    patience_seconds = min(settings.kafka.connect_timeout_seconds, ASK_SECONDS)
+    admin = kafka.admin_client(settings.kafka.model_copy(update={"connect_timeout_seconds": patience_seconds}))
     try:
         present = set(admin.list_topics())
     finally:

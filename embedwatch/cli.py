@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
+import typer.exceptions
+import typer.main
 
 from embedwatch import __version__
 from embedwatch.errors import EmbedwatchError
@@ -71,7 +74,14 @@ def build() -> typer.Typer:
 def main() -> None:
     """Entry point of the `embedwatch` script."""
     try:
-        build()()
+        # Not standalone: what is wrong with the options is told as everything else is, in one line.
+        code = typer.main.get_command(build()).main(prog_name="embedwatch", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except typer.exceptions.TyperException as error:
+        sys.exit(_complain_of_usage(error))
+    except typer.Abort:
+        _complain("stopped")
+        sys.exit(130)
     except EmbedwatchError as error:
         _complain(str(error))
         sys.exit(error.exit_code)
@@ -96,6 +106,21 @@ def main() -> None:
             "stack trace and please report it."
         )
         sys.exit(70)
+
+
+def _complain_of_usage(error: Exception) -> int:
+    """Say what is wrong with the command line and where its help is. Returns the exit code."""
+    code = int(getattr(error, "exit_code", 2))
+    context = getattr(error, "ctx", None)
+    tell: Callable[[], str] | None = getattr(error, "format_message", None)
+    message = tell() if tell is not None else str(error)
+    if type(error).__name__ == "NoArgsIsHelpError":  # `embedwatch` alone: its message is the help, shown already
+        if message:
+            print(message, file=sys.stderr)
+        return code
+    command = getattr(context, "command_path", "embedwatch")
+    _complain(f"{' '.join(message.split()).rstrip('.')} (see `{command} --help`)")
+    return code
 
 
 def _complain(text: str) -> None:

@@ -71,8 +71,9 @@ def describe_error(error: BaseException) -> str:
 
 
 def _no_broker(kafka: KafkaSettings, error: BaseException) -> ConnectionFailed:
+    why = describe_error(error) if _something_listens(kafka) else "nothing listens there"
     return ConnectionFailed(
-        f"Kafka at {kafka.bootstrap_servers}: {describe_error(error)}. Is the broker running? "
+        f"Kafka at {kafka.bootstrap_servers}: {why}. Is the broker running? "
         "Set --bootstrap-servers or EMBEDWATCH_KAFKA_BOOTSTRAP_SERVERS, or use `embedwatch up` to start one here."
     )
 

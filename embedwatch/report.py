@@ -74,7 +74,9 @@ def _cost(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:
     unpriced = day["unpriced_tokens"]
     yield "Total cost", usd(day["cost_usd"]) + (f" and {unpriced:,} tokens WITHOUT A PRICE" if unpriced else "")
     yield "Total tokens", f"{day['tokens_received']:,} received, {day['tokens_embedded']:,} embedded"
-    yield "Avg cost/text", _UNKNOWN if day["cost_per_text_usd"] is None else usd(day["cost_per_text_usd"])
+    each = day["cost_per_text_usd"]
+    # Nothing has a price: an average of 0 would be a lie.
+    yield "Avg cost/text", _UNKNOWN if each is None or (unpriced and not each) else usd(each)
     per_million = day["cost_per_million_tokens_usd"]
     yield "Cost/1M tokens", _UNKNOWN if per_million is None else usd(per_million)
     share = day["savings_pct"]
@@ -113,9 +115,14 @@ def _overall(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:
 def breach(row: dict[str, Any]) -> str:
     """One breached verdict in a few words."""
     scope = ",".join(f"{name}={value}" for name, value in row["scope"].items())
-    value = _UNKNOWN if row["value"] is None else f"{row['value']:,.4g}"
+    value = _UNKNOWN if row["value"] is None else number(row["value"])
     where = f" of {scope}" if scope else ""
-    return f"{row['type']}{where}: {value} {row['comparison']} {row['threshold']:,.4g} {row['unit']}"
+    return f"{row['type']}{where}: {value} {row['comparison']} {number(row['threshold'])} {row['unit']}"
+
+
+def number(value: float) -> str:
+    """At most two decimals, none where they say nothing."""
+    return f"{value:,.2f}".rstrip("0").rstrip(".")
 
 
 def usd(amount: float) -> str:

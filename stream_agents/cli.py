@@ -27,6 +27,8 @@ def app(
 ) -> None:
     """Turn metric events into windows, budgets and verdicts (Faust).
 
+    Example: embedwatch agents -b broker:9092 --rules rules.yaml --timezone Europe/Berlin
+
     Serves the numbers at http://HOST:PORT/api/v1/summary and /metrics. Stops cleanly on Ctrl-C and SIGTERM; what was
     counted is in the state topic, and a restart goes on exactly there.
     """

@@ -50,11 +50,13 @@ def up(
     import tempfile
     import time
 
+    from embedwatch.errors import ConnectionFailed
     from embedwatch.local.demo import forget
     from embedwatch.local.screen import Screen
     from embedwatch.local.stack import LocalStack, Plan
     from embedwatch.processes import terminate_on_signals
     from embedwatch.rules import load_rules
+    from embedwatch.services.loopback import PortInUse
     from embedwatch.settings import PREFIX, env_name
 
     overrides = {
@@ -108,6 +110,11 @@ def up(
             while True:
                 stack.check()
                 time.sleep(0.5)
+    except PortInUse as error:
+        ways = (
+            "--broker-port, --cache-port and --slack-port take 0 for a free port; -b names a broker that runs already"
+        )
+        raise ConnectionFailed(f"{error} ({ways})") from None
     except KeyboardInterrupt:
         screen.say("stopped", "bold")
     finally:

@@ -19,7 +19,7 @@ from embedwatch.agents_api import AgentsApi
 from embedwatch.errors import EmbedwatchError, InputError
 from embedwatch.local.outcome import Outcome, outcome
 from embedwatch.local.screen import Screen
-from embedwatch.local.stack import LocalStack, Plan
+from embedwatch.local.stack import LocalStack, Plan, ended
 from embedwatch.local.tally import TopicTally
 from embedwatch.processes import Child, free_port
 from embedwatch.report import dashboard
@@ -219,12 +219,7 @@ class _Run:
             self._tick("sending")
         result = _result(child)
         if child.process.returncode:
-            error = (result or {}).get("error") or child.last_words(3).removeprefix("embedwatch: ")
-            raise (
-                InputError(str(error))
-                if child.process.returncode == InputError.exit_code
-                else EmbedwatchError(f"the producer ended with status {child.process.returncode}: {error}")
-            )
+            raise ended(child)
         if result is None:
             raise EmbedwatchError(f"the producer said nothing of its result (log: {child.log})")
         return int(result["texts_acknowledged"])

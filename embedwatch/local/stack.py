@@ -72,13 +72,22 @@ class LocalStack:
         try:
             self._start()
         except BaseException:
-            self._edges.close()
+            self._stop()
             raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        """All stages at once, so that the slowest is waited for once; then what they stand on, last started first."""
+        running = [child for child in self.children if child.running()]
+        if running:
+            self._say(f"stopping {', '.join(child.name for child in running)} ...")
+            for child in running:
+                child.process.terminate()
         self._edges.close()
 
     @property
@@ -111,13 +120,10 @@ class LocalStack:
         return child
 
     def check(self) -> None:
-        """Raises `EmbedwatchError` with the last words of a stage that has ended."""
+        """Raises `EmbedwatchError` when a stage has ended: with what it said is wrong, else with its last words."""
         for child in self.children:
             if not child.running():
-                raise EmbedwatchError(
-                    f"{child.name} ended unexpectedly with status {child.process.returncode} (log: {child.log}). Its "
-                    f"last words:\n{child.last_words()}"
-                )
+                raise ended(child)
 
     # --- the start ---
 
@@ -171,14 +177,13 @@ class LocalStack:
 
     def _start_stages(self) -> None:
         began = time.monotonic()
-        waiting = {child.name: child for child in [self.child("agents", "agents"), self.child("alerts", "alerts")]}
+        waiting = {name: self._stage(name, name) for name in ("agents", "alerts")}
         for number in range(1, self.plan.workers + 1):
             name = f"worker-{number}" if self.plan.workers > 1 else "worker"
             named = {env_name("worker", "name"): self.settings.worker.name or f"{name}-{os.getpid()}"}
             if self.settings.worker.name and self.plan.workers > 1:
                 named = {env_name("worker", "name"): f"{self.settings.worker.name}-{number}"}
-            waiting[name] = self.child(name, "worker", environ={**named, **self.plan.worker_environ})
-        self.children += waiting.values()
+            waiting[name] = self._stage(name, "worker", environ={**named, **self.plan.worker_environ})
         told = began
         with AgentsApi(self.agents_url, timeout_seconds=2.0) as api:
             while waiting:
@@ -200,6 +205,11 @@ class LocalStack:
                     self._say(f"... still waiting for {names}, {now - began:.0f} s so far")
                 time.sleep(0.1)
 
+    def _stage(self, name: str, command: str, environ: Mapping[str, str | None] | None = None) -> Child:
+        stage = self.child(name, command, environ=environ)
+        self.children.append(stage)
+        return stage
+
     def _ready(self, child: Child, api: AgentsApi) -> bool:
         words = _READY_WORDS.get(child.name.split("-")[0])
         if words is not None:
@@ -210,6 +220,21 @@ class LocalStack:
 
     def _took(self, what: str, began: float) -> None:
         self._say(f"{what} ({time.monotonic() - began:.1f} s)")
+
+
+def ended(child: Child) -> EmbedwatchError:
+    """The error of a command that has ended, with its exit code. Its own complaint comes last in its log."""
+    status = child.process.returncode
+    lines = child.last_words(3).splitlines()
+    if lines and lines[-1].startswith("embedwatch: "):
+        error = EmbedwatchError(f"{child.name}: {lines[-1].removeprefix('embedwatch: ')}")
+    else:
+        error = EmbedwatchError(
+            f"{child.name} ended unexpectedly with status {status} (log: {child.log}). Its last words:\n"
+            f"{child.last_words()}"
+        )
+    error.exit_code = status if status > 0 else 1
+    return error
 
 
 def _doing(name: str) -> str:

@@ -1,0 +1,82 @@
+"""The client of the agents' API: what is wrong is said in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import httpx
+import pytest
+
+from embedwatch.agents_api import AgentsApi, default_url
+from embedwatch.errors import ConnectionFailed, InputError
+from embedwatch.settings import AgentSettings, Settings
+
+Answer = Callable[[httpx.Request], httpx.Response]
+
+
+def api(answer: Answer) -> AgentsApi:
+    return AgentsApi("http://agents:6066/", transport=httpx.MockTransport(answer))
+
+
+def test_a_summary_is_asked_for_its_window_and_scope() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(200, json={"scope": "model=a"})
+
+    with api(answer) as client:
+        assert client.summary(60, "model=a") == {"scope": "model=a"}
+    assert asked == ["http://agents:6066/api/v1/summary?window_seconds=60&scope=model%3Da"]
+
+
+@pytest.mark.parametrize(("status", "ready"), [(200, True), (503, False)])
+def test_not_ready_is_an_answer_and_no_error(status: int, ready: bool) -> None:
+    with api(lambda _: httpx.Response(status, json={"ready": ready, "reasons": ["a gap is open"]})) as client:
+        assert client.ready() == (ready, ["a gap is open"])
+
+
+def test_a_wrong_parameter_is_the_callers_and_told_in_the_agents_words() -> None:
+    with (
+        api(lambda _: httpx.Response(400, json={"error": "window_seconds is a multiple of 10"})) as client,
+        pytest.raises(InputError, match="multiple of 10"),
+    ):
+        client.summary(7)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda _: httpx.Response(404, text="not found"),
+        lambda _: httpx.Response(200, text="<html>a proxy</html>"),
+        lambda _: httpx.Response(200, json=["a list"]),
+        lambda _: httpx.Response(500, json={"error": "x"}),
+    ],
+)
+def test_something_else_on_that_port_is_told_apart(answer: Answer) -> None:
+    with api(answer) as client, pytest.raises(ConnectionFailed, match="is not the stream agents"):
+        client.summary()
+
+
+def test_nobody_there_says_how_to_start_them() -> None:
+    def refuse(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused", request=request)
+
+    with api(refuse) as client, pytest.raises(ConnectionFailed, match=r"connection refused.*embedwatch agents"):
+        client.summary()
+
+
+def test_silence_is_told_as_such() -> None:
+    def wait(request: httpx.Request) -> httpx.Response:
+        raise httpx.ReadTimeout("slow", request=request)
+
+    with api(wait) as client, pytest.raises(ConnectionFailed, match="did not answer in time"):
+        client.ready()
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [("127.0.0.1", "http://127.0.0.1:6066"), ("0.0.0.0", "http://127.0.0.1:6066"), ("::1", "http://[::1]:6066")],
+)
+def test_the_address_follows_the_settings(host: str, url: str) -> None:
+    assert default_url(Settings(agents=AgentSettings(web_host=host))) == url

@@ -1,0 +1,150 @@
+"""The command line as a whole: every option has a variable, every mistake is one line with an exit code."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer.main
+
+from embedwatch.cli import build, main
+from embedwatch.processes import free_port
+
+COMMANDS = {"demo", "up", "produce", "worker", "agents", "alerts", "report", "check", "topics"}
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """run(*arguments) -> (exit code, standard output, standard error) of `embedwatch`, in this process."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["embedwatch", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return (int(ended.value.code or 0), *capsys.readouterr())
+
+    return call
+
+
+def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    yield path, command
+    for name, child in getattr(command, "commands", {}).items():
+        yield from leaves(child, (*path, name))
+
+
+def test_every_command_of_the_flow_is_there() -> None:
+    assert set(typer.main.get_command(build()).commands) == COMMANDS  # type: ignore[attr-defined]
+
+
+def test_every_option_has_an_environment_variable() -> None:
+    without = [
+        f"{' '.join(path)} {parameter.opts[0]}"
+        for path, command in leaves(typer.main.get_command(build()))
+        for parameter in command.params
+        if not parameter.envvar
+        and "env: EMBEDWATCH_" not in (getattr(parameter, "help", None) or "")
+        and parameter.name not in ("help", "version", "install_completion", "show_completion")
+    ]
+    assert without == []
+
+
+def test_every_command_shows_an_example() -> None:
+    for path, command in leaves(typer.main.get_command(build())):
+        if path and not hasattr(command, "commands") and path != ("topics", "list"):
+            assert "embedwatch " in f"{command.help} {command.epilog}", path
+
+
+@pytest.mark.parametrize("path", [(), *((name,) for name in sorted(COMMANDS)), ("topics", "create")])
+def test_help_names_the_variables_and_succeeds(run: Any, path: tuple[str, ...]) -> None:
+    code, out, err = run(*path, "--help")
+    assert (code, err) == (0, "")
+    assert "Usage: embedwatch" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["nosuch"], ["nosuch", "embedwatch --help"]),
+        (["demo", "--txets", "5"], ["--txets", "--texts", "embedwatch demo --help"]),
+        (["demo", "--texts", "0"], ["--texts", "embedwatch demo --help"]),
+        (["demo", "--texts", "many"], ["--texts", "integer"]),
+        (["demo", "--field", "x"], ["--input"]),
+        (["demo", "--json", "/no/such/folder/out.json"], ["/no/such/folder"]),
+        (["up", "--workers", "0"], ["--workers"]),
+        (["worker", "extra"], ["extra", "embedwatch worker --help"]),
+        (["report", "-c", "/no/such/file.yaml"], ["/no/such/file.yaml"]),
+        (["check", "-r", "/no/such/rules.yaml", "--show-settings", "--partitions", "2"], ["--partitions"]),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_exit_code_two(run: Any, arguments: list[str], words: list[str]) -> None:
+    code, _, err = run(*arguments)
+    assert code == 2, err
+    (line,) = err.splitlines()
+    assert line.startswith("embedwatch: ")
+    for word in words:
+        assert word in line
+
+
+def test_a_typo_in_a_variable_is_told_with_what_was_meant(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBEDWATCH_WORKER_MODLE", "x")
+    code, _, err = run("check")
+    assert code == 2
+    assert "EMBEDWATCH_WORKER_MODLE" in err
+    assert "did you mean EMBEDWATCH_WORKER_MODEL?" in err
+
+
+def test_the_list_of_settings_is_shown_also_to_who_mistyped_one(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBEDWATCH_WORKER_MODLE", "x")
+    code, out, err = run("check", "--show-settings")
+    assert code == 2
+    assert "EMBEDWATCH_WORKER_MODEL=all-MiniLM-L6-v2" in out
+    assert "EMBEDWATCH_WORKER_MODLE" in err
+
+
+def test_secrets_are_not_listed(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBEDWATCH_ALERTS_SLACK_BOT_TOKEN", "xoxb-very-secret")
+    monkeypatch.setenv("EMBEDWATCH_CACHE_URL", "redis://user:hidden@cache:6379/0")
+    for arguments in (["--show-settings"], ["--show-settings", "--json"]):
+        code, out, _ = run("check", *arguments)
+        assert code == 0
+        assert "EMBEDWATCH_ALERTS_SLACK_BOT_TOKEN" in out
+        assert "secret" not in out
+        assert "hidden" not in out
+
+
+def test_a_report_without_agents_says_how_to_start_them(run: Any) -> None:
+    code, out, err = run("report", "--agents-url", f"http://127.0.0.1:{free_port()}")
+    assert (code, out) == (4, "")
+    assert "embedwatch agents" in err
+
+
+def test_a_missing_package_is_told_with_the_extra_that_brings_it(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr("workers.service.run", fail)
+    code, _, err = run("worker")
+    assert code == 2
+    assert "embedwatch[local]" in err
+
+
+def test_a_bug_is_told_in_one_line_and_asks_for_the_trace(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("workers.service.run", fail)
+    code, _, err = run("worker")
+    assert code == 70
+    assert "RuntimeError: boom" in err.splitlines()[-1]
+    assert "Traceback" not in err

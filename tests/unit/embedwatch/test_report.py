@@ -1,0 +1,144 @@
+"""The text dashboard: what is there is shown with its unit, what is not known is said so."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from embedwatch.report import breach, dashboard, number, usd
+
+SUMMARY: dict[str, Any] = {
+    "time_seconds": 1_795_000_000.0,
+    "scope": "all",
+    "window_seconds": 300,
+    "performance": {
+        "latency_ms": {"p50": 52.3, "p95": 87.1, "p99": 102.5, "avg": 54.8, "min": 1.0, "max": 200.0, "count": 1000},
+        "queue_wait_ms": {"p50": 1.0, "p95": 1.0, "p99": 1.0, "avg": 1.0, "min": 1.0, "max": 1.0, "count": 1000},
+        "phase_seconds": {"queue_wait": 1.0, "embed": 3.0, "publish": 0.0},
+        "throughput_texts_per_s": 40.0,
+        "throughput_tokens_per_s": 2113.4,
+        "texts": 1000,
+        "errors": 5,
+        "errors_by_class": {"text_too_large": 5},
+        "error_rate_pct": 0.5,
+        "truncated_texts": 0,
+        "padding_waste_pct": 12.5,
+        "covered_seconds": 25.0,
+    },
+    "cache": {
+        "hits": 600, "misses": 400, "duplicates": 3, "hit_rate_pct": 60.0, "token_hit_rate_pct": 55.5, "errors": 0,
+        "available": True, "reason": None, "entries": 400, "memory_bytes": 2 * 1024 * 1024, "bytes_per_entry": 900.4,
+        "evictions": 0,
+    },
+    "today": {
+        "day": "2026-11-25", "timezone": "UTC", "texts": 1000, "cache_hits": 600, "duplicates": 3, "misses": 400,
+        "errors": 5, "tokens_received": 50_000, "tokens_embedded": 20_000, "tokens_saved": 30_000,
+        "cost_nano_usd": 1_234_500_000, "saved_nano_usd": 2_000_000_000, "unpriced_tokens": 0, "cost_usd": 1.2345,
+        "saved_usd": 2.0, "cost_without_cache_usd": 3.2345, "savings_pct": 61.8, "cost_per_text_usd": 0.0012407,
+        "cost_per_million_tokens_usd": 61.725,
+    },
+    "queue": {
+        "status": "OK", "reason": None, "depth_texts": 1234, "lag_messages": 10, "lag_seconds": 2.5,
+        "drain_seconds": 30.0, "arrival_rate_per_s": 1.0, "consume_rate_per_s": 2.0, "stalled_partitions": 0,
+        "partitions": 4,
+    },
+    "workers": [{"worker": "gpu-1", "model": "m", "state": "running"}],
+    "late_events": 0,
+    "rejected_events": {},
+    "accepted_gaps": 0,
+    "breached": [],
+}  # fmt: skip
+
+
+def with_(changes: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    changed = copy.deepcopy(SUMMARY)
+    for part, fields in changes.items():
+        changed[part].update(fields)
+    return changed
+
+
+def line(text: str, name: str) -> str:
+    (found,) = [row for row in text.splitlines() if row.strip().startswith(f"{name}:")]
+    return found.partition(":")[2].strip()
+
+
+def test_the_parts_and_numbers_of_the_guide_are_there() -> None:
+    text = dashboard(SUMMARY)
+    for heading in ("PERFORMANCE (last 5 min):", "CACHE:", "COST (today, 2026-11-25 in UTC):", "OVERALL:"):
+        assert heading in text
+    shown = {
+        "Throughput": "40.00 texts/s, 2,113 tokens/s",
+        "Latency (avg)": "54.80 ms",
+        "Latency (p95)": "87.10 ms",
+        "Error rate": "0.50 % (text_too_large 5)",
+        "Hit rate": "60.00 % of texts, 55.50 % of tokens",
+        "Total hits": "600",
+        "Total misses": "400",
+        "Total cost": "$1.2345",
+        "Total tokens": "50,000 received, 20,000 embedded",
+        "Avg cost/text": "$0.001241",
+        "Saved by the cache": "$2.0000 (61.8 % of the whole)",
+        "Total texts": "1,000 today, 5 without a vector",
+        "Elapsed time": "25.00 s looked at",
+        "Depth": "1,234 texts",
+        "Over a limit": "nothing",
+    }
+    assert {name: line(text, name) for name in shown} == shown
+
+
+def test_what_is_not_known_is_said_so_and_never_zero() -> None:
+    nothing = dict.fromkeys(("p50", "p95", "p99", "avg", "min", "max"))
+    text = dashboard(
+        with_(
+            {
+                "performance": {
+                    "latency_ms": nothing, "throughput_texts_per_s": None, "throughput_tokens_per_s": None,
+                    "error_rate_pct": None,
+                    "errors_by_class": {}, "padding_waste_pct": None, "covered_seconds": None, "phase_seconds": {},
+                },
+                "cache": {"hit_rate_pct": None, "token_hit_rate_pct": None, "available": None, "reason": "no sample"},
+                "today": {"cost_per_text_usd": None, "cost_per_million_tokens_usd": None, "savings_pct": None},
+                "queue": {"status": "UNKNOWN", "reason": "no lag sample yet", "depth_texts": None, "lag_seconds": None,
+                          "drain_seconds": None},
+            }
+        ) | {"workers": []}
+    )  # fmt: skip
+    for name in ("Throughput", "Latency (p95)", "Error rate", "Avg cost/text", "Depth", "Oldest waits", "Elapsed time"):
+        assert line(text, name) == "unknown", name
+    assert line(text, "Cache server") == "unknown (no sample)"
+    assert line(text, "Status") == "UNKNOWN (no lag sample yet)"
+    assert line(text, "Workers") == "none heard of"
+
+
+def test_tokens_without_a_price_stand_beside_the_cost_and_make_no_average_of_zero() -> None:
+    text = dashboard(with_({"today": {"cost_usd": 0.0, "unpriced_tokens": 20_000, "cost_per_text_usd": 0.0}}))
+    assert line(text, "Total cost") == "$0.0000 and 20,000 tokens WITHOUT A PRICE"
+    assert line(text, "Avg cost/text") == "unknown"
+
+
+def test_a_cache_that_is_away_is_shouted_with_its_reason() -> None:
+    text = dashboard(with_({"cache": {"available": False, "reason": "refused"}}))
+    assert line(text, "Cache server") == "NOT AVAILABLE (refused)"
+
+
+def test_breaches_are_named_with_value_and_limit() -> None:
+    row = {"type": "HIGH_LATENCY", "scope": {"tenant": "a"}, "value": 650.0, "comparison": ">", "threshold": 500.0,
+           "unit": "ms"}  # fmt: skip
+    assert breach(row) == "HIGH_LATENCY of tenant=a: 650 > 500 ms"
+    assert breach(row | {"value": None, "scope": {}}) == "HIGH_LATENCY: unknown > 500 ms"
+    assert "HIGH_LATENCY of tenant=a" in line(dashboard(SUMMARY | {"breached": [row]}), "Over a limit")
+
+
+@pytest.mark.parametrize(
+    ("amount", "shown"),
+    [(0.0, "$0.0000"), (12345.6789, "$12,345.6789"), (0.0044638, "$0.004464"), (0.0000022319, "$0.0000022319")],
+)
+def test_small_sums_keep_digits_that_mean_something(amount: float, shown: str) -> None:
+    assert usd(amount) == shown
+
+
+@pytest.mark.parametrize(("value", "shown"), [(32600.0, "32,600"), (1.414, "1.41"), (0.0, "0"), (100.0, "100")])
+def test_numbers_have_no_idle_decimals(value: float, shown: str) -> None:
+    assert number(value) == shown
