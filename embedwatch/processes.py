@@ -59,6 +59,7 @@ class Child:
     ) -> None:
         self.name = name
         self.log = log
+        self._asked = False
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as out:
             self.process = subprocess.Popen(
@@ -86,10 +87,16 @@ class Child:
     def running(self) -> bool:
         return self.process.poll() is None
 
-    def stop(self, timeout_seconds: float = 15.0) -> int:
-        """SIGTERM, then SIGKILL after the timeout. Returns the exit status; safe to call twice."""
-        if self.running():
+    def ask_to_stop(self) -> None:
+        """SIGTERM, once: many programs take a second one as "at once, whatever is under way"."""
+        if self.running() and not self._asked:
+            self._asked = True
             self.process.terminate()
+
+    def stop(self, timeout_seconds: float = 15.0) -> int:
+        """Asks it to stop, then SIGKILL after the timeout. Returns the exit status; safe to call twice."""
+        if self.running():
+            self.ask_to_stop()
             try:
                 self.process.wait(timeout_seconds)
             except subprocess.TimeoutExpired:
@@ -123,16 +130,34 @@ class Child:
             time.sleep(step_seconds)
 
 
+class StopRequest:
+    """The wish to stop, that of the first SIGTERM, SIGHUP or Ctrl-C. Look at it between two waits.
+
+    An exception raised by the handler itself could come in the middle of starting a process, where Python swallows it:
+    the wish would be lost, or the process.
+    """
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+
+    def __call__(self, signum: int, frame: object) -> None:
+        if self.signum is not None:
+            raise KeyboardInterrupt  # the second one does not wait for the next look
+        self.signum = signum
+
+    def check(self) -> None:
+        """Raises `KeyboardInterrupt` once it was asked for."""
+        if self.signum is not None:
+            raise KeyboardInterrupt
+
+
 @contextlib.contextmanager
-def terminate_on_signals() -> Iterator[None]:
-    """Inside, SIGTERM and SIGHUP raise `KeyboardInterrupt` like Ctrl-C, so that `finally` blocks run."""
-
-    def interrupt(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    previous = {s: signal.signal(s, interrupt) for s in (signal.SIGTERM, signal.SIGHUP)}
+def stop_on_signals() -> Iterator[StopRequest]:
+    """Inside, the first SIGTERM, SIGHUP or Ctrl-C is noted, the second raises `KeyboardInterrupt`. Main thread only."""
+    stop = StopRequest()
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
     try:
-        yield
+        yield stop
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)

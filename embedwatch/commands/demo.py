@@ -59,7 +59,7 @@ def demo(
     from embedwatch.errors import ConfigError, EmbedwatchError
     from embedwatch.local import demo as local
     from embedwatch.local.screen import Screen
-    from embedwatch.processes import terminate_on_signals
+    from embedwatch.processes import stop_on_signals
 
     if (field or id_field) and not inputs:
         raise ConfigError("--field and --id-field name parts of your own texts: give --input too")
@@ -84,8 +84,8 @@ def demo(
     folder.mkdir(parents=True, exist_ok=True)
     keep = logs is not None
     try:
-        with terminate_on_signals(), Screen() as screen:
-            found = local.run(order, folder.absolute(), screen)
+        with stop_on_signals() as stop, Screen() as screen:
+            found = local.run(order, folder.absolute(), screen, stop)
             if json_file is not None:
                 json_file.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
             _tell(screen, found, json_file, os.environ.get(price, f"{gpu_usd_per_hour:g}"))

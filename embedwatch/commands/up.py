@@ -54,7 +54,7 @@ def up(
     from embedwatch.local.demo import forget
     from embedwatch.local.screen import Screen
     from embedwatch.local.stack import LocalStack, Plan
-    from embedwatch.processes import terminate_on_signals
+    from embedwatch.processes import stop_on_signals
     from embedwatch.rules import load_rules
     from embedwatch.services.loopback import PortInUse
     from embedwatch.settings import PREFIX, env_name
@@ -74,10 +74,9 @@ def up(
     }
     if config is not None:
         environ[PREFIX + "CONFIG"] = str(config.absolute())
-    own_broker = settings.kafka == type(settings.kafka)(topic_prefix=settings.kafka.topic_prefix)
     plan = Plan(
         workers=workers,
-        own_broker=own_broker and bootstrap_servers is None,
+        own_broker="bootstrap_servers" not in settings.kafka.model_fields_set,
         own_cache=settings.cache.url is None,
         own_slack=settings.alerts.slack_bot_token is None and settings.alerts.slack_webhook_url is None,
         broker_port=broker_port or None,
@@ -95,8 +94,8 @@ def up(
     screen.say("starting (the first start after installing takes longest: torch is read from disk)")
     try:
         with (
-            terminate_on_signals(),
-            LocalStack(settings, folder.absolute(), plan, say) as stack,
+            stop_on_signals() as stop,
+            LocalStack(settings, folder.absolute(), plan, say, stop) as stack,
         ):
             screen.say("everything runs; Ctrl-C stops it", "bold green")
             for what, where in stack.addresses().items():

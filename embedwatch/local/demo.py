@@ -21,7 +21,7 @@ from embedwatch.local.outcome import Outcome, outcome
 from embedwatch.local.screen import Screen
 from embedwatch.local.stack import LocalStack, Plan, ended
 from embedwatch.local.tally import TopicTally
-from embedwatch.processes import Child, free_port
+from embedwatch.processes import Child, StopRequest, free_port
 from embedwatch.report import dashboard
 from embedwatch.settings import PREFIX, env_name, load
 
@@ -110,8 +110,11 @@ def clean_environ(environ: Mapping[str, str]) -> dict[str, str | None]:
     }
 
 
-def run(order: Order, folder: Path, screen: Screen) -> Outcome:
-    """Start everything, run it, stop everything. `folder` takes logs and data. Raises `EmbedwatchError`."""
+def run(order: Order, folder: Path, screen: Screen, stop: StopRequest) -> Outcome:
+    """Start everything, run it, stop everything. `folder` takes logs and data.
+
+    Raises `EmbedwatchError`, and `KeyboardInterrupt` when `stop` was asked for.
+    """
     for path in order.inputs:
         if not path.exists():
             raise InputError(f"{path} does not exist: --input takes a file or a folder of texts")
@@ -140,7 +143,7 @@ def run(order: Order, folder: Path, screen: Screen) -> Outcome:
     plan = Plan(environ=environ, worker_environ=worker)
     screen.say("starting (the first start after installing takes longest: torch is read from disk)")
     with (
-        LocalStack(settings, folder, plan, lambda text: screen.say(f"  {text}")) as stack,
+        LocalStack(settings, folder, plan, lambda text: screen.say(f"  {text}"), stop) as stack,
         TopicTally(stack.settings) as tally,
         AgentsApi(stack.agents_url) as api,
     ):

@@ -18,7 +18,7 @@ from typing import Self
 
 from embedwatch.agents_api import AgentsApi, default_url
 from embedwatch.errors import ConnectionFailed, EmbedwatchError
-from embedwatch.processes import Child
+from embedwatch.processes import Child, StopRequest
 from embedwatch.services.broker import EmbeddedBroker
 from embedwatch.services.cache import Unavailable, start_cache
 from embedwatch.services.slack_standin import SlackStandIn
@@ -52,16 +52,17 @@ class Plan:
 class LocalStack:
     """Use it as a context manager: whatever ends the block stops everything, last started first.
 
-    `say` gets one line for each step, with the time it took.
+    `say` gets one line for each step, with the time it took. Raises `KeyboardInterrupt` when `stop` was asked for.
     """
 
-    def __init__(self, settings: Settings, folder: Path, plan: Plan, say: Say) -> None:
+    def __init__(self, settings: Settings, folder: Path, plan: Plan, say: Say, stop: StopRequest) -> None:
         self.settings = settings
         self.folder = folder
         self.plan = plan
         self.children: list[Child] = []
         self.slack: SlackStandIn | None = None
         self._say = say
+        self._stop_request = stop
         self._edges = contextlib.ExitStack()
         self._environ: dict[str, str | None] = {"PYTHONUNBUFFERED": "1", **plan.environ}
         # Readiness is read from the logs' INFO lines.
@@ -87,7 +88,7 @@ class LocalStack:
         if running:
             self._say(f"stopping {', '.join(child.name for child in running)} ...")
             for child in running:
-                child.process.terminate()
+                child.ask_to_stop()
         self._edges.close()
 
     @property
@@ -120,7 +121,11 @@ class LocalStack:
         return child
 
     def check(self) -> None:
-        """Raises `EmbedwatchError` when a stage has ended: with what it said is wrong, else with its last words."""
+        """Raises `EmbedwatchError` when a stage has ended: with what it said is wrong, else with its last words.
+
+        Raises `KeyboardInterrupt` when a stop was asked for.
+        """
+        self._stop_request.check()
         for child in self.children:
             if not child.running():
                 raise ended(child)
@@ -128,14 +133,17 @@ class LocalStack:
     # --- the start ---
 
     def _start(self) -> None:
-        if self.plan.own_broker:
-            self._start_broker()
-        if self.plan.own_cache:
-            self._start_cache()
-        if self.plan.own_slack:
-            self._start_slack()
-        self._create_topics()
-        self._start_stages()
+        steps = (
+            (self.plan.own_broker, self._start_broker),
+            (self.plan.own_cache, self._start_cache),
+            (self.plan.own_slack, self._start_slack),
+            (True, self._create_topics),
+            (True, self._start_stages),
+        )
+        for wanted, step in steps:
+            self._stop_request.check()
+            if wanted:
+                step()
 
     def _use(self, section: str, name: str, value: str) -> None:
         """A setting found at run time: for ourselves, and for the stages by their environment."""

@@ -20,7 +20,7 @@ from typing import Self, TypeVar
 from aiohttp import web
 
 from embedwatch.errors import ConnectionFailed
-from embedwatch.processes import terminate_on_signals
+from embedwatch.processes import stop_on_signals
 from embedwatch.services.slack_http import Fault, Request, SlackHttp
 from embedwatch.services.slack_workspace import DEFAULT_CHANNELS, InboxMessage, Workspace
 
@@ -180,14 +180,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         burst=options.burst,
     )
     try:
-        with terminate_on_signals(), standin:
+        with stop_on_signals() as stop, standin:
             if options.port_file is not None:
                 # Renamed into place: who waits for the file never reads half of it.
                 part = options.port_file.with_name(options.port_file.name + ".part")
                 part.write_text(f"{standin.port}\n", encoding="utf-8")
                 part.replace(options.port_file)
             print(f"Slack stand-in: inbox {standin.url}, API {standin.api_url}", flush=True)
-            threading.Event().wait()
+            while True:
+                stop.check()
+                time.sleep(0.2)
     except ConnectionFailed as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from embedwatch.errors import EmbedwatchError
-from embedwatch.processes import Child, free_port, port_answers, terminate_on_signals
+from embedwatch.processes import Child, free_port, port_answers, stop_on_signals
 
 PATIENCE_SECONDS = 20.0
 SLEEP = "import time; time.sleep(600)"
@@ -131,9 +131,32 @@ def test_a_free_port_can_be_used_and_then_answers() -> None:
     assert not port_answers(port)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_inside_the_block_a_signal_is_an_interrupt_and_afterwards_what_it_was(number: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_the_first_signal_is_noted_and_told_at_the_next_look(number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    with pytest.raises(KeyboardInterrupt), terminate_on_signals():
+    with stop_on_signals() as stop:
+        stop.check()
         signal.raise_signal(number)
+        assert stop.signum == number
+        with pytest.raises(KeyboardInterrupt):
+            stop.check()
     assert signal.getsignal(number) is before
+
+
+def test_the_second_signal_does_not_wait_for_the_next_look() -> None:
+    with stop_on_signals():
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+
+def test_a_process_is_asked_to_stop_only_once(tmp_path: Path) -> None:
+    script = (
+        "import signal, time\nn = []\nsignal.signal(signal.SIGTERM, lambda *_: n.append(1))\nprint('up', flush=True)\n"
+    )
+    script += "while not n: time.sleep(0.01)\ntime.sleep(0.3)\nraise SystemExit(40 + len(n))"
+    with Child("counter", [sys.executable, "-c", script], tmp_path / "log") as child:
+        child.wait_until(lambda: "up" in child.last_words(), 30, "its start")
+        child.ask_to_stop()
+        child.ask_to_stop()
+        assert child.stop(30) == 41

@@ -10,6 +10,7 @@ from embedwatch.errors import InputError
 from embedwatch.local import demo
 from embedwatch.local.demo import Order, clean_environ
 from embedwatch.local.screen import Screen
+from embedwatch.processes import StopRequest
 from embedwatch.rules import load_rules
 
 
@@ -51,5 +52,5 @@ def test_its_rules_are_valid_and_hold_one_latency_rule(tmp_path: Path) -> None:
 
 def test_an_input_that_is_not_there_is_told_before_anything_starts(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
-        demo.run(Order(texts=1, inputs=(tmp_path / "missing.txt",)), tmp_path, Screen())
+        demo.run(Order(texts=1, inputs=(tmp_path / "missing.txt",)), tmp_path, Screen(), StopRequest())
     assert list(tmp_path.iterdir()) == []
