@@ -13,7 +13,8 @@ from embedwatch import kafka
 from embedwatch.clock import Clock, SystemClock
 from embedwatch.pricing import PriceBook
 from embedwatch.settings import Settings, redact_url
-from workers import backend
+from workers import loading
+from workers.backend import Embedder
 from workers.backends.model_files import display_name
 from workers.batching import TokenBudget
 from workers.broker_watch import BrokerWatch
@@ -217,11 +218,11 @@ class _Worker:
         self._edges.callback(telemetry.stop)
         return telemetry
 
-    def _load_model(self) -> backend.Embedder:
+    def _load_model(self) -> Embedder:
         worker = self._settings.worker
         log.info("loading model %s ...", worker.model)
         begun = self._clock.monotonic()
-        embedder = backend.load(worker)
+        embedder = loading.load(worker)
         self.status.model_load_seconds = self._clock.monotonic() - begun
         log.info("model ready in %.1f s", self.status.model_load_seconds)
         return embedder
@@ -240,7 +241,7 @@ class _Worker:
         telemetry.store = store
         return store
 
-    def _drill(self, embedder: backend.Embedder) -> SlowPhase | None:
+    def _drill(self, embedder: Embedder) -> SlowPhase | None:
         worker = self._settings.worker
         if worker.drill_slow_after_seconds is None:
             return None

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from embedwatch.errors import ModelError
 from embedwatch.settings import WorkerSettings
-from workers import backend
+from workers import loading
 from workers.backends import model_files
 from workers.backends.hashing import HashingEmbedder
 
@@ -43,7 +43,7 @@ def test_the_hashing_models_artificial_cost_is_by_text() -> None:
 
 def test_the_settings_choose_the_backend() -> None:
     settings = WorkerSettings(backend="hashing", model="any-name", hashing_dims=7)
-    model = backend.load(settings)
+    model = loading.load(settings)
     assert (model.name, model.dims, model.health()) == ("any-name", 7, None)
 
 
@@ -64,12 +64,12 @@ def test_the_containers_quota_is_read_in_both_versions(
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
-    assert backend._cgroup_quota(tmp_path) == expected
+    assert loading._cgroup_quota(tmp_path) == expected
 
 
 def test_there_is_always_at_least_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "_cgroup_quota", lambda root: 0.5)
-    assert backend.cpu_quota() == 1
+    monkeypatch.setattr(loading, "_cgroup_quota", lambda root: 0.5)
+    assert loading.cpu_quota() == 1
 
 
 @pytest.fixture
