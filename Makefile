@@ -8,10 +8,11 @@ export PYTHONUNBUFFERED := 1
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; exit; }; done; echo python3)
 
-.PHONY: help demo test check setup setup-dev lint types contracts locks-check lock bench fmt clean
+.PHONY: help demo test check setup setup-dev lint types contracts locks-check lock reference reference-check \
+	compose-check bench fmt clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: ## virtual environment with everything one machine needs
 	@$(PYTHON) tools/bootstrap.py --requirements requirements/all.txt
@@ -25,7 +26,7 @@ demo: setup ## real texts, a real model, live numbers, an alert that fires and c
 test: setup-dev ## unit, contract, integration and end-to-end tests
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: setup-dev lint types contracts locks-check ## ruff, mypy --strict, import contracts, lock files
+check: setup-dev lint types contracts locks-check reference-check ## ruff, mypy --strict, import contracts, lock files, reference
 
 lint:
 	@$(BIN)/ruff check .
@@ -42,6 +43,20 @@ locks-check:
 
 lock: setup-dev ## remake requirements/*.txt from pyproject.toml
 	@$(BIN)/python tools/locks.py make
+
+reference-check:
+	@$(BIN)/python tools/reference.py check
+
+reference: setup-dev ## remake docs/reference (events' JSON Schema, topics, settings) from the code
+	@$(BIN)/python tools/reference.py make
+
+compose-check: setup-dev ## docker-compose.yml and Dockerfile against the code, and by Docker where it is installed
+	@$(BIN)/python -m pytest -q tests/unit/deploy
+	@if docker compose version >/dev/null 2>&1; then \
+		docker compose --env-file deploy/.env.example --profile gpu config --quiet && echo "docker compose: the file is valid"; \
+	else echo "docker compose is not installed here: its own parser was not asked"; fi
+	@if docker buildx version >/dev/null 2>&1; then docker buildx build --check -f deploy/Dockerfile .; \
+	else echo "docker buildx is not installed here: its Dockerfile checks were not run"; fi
 
 fmt: setup-dev ## format and mend what ruff can
 	@$(BIN)/ruff check --fix .

@@ -1,0 +1,180 @@
+"""docs/reference against the code, and the JSON Schema of the events against what the codec really accepts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from embedwatch import events
+from embedwatch.codec import decode_metric, decode_verdict, encode
+from embedwatch.errors import InvalidEvent
+from embedwatch.settings import Settings, listed
+from embedwatch.topics import Topics
+from tools import reference
+
+FOLDER = Path(__file__).resolve().parents[3] / "docs" / "reference"
+
+EXAMPLES: list[events.MetricEvent | events.Verdict] = [
+    events.BatchEvent(
+        event_id="w1:7", time_seconds=1_700_000_000.25, worker="w1", model="m", texts=10, cache_hits=3, duplicates=1,
+        misses=5, batches=2, tokens_received=100, tokens_embedded=50, tokens_saved=40, truncated_texts=1,
+        token_method="model", padding_tokens=4, cost_nano_usd=12_345_678_901_234, saved_nano_usd=9,
+        price_source="override", phase_seconds=events.PhaseSeconds(embed=0.5), latency_sketch="AA==",
+        queue_wait_sketch="AA==", errors={"timeout": 1}, tenant="Zoë", busy_seconds=0.5,
+    ),
+    events.HeartbeatEvent(
+        event_id="w1:8", time_seconds=1.0, worker="w1", model="m", state="running", resident_bytes=1,
+        gpus=[events.GpuSample(unavailable="no driver"), events.GpuSample(index=0, utilization_pct=12.5)],
+    ),
+    events.LagEvent(event_id="l:1", time_seconds=1.0, group="g", topic="t", partition=0, status="UNKNOWN"),
+    events.CacheEvent(event_id="c:1", time_seconds=1.0, worker="w1", available=False, reason="refused"),
+    events.Verdict(
+        alert_id="HIGH_LATENCY:all", time_seconds=1.0, rule="latency", alert_type="HIGH_LATENCY", severity="warning",
+        scope={"model": "m"}, judgement="breached", metric="latency_p95_ms", threshold=500.0, comparison=">",
+        unit="ms", window_seconds=60.0, samples=10, value=812.5,
+        contributors=[events.Contributor(kind="phase", name="embed", value=700.0, share_pct=86.2)],
+    ),
+]  # fmt: skip
+BATCH = json.loads(encode(EXAMPLES[0]))
+
+_TYPES: dict[str, Callable[[Any], bool]] = {
+    "object": lambda x: isinstance(x, dict),
+    "array": lambda x: isinstance(x, list),
+    "string": lambda x: isinstance(x, str),
+    "integer": lambda x: isinstance(x, int) and not isinstance(x, bool),
+    "number": lambda x: isinstance(x, int | float) and not isinstance(x, bool),
+    "boolean": lambda x: isinstance(x, bool),
+    "null": lambda x: x is None,
+}
+_REMARKS = {"$schema", "$id", "$defs", "title", "description", "default"}
+
+
+def fits(data: Any, schema: dict[str, Any], defs: dict[str, Any]) -> bool:
+    """Whether `data` is valid: those keywords of JSON Schema that our file uses, and a failure for any other."""
+    for keyword, wanted in schema.items():
+        match keyword:
+            case "$ref":
+                good = fits(data, defs[wanted.removeprefix("#/$defs/")], defs)
+            case "anyOf":
+                good = any(fits(data, one, defs) for one in wanted)
+            case "type":
+                good = _TYPES[wanted](data)
+            case "enum":
+                good = data in wanted
+            case "const":
+                good = data == wanted
+            case "minimum":
+                good = data >= wanted
+            case "maxLength":
+                good = len(data) <= wanted
+            case "required":
+                good = set(wanted) <= set(data)
+            case "properties":
+                good = all(fits(data[name], one, defs) for name, one in wanted.items() if name in data)
+            case "additionalProperties":
+                good = all(fits(v, wanted, defs) for k, v in data.items() if k not in schema.get("properties", {}))
+            case "propertyNames":
+                good = all(fits(name, wanted, defs) for name in data)
+            case "items":
+                good = all(fits(one, wanted, defs) for one in data)
+            case _:
+                assert keyword in _REMARKS, f"this test does not know {keyword}"
+                good = True
+        if not good:
+            return False
+    return True
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    data: dict[str, Any] = json.loads((FOLDER / "events.schema.json").read_text(encoding="utf-8"))
+    return data
+
+
+def decodes(data: dict[str, Any]) -> bool:
+    raw = json.dumps(data).encode()
+    try:
+        decode_verdict(raw) if data.get("type") == "verdict" else decode_metric(raw)
+    except InvalidEvent:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("name", sorted(reference.PAGES))
+def test_a_page_of_the_reference_is_what_the_code_says(name: str) -> None:
+    told = f"docs/reference/{name} is older than the code: run `make reference`"
+    assert (FOLDER / name).read_text(encoding="utf-8") == reference.PAGES[name](), told
+
+
+@pytest.mark.parametrize("event", EXAMPLES, ids=lambda e: type(e).__name__)
+def test_every_kind_of_event_fits_the_schema(event: msgspec.Struct, schema: dict[str, Any]) -> None:
+    assert fits(json.loads(encode(event)), schema, schema["$defs"])
+
+
+def test_the_examples_are_of_every_kind(schema: dict[str, Any]) -> None:
+    kinds = {one["$ref"].removeprefix("#/$defs/") for one in schema["anyOf"]}
+    assert {type(event).__name__ for event in EXAMPLES} == kinds
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"texts": -1},
+        {"texts": "10"},
+        {"texts": 1.5},
+        {"worker": "w" * 257},
+        {"token_method": "guessed"},
+        {"errors": {"timeout": -1}},
+        {"errors": {"a class of its own": 1}},
+        {"phase_seconds": {"embed": -0.5}},
+        {"tenant": 7},
+        {"v": 2},
+        {"type": "no such type"},
+    ],
+    ids=str,
+)
+def test_schema_and_codec_refuse_the_same(change: dict[str, Any], schema: dict[str, Any]) -> None:
+    changed = {**BATCH, **change}
+    assert not fits(changed, schema, schema["$defs"])
+    assert not decodes(changed)
+
+
+@pytest.mark.parametrize("field", sorted(BATCH))
+def test_schema_and_codec_can_do_without_the_same_fields(field: str, schema: dict[str, Any]) -> None:
+    without = {name: value for name, value in BATCH.items() if name != field}
+    assert fits(without, schema, schema["$defs"]) == decodes(without)
+
+
+def test_a_field_of_a_later_version_is_let_pass_by_both(schema: dict[str, Any]) -> None:
+    more = {**BATCH, "colour": "red"}
+    assert fits(more, schema, schema["$defs"])
+    assert decodes(more)
+
+
+def test_the_settings_page_names_every_setting() -> None:
+    page = (FOLDER / "settings.md").read_text(encoding="utf-8")
+    assert [env for env, _, _ in listed(Settings()) if f"| `{env}` |" not in page] == []
+
+
+def test_the_topics_page_names_every_topic() -> None:
+    page = (FOLDER / "topics.md").read_text(encoding="utf-8")
+    assert [spec.name for spec in Topics().specs() if f"| `{spec.name}` |" not in page] == []
+
+
+def test_an_old_page_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(reference, "FOLDER", tmp_path)
+    assert reference.make() == 0
+    (tmp_path / "topics.md").write_text("yesterday's\n")
+    (tmp_path / "settings.md").unlink()
+    assert reference.check() == 1
+    told = capsys.readouterr().err
+    assert "docs/reference/topics.md" in told
+    assert "docs/reference/settings.md" in told
+    assert "events.schema.json" not in told
