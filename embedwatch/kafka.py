@@ -5,7 +5,6 @@ Only this module and the stages' own service loops import kafka-python; what com
 
 from __future__ import annotations
 
-import contextlib
 import socket
 import time
 from collections.abc import Iterable, Mapping
@@ -71,7 +70,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def _no_broker(kafka: KafkaSettings, error: BaseException) -> ConnectionFailed:
-    why = describe_error(error) if _something_listens(kafka) else "nothing listens there"
+    why = _nobody_there(kafka) or describe_error(error)
     return ConnectionFailed(
         f"Kafka at {kafka.bootstrap_servers}: {why}. Is the broker running? "
         "Set --bootstrap-servers or EMBEDWATCH_KAFKA_BOOTSTRAP_SERVERS, or use `embedwatch up` to start one here."
@@ -130,7 +129,7 @@ def wait_for_broker(kafka: KafkaSettings, timeout_seconds: float) -> None:
     trouble = _no_broker(kafka, kafka_errors.KafkaConnectionError())
     while True:
         # A client that cannot start leaves a thread behind (kafka-python 3.0.12): see first that something listens.
-        if _something_listens(kafka):
+        if _nobody_there(kafka) is None:
             patience_seconds = min(2.0, max(0.2, deadline - time.monotonic()))
             try:
                 admin = admin_client(kafka.model_copy(update={"connect_timeout_seconds": patience_seconds}))
@@ -149,12 +148,21 @@ def wait_for_broker(kafka: KafkaSettings, timeout_seconds: float) -> None:
         time.sleep(0.1)
 
 
-def _something_listens(kafka: KafkaSettings) -> bool:
+def _nobody_there(kafka: KafkaSettings) -> str | None:
+    """Why none of the servers can be reached; None when one takes a connection."""
+    why = "nothing listens there"
     for part in kafka.bootstrap_servers.split(","):
         host, _, port = part.strip().rpartition(":")
-        with contextlib.suppress(OSError), socket.create_connection((host.strip("[]"), int(port)), timeout=2.0):
-            return True
-    return False
+        try:
+            with socket.create_connection((host.strip("[]"), int(port)), timeout=2.0):
+                return None
+        except socket.gaierror:
+            why = "the host name is not known here"
+        except TimeoutError:
+            why = "no answer (a firewall?)"
+        except OSError:
+            why = "nothing listens there"
+    return why
 
 
 def create_topics(kafka: KafkaSettings, specs: Iterable[TopicSpec]) -> dict[str, str]:

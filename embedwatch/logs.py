@@ -20,6 +20,7 @@ def configure(level: str | None = None) -> None:
     logging.basicConfig(
         level=wanted, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
-    # kafka-python and aiokafka tell every reconnect at INFO; ours say what matters about it.
-    for chatty in ("kafka", "aiokafka", "faust", "mode", "httpx", "httpcore", "urllib3", "slack_sdk"):
+    # kafka-python tells every attempt as an error of its own; what came of it is said once, in our words.
+    logging.getLogger("kafka").setLevel(logging.DEBUG if wanted == "DEBUG" else logging.CRITICAL)
+    for chatty in ("aiokafka", "faust", "mode", "httpx", "httpcore", "urllib3", "slack_sdk"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(wanted)))

@@ -23,7 +23,9 @@ def up(
     cache_url: options.CacheUrl = None,
     rules: Annotated[Path | None, options.setting("agents", "rules", "--rules", "-r")] = None,
     model: Annotated[str | None, options.setting("worker", "model", "--model", "-m")] = None,
-    web_port: Annotated[int | None, options.setting("agents", "web_port", help="port of the agents' HTTP API")] = None,
+    web_port: Annotated[
+        int | None, options.setting("agents", "web_port", help="port of the agents' HTTP API; 0: a free one")
+    ] = None,
     workers: Annotated[int, _option("--workers", "-w", min=1, max=64, help="Worker processes.")] = 1,
     broker_port: Annotated[
         int, _option("--broker-port", min=0, max=65535, help="Port of the embedded broker; 0: a free one.")
@@ -54,7 +56,7 @@ def up(
     from embedwatch.local.demo import forget
     from embedwatch.local.screen import Screen
     from embedwatch.local.stack import LocalStack, Plan
-    from embedwatch.processes import stop_on_signals
+    from embedwatch.processes import free_port, stop_on_signals
     from embedwatch.rules import load_rules
     from embedwatch.services.loopback import PortInUse
     from embedwatch.settings import PREFIX, env_name
@@ -65,7 +67,7 @@ def up(
         "cache.url": cache_url,
         "agents.rules": None if rules is None else str(rules.absolute()),
         "worker.model": os.path.abspath(model) if model is not None and os.path.isdir(model) else model,
-        "agents.web_port": web_port,
+        "agents.web_port": free_port() if web_port == 0 else web_port,
     }
     settings = load(config, overrides)
     load_rules(settings.agents.rules)  # a mistake in it is told now, and not by a stage that ends
