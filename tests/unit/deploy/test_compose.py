@@ -1,0 +1,196 @@
+"""docker-compose.yml against the code it starts. No engine is needed; `make compose-check` adds Docker's own parser."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from embedwatch.cli import build
+from embedwatch.settings import PREFIX, AlertSettings, Settings, WorkerSettings, listed, load
+from tests.harness.kafka_jars import kafka_version
+from workers.service import CLOSE_SECONDS
+
+Compose = dict[str, Any]
+Interpolate = Callable[[str, Mapping[str, str]], str]
+
+FILE = Path(__file__).resolve().parents[3] / "docker-compose.yml"
+SERVICES: dict[str, Any] = yaml.safe_load(FILE.read_text())["services"]
+OURS = sorted(name for name, service in SERVICES.items() if service["image"].startswith("embedwatch-"))
+KNOWN = {env for env, _, _ in listed(Settings())}
+
+
+def seconds(text: str) -> float:
+    assert text.endswith("s")
+    return float(text[:-1])
+
+
+def size_bytes(text: str) -> float:
+    units = {"k": 2**10, "m": 2**20, "g": 2**30}
+    number, unit = re.fullmatch(r"(\d+)([kmg])b?", text.lower()).groups()  # type: ignore[union-attr]
+    return float(number) * units[unit]
+
+
+@pytest.mark.parametrize(
+    "name", ["docker-compose.yml", "deploy/.env.example", "deploy/Dockerfile", "deploy/rules.yaml"]
+)
+def test_every_variable_of_ours_that_a_file_names_is_a_setting(root: Path, name: str) -> None:
+    named = set(re.findall(rf"{PREFIX}[A-Z0-9_]+", (root / name).read_text()))
+    assert named <= KNOWN
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_the_environment_of_a_service_is_accepted_with_nothing_set(service: str, interpolate: Interpolate) -> None:
+    environ = {k: interpolate(v, {}) for k, v in SERVICES[service]["environment"].items()}
+    settings = load(environ=environ)
+    assert settings.kafka.bootstrap_servers == "kafka:9092"
+    assert settings.alerts.slack_bot_token is None
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_the_environment_of_a_service_is_accepted_with_all_of_the_example_set(
+    service: str, interpolate: Interpolate, example_env: dict[str, str]
+) -> None:
+    load(environ={k: interpolate(v, example_env) for k, v in SERVICES[service]["environment"].items()})
+
+
+def test_a_slack_token_reaches_the_alerts_and_nobody_else(interpolate: Interpolate) -> None:
+    token = {"SLACK_BOT_TOKEN": "xoxb-1-2"}
+    held = set()
+    for service in OURS:
+        environ = {k: interpolate(v, token) for k, v in SERVICES[service]["environment"].items()}
+        if load(environ=environ).alerts.slack_bot_token is not None:
+            held.add(service)
+    assert held == {"alerts"}
+
+
+def test_the_example_names_every_variable_that_the_file_asks_for_and_no_other(
+    root: Path, example_env: dict[str, str]
+) -> None:
+    asked = set(re.findall(r"\$\{(\w+)", (root / "docker-compose.yml").read_text()))
+    assert set(example_env) == asked
+
+
+def test_the_example_shows_the_defaults(root: Path, example_env: dict[str, str]) -> None:
+    for name, default in re.findall(r"\$\{(\w+):-([^}]+)\}", (root / "docker-compose.yml").read_text()):
+        if name != "REDIS_IMAGE":  # shows that Valkey does as well
+            assert example_env[name] == default, name
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_the_command_of_a_service_is_one_that_embedwatch_knows(service: str) -> None:
+    result = CliRunner().invoke(build(), [*SERVICES[service]["command"], "--help"])
+    assert result.exit_code == 0, result.output
+
+
+def test_the_commands_that_the_comments_show_are_known(root: Path) -> None:
+    head = (root / "docker-compose.yml").read_text().split("\nname:")[0]
+    shown = re.findall(r"docker compose run [-\w ]*? agents ([^<#]+)", head)
+    assert shown
+    for line in shown:
+        result = CliRunner().invoke(build(), [*shlex.split(line), "--help"])
+        assert result.exit_code == 0, result.output
+    assert set(re.findall(r"--scale (\S+?)=", head)) <= set(SERVICES)
+
+
+def test_a_command_with_a_wrong_option_would_be_noticed() -> None:
+    assert CliRunner().invoke(build(), ["topics", "create", "--no-such-option", "--help"]).exit_code != 0
+    assert CliRunner().invoke(build(), ["no-such-command", "--help"]).exit_code != 0
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_what_a_service_waits_for_exists_and_can_come_true(service: str) -> None:
+    for name, wish in SERVICES[service].get("depends_on", {}).items():
+        assert name in SERVICES
+        if wish["condition"] == "service_healthy":
+            assert "healthcheck" in SERVICES[name]
+        else:
+            assert wish["condition"] == "service_completed_successfully"
+            assert SERVICES[name]["restart"] == "no", "a service that is started again never completes"
+
+
+@pytest.mark.parametrize("service", [s for s in OURS if s != "topics"])
+def test_every_stage_starts_after_its_topics(service: str) -> None:
+    assert "topics" in SERVICES[service]["depends_on"]
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_a_service_is_bounded_in_memory_and_log_and_can_be_scaled(service: str, interpolate: Interpolate) -> None:
+    found = SERVICES[service]
+    assert size_bytes(interpolate(found["deploy"]["resources"]["limits"]["memory"], {})) >= 256 * 2**20
+    assert set(found["logging"]["options"]) == {"max-size", "max-file"}
+    assert "container_name" not in found
+
+
+def test_ports_are_published_on_loopback_only(interpolate: Interpolate) -> None:
+    published = [interpolate(port, {}) for service in SERVICES.values() for port in service.get("ports", [])]
+    assert published == ["127.0.0.1:9094:9094", "127.0.0.1:6066:6066"]
+
+
+def test_a_program_on_this_machine_is_sent_to_the_published_port(interpolate: Interpolate) -> None:
+    for port in ("9094", "19094"):
+        kafka = SERVICES["kafka"]
+        assert interpolate(kafka["ports"][0], {"KAFKA_PORT": port}) == f"127.0.0.1:{port}:9094"
+        advertised = interpolate(kafka["environment"]["KAFKA_ADVERTISED_LISTENERS"], {"KAFKA_PORT": port})
+        assert f"HOST://127.0.0.1:{port}" in advertised
+
+
+def test_kafka_makes_no_topic_by_itself_and_is_the_version_that_the_tests_run() -> None:
+    kafka = SERVICES["kafka"]
+    assert kafka["environment"]["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
+    assert kafka["image"] == f"${{KAFKA_IMAGE:-apache/kafka:{kafka_version()}}}"
+
+
+def test_redis_drops_the_oldest_before_it_reaches_the_limit_of_its_container(interpolate: Interpolate) -> None:
+    command = [interpolate(part, {}) for part in SERVICES["redis"]["command"]]
+    options = dict(zip(command[1::2], command[2::2], strict=True))
+    assert options["--maxmemory-policy"] == "allkeys-lru"
+    assert (options["--save"], options["--appendonly"]) == ("", "no")
+    limit = size_bytes(interpolate(SERVICES["redis"]["deploy"]["resources"]["limits"]["memory"], {}))
+    assert size_bytes(options["--maxmemory"]) * 1.25 <= limit
+
+
+@pytest.mark.parametrize("service", ["worker-cpu", "worker-gpu"])
+def test_a_worker_is_given_the_time_it_may_take_to_stop(service: str) -> None:
+    # intake, telemetry, its producer and the publisher are closed one after the other
+    needed = WorkerSettings().drain_seconds + 4 * CLOSE_SECONDS
+    assert seconds(SERVICES[service]["stop_grace_period"]) > needed
+
+
+def test_alerts_are_given_the_time_they_may_take_to_stop() -> None:
+    alerts = AlertSettings()
+    needed = alerts.drain_seconds + alerts.send_timeout_seconds
+    assert seconds(SERVICES["alerts"]["stop_grace_period"]) > needed
+
+
+def test_gpu_workers_are_started_on_request_only_and_get_a_device() -> None:
+    assert SERVICES["worker-gpu"]["profiles"] == ["gpu"]
+    (device,) = SERVICES["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"]
+    assert device["driver"] == "nvidia"
+    assert {"gpu", "compute", "utility"} == set(device["capabilities"])
+    assert [s for s in SERVICES if "profiles" in SERVICES[s]] == ["worker-gpu"]
+
+
+def test_each_image_of_ours_is_built_by_one_service_and_never_pulled() -> None:
+    builders = [SERVICES[s]["image"] for s in OURS if "build" in SERVICES[s]]
+    assert sorted(builders) == sorted({SERVICES[s]["image"] for s in OURS})
+    for name in OURS:
+        assert SERVICES[name]["pull_policy"] == ("build" if "build" in SERVICES[name] else "never")
+
+
+def test_mounted_files_and_named_volumes_exist(root: Path, compose: Compose) -> None:
+    for service in SERVICES.values():
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert (root / source).exists() if source.startswith(".") else source in compose["volumes"]
+
+
+def test_the_rules_file_that_agents_read_is_the_one_that_is_mounted() -> None:
+    agents = SERVICES["agents"]
+    assert agents["volumes"] == [f"./deploy/rules.yaml:{agents['environment']['EMBEDWATCH_AGENTS_RULES']}:ro"]
