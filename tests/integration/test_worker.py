@@ -306,6 +306,7 @@ def test_the_cache_killed_and_started_again_stops_nobody(
             return "cache: answers again" in child.log.read_text()
 
         until(answers)
+        until(lambda: len(flow.vectors()) == len(ids))  # the last chunk was sent a moment ago
         child.process.terminate()
         assert child.process.wait(30) == 0
     assert Counter(text_id for text_id, _ in flow.vectors()) == Counter(ids)
