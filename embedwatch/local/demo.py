@@ -38,8 +38,8 @@ DRILL_AFTER_SECONDS = 10.0
 DRILL_SECONDS = 10.0
 DRILL_DELAY_MS = 3000
 LATENCY_LIMIT_MS = 2000
-#: Below it the texts are through before the slow phase begins.
-MIN_DRILL_TEXTS = 60
+#: Shorter than that and the texts are through before the slow phase has begun and passed.
+MIN_DRILL_SENDING_SECONDS = 30.0
 #: No vector and no dead letter for so long: something is broken.
 STUCK_SECONDS = 90.0
 #: The window has to forget the slow phase, and the alert stays for some seconds after that.
@@ -100,7 +100,7 @@ class Order:
 
     @property
     def drilled(self) -> bool:
-        return self.drill and self.texts >= MIN_DRILL_TEXTS
+        return self.drill and self.texts / self.rate >= MIN_DRILL_SENDING_SECONDS
 
 
 def clean_environ(environ: Mapping[str, str]) -> dict[str, str | None]:
@@ -173,12 +173,19 @@ class _Run:
                 f"{DRILL_SECONDS:.0f} s, so that {ALERT} (p95 above {LATENCY_LIMIT_MS} ms) fires and clears"
             )
         elif order.drill:
-            screen.say(f"  too few texts for the slow phase: it needs {MIN_DRILL_TEXTS}")
+            screen.say(
+                f"  no slow phase: it needs {MIN_DRILL_SENDING_SECONDS:.0f} s of sending (more --texts, less --rate)"
+            )
         self.sending_began = time.monotonic()
         sent = self._send()
+        sent_seconds = time.monotonic() - self.sending_began
         self._drain(sent)
         self._settle(sent)
-        if order.drilled:
+        if order.drilled and sent_seconds < DRILL_AFTER_SECONDS:
+            screen.say(
+                f"the {sent:,} texts were through before the slow phase: with --rate 2 there is time for it", "yellow"
+            )
+        elif order.drilled:
             self._await_clear()
         self._last_messages()
         summary = self._summary(whole=True)

@@ -15,7 +15,8 @@ from embedwatch.rules import load_rules
 
 
 @pytest.mark.parametrize(
-    ("texts", "rate", "drilled"), [(1, 2.0, False), (60, 2.0, True), (500, 10.0, True), (2000, 40.0, True)]
+    ("texts", "rate", "drilled"),
+    [(1, 2.0, False), (59, 2.0, False), (60, 2.0, True), (500, 10.0, True), (2000, 40.0, True)],
 )
 def test_the_rate_leaves_time_for_an_alert_to_fire_and_clear(texts: int, rate: float, drilled: bool) -> None:
     order = Order(texts=texts)
@@ -28,6 +29,11 @@ def test_the_rate_leaves_time_for_an_alert_to_fire_and_clear(texts: int, rate: f
 def test_more_texts_take_longer_instead_of_overloading_the_machine() -> None:
     assert Order(texts=1_000_000).rate == demo.MAX_RATE_PER_S
     assert Order(texts=10, rate_per_s=500.0).rate == 500.0
+
+
+def test_there_is_no_slow_phase_where_the_texts_would_be_through_before_it() -> None:
+    assert not Order(texts=300, rate_per_s=30.0).drilled
+    assert not Order(texts=2000, drill=False).drilled
 
 
 def test_settings_of_the_users_own_flow_stay_out_and_those_of_the_model_stay_in() -> None:
