@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import ssl
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,7 @@ from embedwatch.events import Verdict
 from embedwatch.rules import Rule
 from embedwatch.settings import Settings
 from stream_agents.compute.world import World
-from stream_agents.probe import first_offset
+from stream_agents.probe import existing_offsets
 from stream_agents.runtime import Runtime
 from stream_agents.sampler import LagSampler
 from stream_agents.transport import ReadCommittedTransport
@@ -38,7 +39,10 @@ from stream_agents.web.api import add_routes
 log = logging.getLogger("agents")
 
 SEND_TIMEOUT_SECONDS = 30.0
+MEND_SECONDS = 1.0
 TIDY_SECONDS = 5.0
+#: A partition's state is one record: some 300 bytes a scope and day, a megabyte at the default cap of scopes.
+STATE_MAX_BYTES = 8 * 1024 * 1024
 
 
 def broker_options(settings: Settings) -> dict[str, Any]:
@@ -78,9 +82,9 @@ class FaustEdges:
     async def seek(self, partition: int, offset: int) -> None:
         await self.app.consumer.seek(TP(self.settings.topics.metrics, partition), offset)
 
-    async def first_offset(self, partition: int, offset: int) -> int | None:
+    async def existing_offsets(self, partition: int, offset: int) -> Sequence[int] | None:
         topic = self.settings.topics.metrics
-        ask = partial(first_offset, self.settings.kafka, topic, partition, offset)
+        ask = partial(existing_offsets, self.settings.kafka, topic, partition, offset)
         return await asyncio.get_running_loop().run_in_executor(None, ask)
 
     async def reject(self, partition: int, offset: int, value: bytes | None, error: InvalidEvent) -> None:
@@ -139,6 +143,7 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
         producer_acks=-1,
+        producer_max_request_size=STATE_MAX_BYTES,
         timezone=UTC,
         worker_redirect_stdouts=False,
         web_bind=settings.agents.web_host,
@@ -147,7 +152,7 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
         web_tables_enabled=False,
     )
     app.transport = ReadCommittedTransport(app.conf.broker, app, loop=app.loop)
-    table = app.Table("state", partitions=partitions)
+    table = app.Table("state", partitions=partitions, extra_topic_configs={"max.message.bytes": str(STATE_MAX_BYTES)})
     source = app.topic(topics.metrics, key_type=bytes, value_type=bytes, value_serializer="raw", internal=False)
     raw = {"key_type": bytes, "value_type": bytes, "value_serializer": "raw", "key_serializer": "raw"}
     edges = FaustEdges(
@@ -168,7 +173,12 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
     @table.on_recover
     async def recovered() -> None:
         mine = owned()
-        runtime.recover({int(k[1:]): dict(v) for k, v in table.data.items() if int(k[1:]) in mine})
+        try:
+            runtime.recover({int(key[1:]): dict(record) for key, record in table.data.items()}, mine)
+        except ValueError as error:
+            runtime.fail(f"the state in topic {table.changelog_topic.get_topic_name()} cannot be used: {error}")
+            signal.raise_signal(signal.SIGTERM)  # Faust's own way to stop; `serve` then says why
+            return
         if len(mine) < partitions:
             log.warning(
                 "another process holds %d of %d partitions of %s: windows and verdicts here are partial until agents "
@@ -189,9 +199,23 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
         except Exception as error:
             log.warning("the state could not be written, trying again: %s", kafka.describe_error(error))
 
+    @app.timer(MEND_SECONDS)
+    async def mend() -> None:
+        try:
+            await runtime.mend()
+        except Exception as error:
+            log.warning("a gap could not be closed, trying again: %s", kafka.describe_error(error))
+
     @app.task
     async def evaluate() -> None:
+        told = False
         while not app.should_stop:
+            if not told and not runtime.unready():
+                told = True
+                log.info(
+                    "agents: ready, http://%s:%d (/api/v1/summary, /metrics), %d rules, %d partitions",
+                    settings.agents.web_host, settings.agents.web_port, len(rules), len(runtime.world.partitions),
+                )  # fmt: skip
             await runtime.wait_for_news(settings.agents.tick_seconds)
             try:
                 await runtime.evaluate()
@@ -205,5 +229,5 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
         # One process samples the queue: the one that holds the first partition.
         sampler.active = 0 in owned()
 
-    add_routes(app, runtime, clock)
+    add_routes(app.web.web_app.router, runtime, clock)
     return app, runtime, sampler

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
@@ -19,13 +19,17 @@ from embedwatch.events import BatchEvent, CacheEvent, HeartbeatEvent, LagEvent, 
 from embedwatch.rules import Rule
 from stream_agents.compute.guard import Gap, GapGuard
 from stream_agents.compute.judge import Announcer, judge
-from stream_agents.compute.ledger import PartitionState
+from stream_agents.compute.ledger import PartitionState, day_of
 from stream_agents.compute.world import World
 
 log = logging.getLogger("agents")
 
 #: Records counted but not yet written. Beyond it the stream waits for a flush: memory stays bounded.
 MAX_PENDING = 20_000
+#: A clock may be wrong by hours (a zone taken for UTC), not by days: such an event is rejected.
+MAX_AHEAD_SECONDS = 86_400.0
+#: A partition that stands still this long after an assignment or a seek is compared with the log, once.
+IDLE_CHECK_SECONDS = 5.0
 
 
 class Record(Protocol):
@@ -42,8 +46,9 @@ class Edges(Protocol):
 
     async def seek(self, partition: int, offset: int) -> None: ...
 
-    async def first_offset(self, partition: int, offset: int) -> int | None:
-        """First record in the log at or after an offset; None when it could not be asked."""
+    async def existing_offsets(self, partition: int, offset: int) -> Sequence[int] | None:
+        """Offsets of the records in the log from `offset` on, in order and without holes, as many as are asked for
+        cheaply; empty when there is none now, None when the log could not be asked."""
 
     async def reject(self, partition: int, offset: int, value: bytes | None, error: InvalidEvent) -> None:
         """Keep an event that does not decode; return when it is kept."""
@@ -65,30 +70,55 @@ class Runtime:
         self.announcer = Announcer()
         self.verdicts: list[Verdict] = []
         self.recovered = False
+        self.failure: str | None = None
         self.flushes = 0
         self._pending: list[Record] = []
         self._dirty: set[int] = set()
         self._rejects: list[Callable[[], Awaitable[None]]] = []
         self._windows_next: dict[int, int] = {}
+        self._watched: dict[int, tuple[float, int]] = {}  # partition: when to compare with the log, next offset then
         self._flushed = asyncio.Event()
         self._news = asyncio.Event()
         self._generation = 0
         world.started_seconds = clock.now()
 
-    def recover(self, records: Mapping[int, Mapping[str, Any]]) -> None:
+    def recover(self, records: Mapping[int, Mapping[str, Any]], assigned: Collection[int]) -> None:
         """Start from the table after a rebalance. Positions restart at the commit, so what was pending comes again.
 
-        Windows are kept: they remember for themselves how far each partition was counted.
+        Windows are kept: they remember for themselves how far each partition was counted. Raises ValueError, and
+        changes nothing, for a record that is no state of ours.
         """
+        states = {p: PartitionState.from_record(dict(record)) for p, record in records.items() if p in assigned}
+        # No record means that nothing was counted, whatever was committed: begin at the start of the log. The guard
+        # asks which record is the first, so that a start, too, skips nothing.
+        self.world.partitions = {p: states.get(p) or PartitionState(next_offset=0) for p in sorted(assigned)}
         self._generation += 1
         self._pending.clear()
         self._dirty.clear()
         self._rejects.clear()
         self.guard.clear()
+        due = self.clock.monotonic() + IDLE_CHECK_SECONDS
+        self._watched = {p: (due, state.next_offset) for p, state in self.world.partitions.items()}
         self._flushed.set()
-        self.world.partitions = {p: PartitionState.from_record(dict(record)) for p, record in records.items()}
         self.recovered = True
-        log.info("recovered the state of %d partitions", len(self.world.partitions))
+        log.info("recovered the state of %d partitions", len(states))
+
+    def unready(self) -> list[str]:
+        """Why the numbers are not to be relied on now; empty when they are."""
+        reasons = []
+        if not self.recovered:
+            reasons.append("the state is not recovered yet")
+        if self.edges.rebalancing():
+            reasons.append("partitions are being reassigned")
+        if self.guard.open:
+            reasons.append(f"gaps are open in partitions {sorted(self.guard.open)}")
+        return reasons
+
+    def fail(self, reason: str) -> None:
+        """Nothing may be counted from here on, and the process is to end with this reason."""
+        self.recovered = False
+        self.world.partitions = {}
+        self.failure = reason
 
     async def consume(self, partition: int, offset: int, value: bytes | None, record: Record) -> None:
         """Count one delivered record. Never raises for what the record holds."""
@@ -103,9 +133,7 @@ class Runtime:
                 return  # a rebalance came in between: the record is delivered again
         state = self.world.partitions.get(partition)
         if state is None:
-            # No record means that nothing was counted, whatever was committed: begin at the start of the log. The
-            # guard asks which record is the first, so that a start, too, skips nothing.
-            state = self.world.partitions[partition] = PartitionState(next_offset=0)
+            return  # not assigned any more: whoever has the partition now is given the record
         action = self.guard.check(partition, state.next_offset, offset)
         if action == "hold":
             return
@@ -115,18 +143,23 @@ class Runtime:
             return
         try:
             self._apply(partition, offset, value, state)
-        except InvalidEvent as problem:
+        except Exception as error:
+            # Whatever it is: an exception here would end the stream, and the same record would end the next one.
+            problem = error if isinstance(error, InvalidEvent) else InvalidEvent("not_counted", repr(error)[:200])
             state.rejected[problem.reason] = state.rejected.get(problem.reason, 0) + 1
             self._rejects.append(partial(self.edges.reject, partition, offset, value, problem))
             if sum(state.rejected.values()) in (1, 10, 100, 1000):
                 log.warning("an event that does not decode, partition %d offset %d: %s", partition, offset, problem)
+        state.accepted_gaps += offset > state.next_offset
         state.next_offset = offset + 1
 
     def _apply(self, partition: int, offset: int, value: bytes | None, state: PartitionState) -> None:
         event = decode_metric(value)
         now = self.clock.now()
         if isinstance(event, BatchEvent):
-            # Windows first: a sketch that does not decode must leave the ledger untouched.
+            # What can fail comes first, so that an event is booked whole or not at all: its day, then the windows
+            # (a sketch that does not decode), then the ledger.
+            self._check_time(event, now)
             if offset >= self._windows_next.get(partition, 0):
                 self.world.apply_batch(event, now)
                 self._windows_next[partition] = offset + 1
@@ -140,12 +173,20 @@ class Runtime:
             self.world.apply_lag(event)
             self._news.set()
 
+    def _check_time(self, event: BatchEvent, now: float) -> None:
+        """A time without a day cannot be booked; one far ahead would open a day that nobody looks at or forgets."""
+        try:
+            day_of(event.time_seconds, self.world.zone)
+        except (ValueError, OverflowError, OSError):
+            raise InvalidEvent("invalid", f"time_seconds {event.time_seconds:g} is in no year") from None
+        if event.time_seconds > now + MAX_AHEAD_SECONDS:
+            days = (event.time_seconds - now) / 86_400
+            raise InvalidEvent("invalid", f"time_seconds {event.time_seconds:.0f} is {days:.0f} days ahead")
+
     async def flush(self) -> None:
-        """Write the state of every partition touched, then acknowledge what it covers. Close gaps."""
+        """Write the state of every partition touched, then acknowledge what it covers."""
         if not self.recovered or self.edges.rebalancing():
             return
-        for gap in list(self.guard.open.values()):
-            await self._close(gap)
         generation = self._generation
         pending, self._pending = self._pending, []
         dirty, self._dirty = self._dirty, set()
@@ -171,27 +212,58 @@ class Runtime:
         self.flushes += 1
         self._flushed.set()
 
-    async def _close(self, gap: Gap) -> None:
-        first = await self.edges.first_offset(gap.partition, gap.expected_offset)
-        if self.guard.open.get(gap.partition) != gap:
-            return  # closed, or moved on, while the log was asked
-        remedy = self.guard.remedy(gap, first)
-        state = self.world.partitions.get(gap.partition)
-        if state is None:
+    async def mend(self) -> None:
+        """Close gaps, and look after partitions that stand still. Call it every second: one seek can be overrun."""
+        if not self.recovered or self.edges.rebalancing():
             return
-        log.warning(
-            "partition %d: expected offset %d, got %d; %s %d",
-            gap.partition,
-            gap.expected_offset,
-            gap.seen_offset,
-            "nothing was lost, going on at" if remedy.legal else "records were skipped, seeking back to",
-            remedy.offset,
-        )
-        if remedy.legal:
-            state.next_offset = remedy.offset
-            state.accepted_gaps += 1
-            self.guard.open.pop(gap.partition, None)
-        await self.edges.seek(gap.partition, remedy.offset)
+        for gap in list(self.guard.open.values()):
+            await self._close(gap)
+        for partition, (due, next_then) in list(self._watched.items()):
+            now = self.clock.monotonic()
+            if now < due or partition in self.guard.open:
+                continue
+            if self.world.partitions[partition].next_offset != next_then:
+                self._watch(partition)  # it moves: records skipped would show as a gap
+            else:
+                await self._compare(partition, next_then)
+
+    async def _close(self, gap: Gap) -> None:
+        generation = self._generation
+        existing = await self.edges.existing_offsets(gap.partition, gap.expected_offset)
+        if generation != self._generation or self.guard.open.get(gap.partition) != gap:
+            return  # closed, or moved on, while the log was asked
+        self.guard.learn(gap.partition, existing or ())
+        first = existing[0] if existing else gap.expected_offset
+        if existing is None or first < gap.seen_offset:
+            self.guard.skipped += 1
+            log.warning(
+                "partition %d: expected offset %d, got %d; %s, seeking back to %d",
+                gap.partition, gap.expected_offset, gap.seen_offset,
+                "the log could not be asked" if existing is None else "records were skipped", first,
+            )  # fmt: skip
+        # Also where the gap is legal: what came behind it was held back, and must be delivered again.
+        await self.edges.seek(gap.partition, first)
+        self._watch(gap.partition)
+
+    async def _compare(self, partition: int, next_offset: int) -> None:
+        """Records skipped at the end of the log leave no gap to see: ask whether there is more than was delivered."""
+        generation = self._generation
+        existing = await self.edges.existing_offsets(partition, next_offset)
+        if generation != self._generation or self.world.partitions[partition].next_offset != next_offset:
+            return
+        if existing is not None and not existing:
+            del self._watched[partition]
+            return
+        self._watch(partition)
+        if existing:
+            self.guard.skipped += 1
+            log.warning("partition %d: offset %d was not delivered, seeking back to it", partition, existing[0])
+            self.guard.learn(partition, existing)
+            await self.edges.seek(partition, existing[0])
+
+    def _watch(self, partition: int) -> None:
+        due = self.clock.monotonic() + IDLE_CHECK_SECONDS
+        self._watched[partition] = (due, self.world.partitions[partition].next_offset)
 
     async def evaluate(self) -> None:
         """Judge every rule now, and publish what changed or is due."""
@@ -202,6 +274,7 @@ class Runtime:
         due = self.announcer.due(self.verdicts, now)
         if due:
             await self.edges.publish(due)
+            self.announcer.said(due, now)
 
     async def wait_for_news(self, timeout_seconds: float) -> None:
         """Until something that can breach a rule was counted, or the tick is over."""

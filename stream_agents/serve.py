@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 
 import faust
 
+from embedwatch.errors import ConfigError, EmbedwatchError
 from embedwatch.rules import Rule
 from embedwatch.settings import Settings
 from stream_agents.app import build
@@ -15,11 +17,19 @@ log = logging.getLogger("agents")
 
 
 def serve(settings: Settings, rules: tuple[Rule, ...]) -> None:
-    """Until SIGTERM or Ctrl-C. Raises `ConnectionFailed` before the start, ends the process after it."""
+    """Until SIGTERM or Ctrl-C. Raises `ConfigError` or `ConnectionFailed` before the start, ends the process after it.
+
+    Raises `EmbedwatchError` when the state cannot be used.
+    """
+    port = bindable_port(settings.agents.web_host, settings.agents.web_port)
+    settings = settings.model_copy(update={"agents": settings.agents.model_copy(update={"web_port": port})})
     app, runtime, sampler = build(settings, rules)
+    # Faust logs every service of ours under our module's name, as it starts and stops.
+    logging.getLogger("stream_agents.transport").setLevel(max(logging.WARNING, logging.getLogger().level))
     log.info("agents: starting with %d rules; joining the group takes some seconds", len(rules))
     sampler.start()
     worker = faust.Worker(app, quiet=True, loglevel="warn", redirect_stdouts=False, override_logging=False)
+    worker.spinner = None  # it writes terminal codes into files, too
     code = 0
     try:
         worker.execute_from_commandline()
@@ -27,5 +37,23 @@ def serve(settings: Settings, rules: tuple[Rule, ...]) -> None:
         code = end.code if isinstance(end.code, int) else 1
     finally:
         sampler.stop()
+    if runtime.failure is not None:
+        raise EmbedwatchError(runtime.failure)
     log.info("agents: stopped after %d flushes", runtime.flushes)
     sys.exit(code)
+
+
+def bindable_port(host: str, port: int) -> int:
+    """The port, or a free one for 0. Raises `ConfigError` when it cannot be had: Faust would end in a stack trace."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does: a port just left is free
+            probe.bind(address)
+            return int(probe.getsockname()[1])
+    except OSError as error:
+        raise ConfigError(
+            f"the HTTP API cannot listen at {host}:{port}: {error.strerror or error}; "
+            "choose others with --web-host and --web-port"
+        ) from None

@@ -1,13 +1,16 @@
 """The gap guard: nothing is counted past a gap in the offsets of a source partition until the gap is explained.
 
 Faust was seen to skip records after a recovery. A gap can also be legal: transaction markers, aborted records,
-compaction, or records that retention has removed. The two look the same from the inside, so somebody asks the log
-itself: which is the first record at or after the expected offset? If it is the one that was delivered, the gap is
-legal and counting goes on there; if it is an earlier one, records were skipped, and the reader seeks back to it.
+compaction, or records that retention has removed. The two look the same from the inside, so the log itself is asked:
+which records exist from the expected offset on? A record that comes next in that list is counted; where the list
+names an earlier one, records were skipped, and the reader seeks back to it. With transactions every commit leaves a
+gap, so one answer is kept and explains as many gaps as it covers.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -21,46 +24,51 @@ class Gap:
     seen_offset: int
 
 
-@dataclass(frozen=True, slots=True)
-class Remedy:
-    """Seek to `offset`; `legal` says that the records before it do not exist."""
-
-    offset: int
-    legal: bool
-
-
 Action = Literal["count", "replay", "hold"]
 
 
 @dataclass(slots=True)
 class GapGuard:
-    """Open gaps by partition. `seen` counts every gap met since the start, for the metric."""
+    """Open gaps by partition, and what the log said.
+
+    `seen` counts every gap that had to be asked about since the start, `skipped` those in which records were missing.
+    """
 
     open: dict[int, Gap] = field(default_factory=dict)
     seen: int = 0
+    skipped: int = 0
+    _existing: dict[int, deque[int]] = field(default_factory=dict)
 
     def check(self, partition: int, expected_offset: int, offset: int) -> Action:
         """What to do with a record: count it, skip it as a replay, or hold (neither count nor acknowledge)."""
-        if offset > expected_offset:
-            known = self.open.get(partition)
-            if known is None or known.expected_offset != expected_offset:
-                self.seen += 1
-                self.open[partition] = Gap(partition, expected_offset, offset)
-            elif offset < known.seen_offset:
-                self.open[partition] = Gap(partition, expected_offset, offset)
-            return "hold"
-        self.open.pop(partition, None)
-        return "count" if offset == expected_offset else "replay"
+        if offset < expected_offset:
+            return "replay"
+        if offset == expected_offset or self.first_existing(partition, expected_offset) == offset:
+            self.open.pop(partition, None)
+            return "count"
+        known = self.open.get(partition)
+        if known is None or known.expected_offset != expected_offset:
+            self.seen += 1
+            self.open[partition] = Gap(partition, expected_offset, offset)
+        elif offset < known.seen_offset:
+            self.open[partition] = Gap(partition, expected_offset, offset)
+        return "hold"
+
+    def learn(self, partition: int, existing_offsets: Iterable[int]) -> None:
+        """The log's answer: every record there is from the expected offset up to the last one named, in order."""
+        self._existing[partition] = deque(existing_offsets)
+
+    def first_existing(self, partition: int, offset: int) -> int | None:
+        """The first record at or after an offset that is known to exist; None when the last answer does not say.
+
+        Forgets what lies before: offsets asked about only grow between two calls of `clear`.
+        """
+        existing = self._existing.get(partition)
+        while existing and existing[0] < offset:
+            existing.popleft()
+        return existing[0] if existing else None
 
     def clear(self) -> None:
-        """Forget open gaps: positions start afresh, after a rebalance."""
+        """Forget gaps and answers: positions start afresh, after a rebalance."""
         self.open.clear()
-
-    @staticmethod
-    def remedy(gap: Gap, first_in_log: int | None) -> Remedy:
-        """What the log's own first offset at or after the expected one means. None: it could not be asked."""
-        if first_in_log is None or first_in_log <= gap.expected_offset:
-            return Remedy(gap.expected_offset, legal=False)
-        # Between the delivered record and the expected one there may be others that were skipped too: go on at the
-        # first that exists.
-        return Remedy(first_in_log, legal=True)
+        self._existing.clear()

@@ -6,6 +6,7 @@ is inconclusive, and an empty window is no_data, not zero.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
@@ -21,6 +22,7 @@ from stream_agents.compute.world import World
 REPEAT_SECONDS = 15.0
 REPEAT_UNWELL_SECONDS = 5.0
 TOP_CONTRIBUTORS = 3
+LONGEST_ID = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ def _verdict(rule: Rule, scope: Scope, reading: Reading, world: World, now: floa
     if step_pct is not None:
         identity += [day or "", f"{step_pct:g}%"]
     return Verdict(
-        alert_id="|".join(identity)[:256],
+        alert_id=_bounded("|".join(identity)),
         time_seconds=now,
         rule=rule.name,
         alert_type=rule.alert_type,
@@ -145,6 +147,13 @@ def _verdict(rule: Rule, scope: Scope, reading: Reading, world: World, now: floa
         text=rule.text,
         day=day,
     )
+
+
+def _bounded(identity: str) -> str:
+    """At most 256 characters, as a label holds. Cut off alone, two long scopes (or two steps) would be one alert."""
+    if len(identity) <= LONGEST_ID:
+        return identity
+    return f"{identity[: LONGEST_ID - 17]}#{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
 
 def _judgement(rule: Rule, reading: Reading, threshold: float) -> tuple[Judgement, str]:
@@ -207,18 +216,22 @@ class Announcer:
     _last: dict[str, tuple[Judgement, float]] = field(default_factory=dict)
 
     def due(self, verdicts: Iterable[Verdict], now: float) -> list[Verdict]:
-        """Verdicts to publish now. Remembers them as published."""
-        out = []
+        """Verdicts to publish now. Call `said` when they are out: one that could not be published stays due."""
         current = list(verdicts)
-        for verdict in current:
-            last = self._last.get(verdict.alert_id)
-            unwell = verdict.judgement == "breached" or (last is not None and last[0] == "breached")
-            every = REPEAT_UNWELL_SECONDS if unwell else REPEAT_SECONDS
-            if last is None or last[0] != verdict.judgement or now - last[1] >= every or now < last[1]:
-                out.append(verdict)
-                self._last[verdict.alert_id] = (verdict.judgement, now)
         if len(self._last) > 4 * len(current) + 1000:
             # Yesterday's budgets and scopes that are gone.
             keep = {verdict.alert_id for verdict in current}
             self._last = {key: value for key, value in self._last.items() if key in keep}
-        return out
+        return [verdict for verdict in current if self._is_due(verdict, now)]
+
+    def said(self, verdicts: Iterable[Verdict], now: float) -> None:
+        """They were published at `now`."""
+        self._last.update({verdict.alert_id: (verdict.judgement, now) for verdict in verdicts})
+
+    def _is_due(self, verdict: Verdict, now: float) -> bool:
+        last = self._last.get(verdict.alert_id)
+        if last is None:
+            return True
+        judgement, at = last
+        every = REPEAT_UNWELL_SECONDS if "breached" in (verdict.judgement, judgement) else REPEAT_SECONDS
+        return judgement != verdict.judgement or now - at >= every or now < at

@@ -25,10 +25,9 @@ class _BadRequest(ValueError):
     pass
 
 
-def add_routes(app: Any, runtime: Runtime, clock: Clock) -> None:
-    """Add them to Faust's own web server."""
-    routes = Routes(app, runtime, clock)
-    router = app.web.web_app.router
+def add_routes(router: web.UrlDispatcher, runtime: Runtime, clock: Clock) -> None:
+    """Add them to a web server: Faust's own."""
+    routes = Routes(runtime, clock)
     for path, handler in (
         ("/", routes.index),
         ("/api/v1/summary", routes.summary),
@@ -61,8 +60,7 @@ def _json(data: Any, status: int = 200) -> web.Response:
 
 
 class Routes:
-    def __init__(self, app: Any, runtime: Runtime, clock: Clock) -> None:
-        self.app = app
+    def __init__(self, runtime: Runtime, clock: Clock) -> None:
         self.runtime = runtime
         self.clock = clock
         self.registry = CollectorRegistry()
@@ -107,13 +105,7 @@ class Routes:
 
     async def readyz(self, request: web.Request) -> web.Response:
         """Partitions are assigned, the state is recovered, no gap is open."""
-        reasons = []
-        if not self.runtime.recovered:
-            reasons.append("the state is not recovered yet")
-        if self.app.rebalancing:
-            reasons.append("partitions are being reassigned")
-        if self.runtime.guard.open:
-            reasons.append(f"gaps are open in partitions {sorted(self.runtime.guard.open)}")
+        reasons = self.runtime.unready()
         return _json({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
 
 

@@ -31,21 +31,26 @@ class WorldCollector(Collector):
         yield from self._windowed([((), world.windows.window((), WINDOW_SECONDS, now))], suffix="", now=now)
         by_model = [(scope, world.windows.window(scope, WINDOW_SECONDS, now)) for scope in scopes]
         yield from self._windowed(by_model, suffix="model_", now=now)
-        yield from self._today(now)
+        if self.runtime.recovered:
+            yield from self._today(now)
         queue = world.queue(now)
         for name, value, text in (
             ("queue_depth_texts", queue.depth_texts, "Texts waiting or in flight."),
             ("queue_lag_seconds", queue.lag_seconds, "Age of the oldest text not done."),
             ("queue_drain_seconds", queue.drain_seconds, "Time to drain the queue at present rates."),
-            ("workers", len(world.workers), "Workers heard of and not stopped."),
+            ("workers", len(world.workers) if self.runtime.recovered else None, "Workers heard of and not stopped."),
         ):
             gauge = GaugeMetricFamily(f"embedwatch_{name}", text)
             if value is not None:
                 gauge.add_metric([], float(value))
             yield gauge
-        gaps = CounterMetricFamily("embedwatch_offset_gaps", "Gaps in source offsets met since the start.")
-        gaps.add_metric([], self.runtime.guard.seen)
-        yield gaps
+        for name, count, text in (
+            ("offset_gaps", self.runtime.guard.seen, "Gaps in source offsets met since the start; most are legal."),
+            ("skipped_deliveries", self.runtime.guard.skipped, "Times that records were skipped and sought back."),
+        ):
+            counter = CounterMetricFamily(f"embedwatch_{name}", text)
+            counter.add_metric([], count)
+            yield counter
         rejected = CounterMetricFamily("embedwatch_rejected_events", "Events that did not decode.", labels=["reason"])
         counts: dict[str, int] = {}
         for state in world.partitions.values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_agents.compute.guard import Gap, GapGuard, Remedy
+from stream_agents.compute.guard import Gap, GapGuard
 
 
 def test_the_expected_record_is_counted_and_an_older_one_is_a_replay() -> None:
@@ -68,32 +68,65 @@ def test_gaps_of_partitions_are_apart() -> None:
 
 
 def test_a_gap_in_the_log_itself_is_legal_and_counting_goes_on_behind_it() -> None:
-    gap = Gap(0, expected_offset=7, seen_offset=9)
-    assert GapGuard.remedy(gap, first_in_log=9) == Remedy(offset=9, legal=True)
+    guard = GapGuard()
+    guard.check(0, 7, 9)
+    guard.learn(0, [9, 10])
+    assert guard.check(0, 7, 9) == "count"
+    assert guard.open == {}
 
 
-def test_a_record_that_exists_in_the_gap_was_skipped() -> None:
-    gap = Gap(0, expected_offset=7, seen_offset=9)
-    assert GapGuard.remedy(gap, first_in_log=7) == Remedy(offset=7, legal=False)
+def test_a_record_that_exists_in_the_gap_was_skipped_and_the_gap_stays_open() -> None:
+    guard = GapGuard()
+    guard.check(0, 7, 9)
+    guard.learn(0, [8, 9])
+    assert guard.check(0, 7, 9) == "hold"
+    assert guard.first_existing(0, 7) == 8
+    assert guard.seen == 1, "the same gap"
+    assert guard.check(0, 7, 8) == "count", "half of the gap was legal"
 
 
-def test_a_gap_half_legal_goes_on_at_the_first_record_that_exists() -> None:
-    gap = Gap(0, expected_offset=7, seen_offset=20)
-    assert GapGuard.remedy(gap, first_in_log=12) == Remedy(offset=12, legal=True)
+def test_one_answer_explains_all_gaps_that_it_covers_and_no_more() -> None:
+    guard = GapGuard()
+    guard.check(0, 0, 1)
+    guard.learn(0, [1, 3, 5])
+    assert [guard.check(0, expected, offset) for expected, offset in ((0, 1), (2, 3), (4, 5))] == ["count"] * 3
+    assert guard.check(0, 6, 7) == "hold"
+    assert guard.first_existing(0, 6) is None
+    assert guard.seen == 2
 
 
-def test_a_log_that_cannot_be_asked_proves_nothing() -> None:
-    gap = Gap(0, expected_offset=7, seen_offset=9)
-    assert GapGuard.remedy(gap, first_in_log=None) == Remedy(offset=7, legal=False)
+def test_a_log_that_says_nothing_proves_nothing() -> None:
+    guard = GapGuard()
+    guard.check(0, 7, 9)
+    guard.learn(0, [])
+    assert guard.check(0, 7, 9) == "hold"
 
 
-@given(expected=st.integers(0, 50), seen=st.integers(1, 50), first=st.none() | st.integers(0, 200))
-def test_no_answer_of_the_log_skips_a_record_that_exists(expected: int, seen: int, first: int | None) -> None:
-    """Counting goes on at the first record that exists, never beyond it and never before the expected one."""
-    remedy = GapGuard.remedy(Gap(0, expected, expected + seen), first)
-    assert remedy.offset >= expected
-    if first is not None and first >= expected:
-        assert remedy.offset == first
-    if remedy.legal:
-        assert first is not None
-        assert first > expected
+def test_answers_are_forgotten_with_the_assignment_and_kept_apart_by_partition() -> None:
+    guard = GapGuard()
+    guard.learn(0, [9])
+    assert guard.check(1, 7, 9) == "hold"
+    guard.clear()
+    assert guard.check(0, 7, 9) == "hold"
+
+
+@given(
+    exists=st.lists(st.booleans(), min_size=1, max_size=40),
+    delivered=st.lists(st.integers(0, 39), max_size=80),
+    ask_at=st.sets(st.integers(0, 79)),
+    reach=st.integers(1, 10),
+)
+def test_whatever_is_delivered_each_record_counts_once_in_order_and_none_is_passed_over(
+    exists: list[bool], delivered: list[int], ask_at: set[int], reach: int
+) -> None:
+    log = [offset for offset, there in enumerate(exists) if there]
+    guard, expected, counted = GapGuard(), 0, []
+    for step, offset in enumerate(delivered):
+        if offset not in log:
+            continue
+        if step in ask_at:
+            guard.learn(0, [o for o in log if o >= expected][:reach])
+        if guard.check(0, expected, offset) == "count":
+            counted.append(offset)
+            expected = offset + 1
+    assert counted == log[: len(counted)]

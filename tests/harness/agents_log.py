@@ -1,0 +1,201 @@
+"""A log in memory that behaves as badly as Kafka and Faust were seen to, for the runtime of the stream agents.
+
+It can skip records, deliver them twice, fail a write of state before or after it was kept, and take the partitions
+away at any moment. Whatever it does, it remembers what was written and what was acknowledged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from embedwatch.codec import encode
+from embedwatch.errors import InvalidEvent
+from embedwatch.events import BatchEvent, PhaseSeconds, Verdict
+from embedwatch.rules import Rule
+from embedwatch.sketch import Sketch
+from stream_agents.compute.world import World
+from stream_agents.runtime import Runtime
+
+NOW = 1_800_000_000.0
+
+
+def batch_event(number: int = 0, **fields: Any) -> BatchEvent:
+    """A batch of ten texts; `fields` replace what matters to the test."""
+    base: dict[str, Any] = {
+        "event_id": f"w:{number}", "time_seconds": NOW, "worker": "w", "model": "m", "texts": 10, "cache_hits": 2,
+        "duplicates": 0, "misses": 8, "batches": 1, "tokens_received": 1000, "tokens_embedded": 800,
+        "tokens_saved": 200, "truncated_texts": 0, "token_method": "model", "padding_tokens": 10,
+        "cost_nano_usd": 1_234_567, "saved_nano_usd": 200, "price_source": "override",
+        "phase_seconds": PhaseSeconds(embed=0.2), "latency_sketch": Sketch.of([50.0] * 10).to_text(),
+        "queue_wait_sketch": Sketch.of([5.0] * 10).to_text(),
+    }  # fmt: skip
+    return BatchEvent(**{**base, **fields})
+
+
+class SetClock:
+    """Stands at `NOW`; what measures intervals moves when a test says so."""
+
+    def __init__(self) -> None:
+        self.passed_seconds = 0.0
+
+    def now(self) -> float:
+        return NOW
+
+    def monotonic(self) -> float:
+        return self.passed_seconds
+
+
+class FakeRecord:
+    """Delivered once. To acknowledge it before its state was written is an error."""
+
+    def __init__(self, log: FakeLog, partition: int, offset: int) -> None:
+        self.log, self.partition, self.offset = log, partition, offset
+        self.acked = False
+
+    def ack(self) -> None:
+        written = self.log.table.get(self.partition, {"next_offset": 0})["next_offset"]
+        assert written > self.offset, f"offset {self.offset} was acknowledged, but the state written ends at {written}"
+        self.acked = True
+        self.log.acked.setdefault(self.partition, set()).add(self.offset)
+
+
+class FakeLog:
+    """Source partitions with a reader, the state topic, dead letters; the `Edges` of a runtime."""
+
+    def __init__(self, partitions: Mapping[int, list[tuple[int, bytes | None]]]) -> None:
+        self.partitions = partitions
+        self.table: dict[int, dict[str, Any]] = {}
+        self.acked: dict[int, set[int]] = {}
+        self.committed: dict[int, int] = dict.fromkeys(partitions, 0)
+        self.position: dict[int, int] = dict.fromkeys(partitions, 0)  # offset the reader goes on at
+        self.delivered: list[FakeRecord] = []  # since the last assignment
+        self.kept: list[tuple[int, int, bytes | None, str]] = []
+        self.published: list[Verdict] = []
+        self.moving = False
+        self.dumb = False  # it does not say which records exist
+        self.reach = 3  # so many offsets are in one answer
+        self.asked = 0
+        self.reject_failures = 0
+        self.publish_failures = 0
+        self.write_plan: list[str] = []
+        self.during_write: Callable[[], Awaitable[None]] | None = None
+        self.writes = 0
+
+    # What the runtime asks for.
+
+    async def write_state(self, partition: int, record: Mapping[str, Any]) -> None:
+        plan = self.write_plan.pop(0) if self.write_plan else "kept"
+        await asyncio.sleep(0)
+        if plan == "lost":
+            raise TimeoutError("the broker is away")
+        self.table[partition] = json.loads(json.dumps(record))
+        self.writes += 1
+        if self.during_write is not None:
+            meanwhile, self.during_write = self.during_write, None
+            await meanwhile()
+        if plan == "unsure":
+            raise TimeoutError("it was kept, but the answer was lost")
+
+    async def seek(self, partition: int, offset: int) -> None:
+        self.position[partition] = offset
+
+    async def existing_offsets(self, partition: int, offset: int) -> Sequence[int] | None:
+        self.asked += 1
+        await asyncio.sleep(0)
+        return None if self.dumb else [o for o, _ in self.partitions[partition] if o >= offset][: self.reach]
+
+    async def reject(self, partition: int, offset: int, value: bytes | None, error: InvalidEvent) -> None:
+        if self.reject_failures:
+            self.reject_failures -= 1
+            raise TimeoutError("the broker is away")
+        self.kept.append((partition, offset, value, error.reason))
+
+    async def publish(self, verdicts: list[Verdict]) -> None:
+        if self.publish_failures:
+            self.publish_failures -= 1
+            raise TimeoutError("the broker is away")
+        self.published += verdicts
+
+    def rebalancing(self) -> bool:
+        return self.moving
+
+    # What a test does to it.
+
+    def next_record(self, partition: int) -> tuple[FakeRecord, bytes | None] | None:
+        """The next one of a partition, and the reader is past it."""
+        for offset, value in self.partitions[partition]:
+            if offset >= self.position[partition]:
+                self.position[partition] = offset + 1
+                record = FakeRecord(self, partition, offset)
+                self.delivered.append(record)
+                return record, value
+        return None
+
+    def skip(self, partition: int, count: int) -> None:
+        """Lose the next records on the way, as Faust was seen to after a recovery."""
+        ahead = [offset for offset, _ in self.partitions[partition] if offset >= self.position[partition]]
+        if ahead:
+            self.position[partition] = ahead[min(count, len(ahead)) - 1] + 1
+
+    def waiting(self) -> set[tuple[int, int]]:
+        """Delivered since the last assignment, once or more often, and never acknowledged."""
+        acked = {(r.partition, r.offset) for r in self.delivered if r.acked}
+        return {(r.partition, r.offset) for r in self.delivered} - acked
+
+    def commit(self) -> None:
+        """As far as no record that was delivered waits for its acknowledgement; records skipped do not hold it up."""
+        for partition in self.partitions:
+            waiting = [offset for p, offset in self.waiting() if p == partition]
+            done = max(self.acked.get(partition, ()), default=-1) + 1
+            self.committed[partition] = max(self.committed[partition], min([done, *waiting]))
+
+    def reassign(self) -> None:
+        """Positions go back to what was committed."""
+        self.delivered = []
+        self.position = dict(self.committed)
+
+    def tables(self) -> dict[int, dict[str, Any]]:
+        return dict(json.loads(json.dumps(list(self.table.items()))))
+
+
+def runtime_on(log: FakeLog, rules: tuple[Rule, ...] = (), clock: SetClock | None = None) -> Runtime:
+    """A process just started: nothing recovered yet."""
+    world = World(zone=ZoneInfo("UTC"), max_scopes=100, lag_group="g", lag_topic="t")
+    return Runtime(world, rules, log, clock or SetClock())
+
+
+def started(log: FakeLog, clock: SetClock | None = None) -> Runtime:
+    """A process that has recovered what the log's table holds, and owns all partitions."""
+    runtime = runtime_on(log, clock=clock)
+    runtime.recover(log.tables(), log.partitions)
+    return runtime
+
+
+async def deliver(log: FakeLog, runtime: Runtime, count: int = 1, partition: int = 0) -> int:
+    """The next records of a partition, as far as there are any; returns how many."""
+    for done in range(count):
+        found = log.next_record(partition)
+        if found is None:
+            return done
+        record, value = found
+        await runtime.consume(partition, record.offset, value, record)
+    return count
+
+
+def log_of(*values: bytes | BatchEvent | None, partition: int = 0) -> FakeLog:
+    """One partition with these records at offsets 0, 1, 2, ..."""
+    return log_at({partition: dict(enumerate(values))})
+
+
+def log_at(partitions: Mapping[int, Mapping[int, bytes | BatchEvent | None]]) -> FakeLog:
+    """Records by partition and offset; an offset that is not named was a transaction's marker, say."""
+    return FakeLog(
+        {
+            partition: [(o, encode(v) if isinstance(v, BatchEvent) else v) for o, v in sorted(records.items())]
+            for partition, records in partitions.items()
+        }
+    )
