@@ -19,15 +19,13 @@ from embedwatch.events import BatchEvent, CacheEvent, HeartbeatEvent, LagEvent, 
 from embedwatch.rules import Rule
 from stream_agents.compute.guard import Gap, GapGuard
 from stream_agents.compute.judge import Announcer, judge
-from stream_agents.compute.ledger import PartitionState, day_of
+from stream_agents.compute.ledger import PartitionState, check_bookable
 from stream_agents.compute.world import World
 
 log = logging.getLogger("agents")
 
 #: Records counted but not yet written. Beyond it the stream waits for a flush: memory stays bounded.
 MAX_PENDING = 20_000
-#: A clock may be wrong by hours (a zone taken for UTC), not by days: such an event is rejected.
-MAX_AHEAD_SECONDS = 86_400.0
 #: A partition that stands still this long after an assignment or a seek is compared with the log, once.
 IDLE_CHECK_SECONDS = 5.0
 
@@ -159,7 +157,7 @@ class Runtime:
         if isinstance(event, BatchEvent):
             # What can fail comes first, so that an event is booked whole or not at all: its day, then the windows
             # (a sketch that does not decode), then the ledger.
-            self._check_time(event, now)
+            check_bookable(event, self.world.zone, now)
             if offset >= self._windows_next.get(partition, 0):
                 self.world.apply_batch(event, now)
                 self._windows_next[partition] = offset + 1
@@ -172,16 +170,6 @@ class Runtime:
         elif isinstance(event, LagEvent):
             self.world.apply_lag(event)
             self._news.set()
-
-    def _check_time(self, event: BatchEvent, now: float) -> None:
-        """A time without a day cannot be booked; one far ahead would open a day that nobody looks at or forgets."""
-        try:
-            day_of(event.time_seconds, self.world.zone)
-        except (ValueError, OverflowError, OSError):
-            raise InvalidEvent("invalid", f"time_seconds {event.time_seconds:g} is in no year") from None
-        if event.time_seconds > now + MAX_AHEAD_SECONDS:
-            days = (event.time_seconds - now) / 86_400
-            raise InvalidEvent("invalid", f"time_seconds {event.time_seconds:.0f} is {days:.0f} days ahead")
 
     async def flush(self) -> None:
         """Write the state of every partition touched, then acknowledge what it covers."""

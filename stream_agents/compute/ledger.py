@@ -14,12 +14,17 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 
+from embedwatch.errors import InvalidEvent
 from embedwatch.events import BatchEvent
 from stream_agents.compute.scopes import ALL, OTHER, scope_key, scopes_of
 
 STATE_VERSION = 1
 #: Today, yesterday and the day before: late events and `report --day yesterday` need no more.
 KEEP_DAYS = 3
+#: A clock may be wrong by hours (a zone taken for UTC), not by days.
+MAX_AHEAD_SECONDS = 86_400.0
+#: Above it a JSON number is not exact in every language. No batch has so many texts or costs 9 million USD.
+LARGEST_COUNT = 2**53
 
 
 class DayTotals(msgspec.Struct):
@@ -48,6 +53,7 @@ class DayTotals(msgspec.Struct):
 
 
 _BOOKED = tuple(name for name in DayTotals.__struct_fields__ if name != "errors")
+_COUNTS = (*_BOOKED, "batches", "truncated_texts", "padding_tokens", "cache_errors")
 
 
 def day_of(time_seconds: float, zone: ZoneInfo) -> str:
@@ -60,6 +66,26 @@ def day_bounds(day: str, zone: ZoneInfo) -> tuple[float, float]:
     first = date.fromisoformat(day)
     begin, end = (datetime(d.year, d.month, d.day, tzinfo=zone) for d in (first, first + timedelta(days=1)))
     return begin.astimezone(UTC).timestamp(), end.astimezone(UTC).timestamp()
+
+
+def check_bookable(event: BatchEvent, zone: ZoneInfo, now: float) -> None:
+    """Raises `InvalidEvent` for an event that decodes but cannot be booked.
+
+    A time without a date has no day; one far ahead would open a day that nobody looks at or forgets; and one absurd
+    number would spoil every sum, and every quotient, that it is in.
+    """
+    try:
+        day_of(event.time_seconds, zone)
+    except (ValueError, OverflowError, OSError):
+        raise InvalidEvent("invalid", f"time_seconds {event.time_seconds:g} is in no year") from None
+    if event.time_seconds > now + MAX_AHEAD_SECONDS:
+        days = (event.time_seconds - now) / 86_400
+        raise InvalidEvent("invalid", f"time_seconds {event.time_seconds:.0f} is {days:.0f} days ahead")
+    for name in _COUNTS:
+        if getattr(event, name) > LARGEST_COUNT:
+            raise InvalidEvent("invalid", f"{name} is above {LARGEST_COUNT}")
+    if any(count > LARGEST_COUNT for count in event.errors.values()):
+        raise InvalidEvent("invalid", f"a count of errors is above {LARGEST_COUNT}")
 
 
 class PartitionState(msgspec.Struct):

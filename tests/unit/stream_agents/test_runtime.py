@@ -93,7 +93,8 @@ def test_an_event_that_does_not_decode_is_rejected_once_and_stops_nothing() -> N
     [
         {"time_seconds": 1e20}, {"time_seconds": -1e20}, {"time_seconds": 1e300}, {"time_seconds": NOW * 1000},
         {"time_seconds": NOW + 3 * 86_400}, {"time_seconds": -62135596801.0}, {"queue_wait_sketch": "AAAA"},
-        {"latency_sketch": "é"},
+        {"latency_sketch": "é"}, {"cost_nano_usd": 10**400}, {"texts": 2**53 + 1}, {"padding_tokens": 2**64},
+        {"errors": {"other": 10**30}},
     ],
 )  # fmt: skip
 def test_an_event_that_decodes_but_cannot_be_booked_is_rejected_and_left_out_of_everything(
@@ -513,7 +514,7 @@ def test_totals_are_the_sum_of_the_events_whatever_happens(
     """Records missing from the log, skipped, doubled; writes lost or unsure; rebalances and crashes at any point."""
     records: dict[int, dict[int, bytes | BatchEvent | None]] = {
         partition: {
-            offset: b"broken" if offset in broken else batch_event(cost_nano_usd=10 ** (partition * 15 + offset))
+            offset: b"broken" if offset in broken else batch_event(cost_nano_usd=3 ** (partition * 15 + offset))
             for offset, exists in enumerate(exist)
             if exists
         }
@@ -529,8 +530,8 @@ def test_totals_are_the_sum_of_the_events_whatever_happens(
             await fate.step(*step)
         await fate.settle()
         runtime = fate.runtime
-        # Each event costs another power of ten: a digit of 1 says that it was counted once.
-        assert totals(runtime).cost_nano_usd == sum(10 ** (p * 15 + o) for p, o in good)
+        # Each event costs another power of three: its digit in base three says how often it was counted.
+        assert totals(runtime).cost_nano_usd == sum(3 ** (p * 15 + o) for p, o in good)
         assert totals(runtime).texts == 10 * len(good)
         assert runtime.world.windows.window((), 60, NOW).texts <= 10 * len(good), "nothing twice here either"
         assert runtime.unready() == []
