@@ -92,7 +92,7 @@ def _windowed(rule: Rule, totals: Totals, world: World, now: float) -> Reading:
 
 def _present(metric: str, world: World, now: float) -> Reading:
     if metric == "data_silent_seconds":
-        since = world.last_batch_seconds or world.started_seconds
+        since = world.started_seconds if world.last_batch_seconds is None else world.last_batch_seconds
         return Reading(None if since is None else max(now - since, 0.0), 1)
     if metric == "worker_silent_seconds":
         silences = world.silent_workers(now)

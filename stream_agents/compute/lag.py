@@ -82,7 +82,7 @@ class LagTracker:
             return "REWOUND", f"the committed offset went back from {previous[1]} to {committed}"
         if lag and sample.members == 0:
             return "STOPPED", "the group has no members"
-        still = sample.time_seconds - (self._moved_seconds or sample.time_seconds)
+        still = 0.0 if self._moved_seconds is None else sample.time_seconds - self._moved_seconds
         if lag and still >= STALL_SECONDS:
             return "STALLED", f"no commit for {still:.0f} s with {lag} messages waiting"
         return "OK", None

@@ -1,0 +1,302 @@
+"""Rules on the world: what fires, what is not known, and what is said when."""
+
+from __future__ import annotations
+
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+
+from embedwatch.events import BatchEvent, GpuSample, HeartbeatEvent, LagEvent, PhaseSeconds, Verdict
+from embedwatch.rules import METRICS, Rule, default_rules, parse_rules
+from embedwatch.sketch import Sketch
+from embedwatch.yamlfile import YamlFile
+from stream_agents.compute.judge import LONGEST_ID, REPEAT_SECONDS, REPEAT_UNWELL_SECONDS, Announcer, judge
+from stream_agents.compute.ledger import PartitionState
+from stream_agents.compute.world import World
+from tests.harness.agents_log import NOW, batch_event
+from tests.harness.verdicts import verdict
+
+UTC_ZONE = ZoneInfo("UTC")
+
+
+def rules(text: str) -> tuple[Rule, ...]:
+    return parse_rules(YamlFile("rules.yaml", text))
+
+
+def world_of(*events: BatchEvent, zone: ZoneInfo = UTC_ZONE) -> World:
+    """Events counted and booked, as the runtime does."""
+    world = World(zone=zone, max_scopes=100, lag_group="g", lag_topic="t")
+    world.started_seconds = NOW - 1000
+    world.partitions = {0: PartitionState(next_offset=0)}
+    for event in events:
+        world.apply_batch(event, NOW)
+        world.partitions[0].book(event, zone, 100)
+    return world
+
+
+def latency(values_ms: Any) -> str:
+    return Sketch.of(values_ms).to_text()
+
+
+def judged(text: str, world: World, now: float = NOW) -> list[tuple[str, str]]:
+    return [(v.alert_id, v.judgement) for v in judge(rules(text), world, now)]
+
+
+def one(text: str, world: World, now: float = NOW) -> Verdict:
+    (verdict,) = judge(rules(text), world, now)
+    return verdict
+
+
+def test_the_guides_example_fires_exactly_its_two_alerts() -> None:
+    """p95 of 650 ms and a hit rate of 35 %, everything else within the guide's thresholds."""
+    values = np.concatenate([np.full(940, 200.0), np.full(60, 650.0)])
+    world = world_of(batch_event(
+        texts=1000, cache_hits=350, misses=650, latency_sketch=latency(values), errors={"timeout": 5},
+        cost_nano_usd=20_000_000_000,
+    ))  # fmt: skip
+    world.apply_lag(LagEvent(
+        event_id="l", time_seconds=NOW, group="g", topic="t", partition=0, status="OK", lag_messages=2, lag_texts=400,
+        oldest_age_seconds=1.0,
+    ))  # fmt: skip
+    verdicts = judge(default_rules(), world, NOW)
+    fired = {v.alert_type: v for v in verdicts if v.judgement == "breached"}
+    assert set(fired) == {"HIGH_LATENCY", "LOW_CACHE_HIT_RATE"}
+    assert fired["HIGH_LATENCY"].value == pytest.approx(650, rel=0.005)
+    assert (fired["HIGH_LATENCY"].threshold, fired["HIGH_LATENCY"].comparison) == (500, ">")
+    assert (fired["LOW_CACHE_HIT_RATE"].value, fired["LOW_CACHE_HIT_RATE"].comparison) == (35, "<")
+    assert {v.judgement for v in verdicts if v.alert_type not in fired} == {"ok"}
+
+
+def test_a_quiet_pipeline_is_never_ok() -> None:
+    verdicts = judge(default_rules(), world_of(), NOW)
+    assert {v.metric: v.judgement for v in verdicts} == {
+        "latency_p95_ms": "no_data", "error_rate_pct": "no_data", "cache_hit_rate_pct": "no_data",
+        "unpriced_tokens": "no_data", "daily_cost_usd": "inconclusive", "queue_depth": "inconclusive",
+    }  # fmt: skip
+    assert all(v.reason for v in verdicts)
+
+
+@pytest.mark.parametrize("metric", sorted(METRICS))
+def test_no_metric_is_ok_or_breached_where_nothing_is_known(metric: str) -> None:
+    world = World(zone=UTC_ZONE, max_scopes=10, lag_group="g", lag_topic="t")
+    (first, *_) = judge(rules(f"thresholds: {{{metric}: 0}}"), world, NOW)
+    assert first.judgement in ("no_data", "inconclusive")
+    assert METRICS[metric].windowed == (first.judgement == "no_data")
+
+
+def test_too_few_samples_are_inconclusive_and_say_how_many_are_needed() -> None:
+    world = world_of(batch_event(texts=19, latency_sketch=latency([9000.0] * 19)))
+    found = one("thresholds: {latency_p95_ms: 500}", world)
+    assert (found.judgement, found.reason, found.samples) == ("inconclusive", "19 samples, 20 are needed", 19)
+    assert found.value == 9000
+    found = one("rules: [{metric: latency_p95_ms, threshold: 500, min_samples: 19}]", world)
+    assert found.judgement == "breached"
+
+
+@pytest.mark.parametrize(("threshold", "judgement"), [(9.99, "breached"), (10, "ok"), (10.01, "ok")])
+def test_a_value_at_its_threshold_is_not_above_it(threshold: float, judgement: str) -> None:
+    world = world_of(batch_event(texts=100, errors={"other": 10}))
+    assert one(f"thresholds: {{error_rate_pct: {threshold}}}", world).judgement == judgement
+
+
+@pytest.mark.parametrize(("threshold", "judgement"), [(19.99, "ok"), (20, "ok"), (20.01, "breached")])
+def test_a_value_at_its_threshold_is_not_below_it(threshold: float, judgement: str) -> None:
+    world = world_of(batch_event(texts=100, cache_hits=20, misses=80))
+    assert one(f"thresholds: {{cache_hit_rate_pct: {threshold}}}", world).judgement == judgement
+
+
+def test_the_budget_speaks_at_half_at_eighty_and_at_all_of_it() -> None:
+    def steps(cost_usd: float) -> list[tuple[str, str, str]]:
+        world = world_of(batch_event(cost_nano_usd=int(cost_usd * 1e9)))
+        found = judge(rules("thresholds: {daily_cost_usd: 100}"), world, NOW)
+        assert {v.day for v in found} == {"2027-01-15"}
+        return [(v.alert_id, v.severity, v.judgement) for v in found]
+
+    ids = [f"daily_cost_usd|all|2027-01-15|{step}%" for step in (50, 80, 100)]
+    severities = ["info", "info", "warning"]
+    for cost, breached in ((10, 0), (50, 0), (50.000000001, 1), (80.5, 2), (100.000000001, 3)):
+        judgements = ["breached"] * breached + ["ok"] * (3 - breached)
+        assert steps(cost) == list(zip(ids, severities, judgements, strict=True))
+
+
+def test_a_budget_is_of_the_day_in_its_zone_and_names_who_spent() -> None:
+    apia = ZoneInfo("Pacific/Apia")
+    events = [
+        batch_event(model="big", tenant="acme", cost_nano_usd=75_000_000_000),
+        batch_event(model="small", cost_nano_usd=25_000_000_000),
+        batch_event(model="big", cost_nano_usd=500_000_000_000, time_seconds=NOW - 86_400),
+    ]
+    found = judge(rules("thresholds: {daily_cost_usd: 90}"), world_of(*events, zone=apia), NOW)[-1]
+    assert (found.value, found.day, found.judgement) == (100.0, "2027-01-15", "breached")
+    spent = [(c.kind, c.name, c.value, c.share_pct) for c in found.contributors]
+    assert sorted(spent) == [("model", "big", 75, 75), ("model", "small", 25, 25), ("tenant", "acme", 75, 75)]
+    tomorrow = judge(rules("thresholds: {daily_cost_usd: 90}"), world_of(*events, zone=apia), NOW + 4 * 3600)[-1]
+    assert (tomorrow.day, tomorrow.judgement, tomorrow.value) == ("2027-01-16", "inconclusive", 0.0)
+
+
+def test_tokens_at_no_known_price_are_an_alert_and_not_free() -> None:
+    text = "thresholds: {unpriced_tokens: 0}"
+    assert one(text, world_of(batch_event())).judgement == "ok"
+    found = one(text, world_of(batch_event(unpriced_tokens=1)))
+    assert (found.alert_type, found.judgement, found.value) == ("UNPRICED_MODEL", "breached", 1)
+
+
+def test_one_alert_for_each_model_or_tenant_and_a_fixed_scope() -> None:
+    world = world_of(*[
+        batch_event(model=model, tenant=tenant, latency_sketch=latency([value] * count))
+        for model, tenant, value, count in (("a", "x", 100.0, 40), ("a", "y", 900.0, 30), ("b", None, 900.0, 30))
+    ])  # fmt: skip
+    rule = "metric: latency_p50_ms, threshold: 500, name: r"
+    assert judged(f"rules: [{{{rule}, by: model}}]", world) == [("r|model=a", "ok"), ("r|model=b", "breached")]
+    assert judged(f"rules: [{{{rule}, by: [model, tenant]}}]", world) == [
+        ("r|model=a,tenant=x", "ok"), ("r|model=a,tenant=y", "breached"),
+    ]  # fmt: skip
+    assert judged(f"rules: [{{{rule}, scope: {{model: a}}, by: tenant}}]", world) == [
+        ("r|model=a,tenant=x", "ok"), ("r|model=a,tenant=y", "breached"),
+    ]  # fmt: skip
+    assert judged(f"rules: [{{{rule}, scope: {{tenant: y}}}}]", world) == [("r|tenant=y", "breached")]
+    assert judged(f"rules: [{{{rule}, scope: {{tenant: y, model: a}}}}]", world) == [("r|model=a,tenant=y", "breached")]
+    assert judged(f"rules: [{{{rule}, scope: {{model: gone}}}}]", world) == [("r|model=gone", "no_data")]
+
+
+def test_budgets_by_tenant_go_by_the_days_bookings() -> None:
+    world = world_of(batch_event(tenant="x", cost_nano_usd=2 * 10**9), batch_event(tenant="y", cost_nano_usd=10**8))
+    world.windows.prune(NOW + 7200)
+    found = judge(rules("rules: [{metric: daily_cost_usd, threshold: 1, by: tenant, steps_pct: [100]}]"), world, NOW)
+    assert [(v.scope, v.judgement) for v in found] == [({"tenant": "x"}, "breached"), ({"tenant": "y"}, "ok")]
+
+
+def test_long_names_never_make_two_alerts_one() -> None:
+    long = "x" * 250
+    world = world_of(*[batch_event(model=f"{long}{n}", tenant="t" * 250) for n in range(3)])
+    found = judge(rules("rules: [{metric: daily_cost_usd, threshold: 1, by: [model, tenant]}]"), world, NOW)
+    assert len({v.alert_id for v in found}) == len(found) == 9
+    assert max(len(v.alert_id) for v in found) <= LONGEST_ID
+    assert [v.alert_id for v in judge(rules(  # the same the next time
+        "rules: [{metric: daily_cost_usd, threshold: 1, by: [model, tenant]}]"), world, NOW)] == [
+        v.alert_id for v in found]  # fmt: skip
+
+
+def test_latency_statistics_and_what_the_time_went_into() -> None:
+    values = list(np.arange(1.0, 1001.0))
+    event = batch_event(
+        latency_sketch=latency(values), batches=2, phase_seconds=PhaseSeconds(queue_wait=99.0, embed=3.0, publish=1.0)
+    )
+    world = world_of(event)
+    expected = {"p50": 501, "p95": 951, "p99": 991, "avg": 500.5, "max": 1000}
+    for statistic, value in expected.items():
+        found = one(f"thresholds: {{latency_{statistic}_ms: 1}}", world)
+        assert found.value == pytest.approx(value, rel=0.0051)
+        assert [(c.name, c.value, c.share_pct) for c in found.contributors][:2] == [
+            ("embed", 1500.0, 75.0), ("publish", 500.0, 25.0),
+        ]  # fmt: skip
+
+
+def test_throughput_is_over_the_time_looked_at() -> None:
+    world = world_of(
+        batch_event(time_seconds=NOW - 20, texts=100, tokens_embedded=1000), batch_event(texts=100, tokens_embedded=500)
+    )
+    assert one("thresholds: {throughput_texts_per_s: 11}", world).value == 10
+    assert one("thresholds: {throughput_texts_per_s: 11}", world).judgement == "breached"
+    assert one("thresholds: {throughput_tokens_per_s: 11}", world).value == 75
+
+
+def test_a_cache_that_fails_is_an_alert() -> None:
+    assert one("thresholds: {cache_errors: 0}", world_of(batch_event(cache_errors=2))).judgement == "breached"
+
+
+def beat(worker: str, seconds_ago: float = 0.0, **more: Any) -> HeartbeatEvent:
+    return HeartbeatEvent(
+        event_id="e", time_seconds=NOW - seconds_ago, worker=worker, model="m", state="running", **more
+    )
+
+
+def test_workers() -> None:
+    world = world_of()
+    world.apply_heartbeat(beat("slow", 3, model_load_seconds=30.0, gpus=[GpuSample(0, utilization_pct=90.0)]))
+    world.apply_heartbeat(beat("gone", 50, model_load_seconds=5.0, gpus=[GpuSample(0, utilization_pct=10.0)]))
+    found = one("thresholds: {worker_silent_seconds: 30}", world)
+    assert (found.judgement, found.value, found.samples) == ("breached", 50, 2)
+    assert [(c.name, c.value) for c in found.contributors] == [("gone", 50), ("slow", 3)]
+    found = one("thresholds: {model_load_seconds: 20}", world)
+    assert (found.judgement, found.value, found.contributors[0].name) == ("breached", 30, "slow")
+    assert one("thresholds: {gpu_utilization_pct: 60}", world).value == 50
+
+
+def test_a_machine_without_a_gpu_is_not_a_lazy_gpu() -> None:
+    world = world_of()
+    world.apply_heartbeat(beat("cpu", gpus=[GpuSample(unavailable="no driver")]))
+    found = one("thresholds: {gpu_utilization_pct: 60}", world)
+    assert (found.judgement, found.value, found.reason) == ("inconclusive", None, "no GPU is visible")
+
+
+def test_silence_counts_from_the_last_batch_or_else_from_the_start() -> None:
+    text = "thresholds: {data_silent_seconds: 60}"
+    assert one(text, world_of()).value == 1000
+    assert one(text, world_of(batch_event(time_seconds=NOW - 61))).judgement == "breached"
+    assert one(text, world_of(batch_event(time_seconds=NOW - 60))).judgement == "ok"
+
+
+def test_the_queue() -> None:
+    world = world_of()
+    world.apply_lag(LagEvent(
+        event_id="l", time_seconds=NOW, group="g", topic="t", partition=0, status="STALLED", lag_messages=2,
+        lag_texts=2000, oldest_age_seconds=90.0, reason="no commit for 90 s",
+    ))  # fmt: skip
+    text = "thresholds: {queue_depth: 1000, lag_seconds: 60, stalled_partitions: 0}"
+    assert [(v.alert_type, v.judgement, v.value) for v in judge(rules(text), world, NOW)] == [
+        ("HIGH_QUEUE_DEPTH", "breached", 2000), ("HIGH_LAG", "breached", 90), ("QUEUE_STALLED", "breached", 1),
+    ]  # fmt: skip
+    stale = judge(rules(text), world, NOW + 60)
+    assert {(v.judgement, v.value) for v in stale} == {("inconclusive", None)}
+    assert stale[0].reason == "the last lag sample is 60 s old"
+
+
+def test_a_verdict_carries_what_alerting_needs_of_its_rule() -> None:
+    text = (
+        "rules: [{name: r, metric: latency_p95_ms, threshold: 10, window: 2m, for: 30s, keep_firing_for: 1m, "
+        "severity: critical, route: gpu, text: Look at the GPU.}]"
+    )
+    found = one(text, world_of(batch_event(latency_sketch=latency([50.0] * 30))))
+    assert (found.rule, found.severity, found.route, found.text) == ("r", "critical", "gpu", "Look at the GPU.")
+    assert (found.window_seconds, found.for_seconds, found.keep_firing_for_seconds) == (120, 30, 60)
+    assert (found.unit, found.metric, found.time_seconds, found.day) == ("ms", "latency_p95_ms", NOW, None)
+
+
+def published(announcer: Announcer, verdicts: list[Verdict], now: float) -> list[str]:
+    due = announcer.due(verdicts, now)
+    announcer.said(due, now)
+    return [v.alert_id for v in due]
+
+
+def test_changes_are_said_at_once_and_the_rest_now_and_then() -> None:
+    announcer, well, unwell = Announcer(), verdict("ok", alert_id="a"), verdict("breached", alert_id="a")
+    assert published(announcer, [well], 0) == ["a"]
+    assert published(announcer, [well], REPEAT_SECONDS - 0.1) == []
+    assert published(announcer, [well], REPEAT_SECONDS) == ["a"]
+    assert published(announcer, [unwell], REPEAT_SECONDS + 0.1) == ["a"]
+    assert published(announcer, [unwell], REPEAT_SECONDS + 0.2) == []
+    assert published(announcer, [unwell], REPEAT_SECONDS + 0.1 + REPEAT_UNWELL_SECONDS) == ["a"]
+    assert published(announcer, [well], REPEAT_SECONDS + 0.2 + REPEAT_UNWELL_SECONDS) == ["a"]
+
+
+def test_what_was_not_said_stays_due() -> None:
+    announcer, unwell = Announcer(), [verdict("breached")]
+    assert announcer.due(unwell, 0) == announcer.due(unwell, 0) == unwell
+    announcer.said(unwell, 0)
+    assert announcer.due(unwell, 0) == []
+
+
+def test_a_clock_that_was_set_back_does_not_silence_anybody() -> None:
+    announcer, well = Announcer(), [verdict("ok", alert_id="a")]
+    assert published(announcer, well, 1000) == ["a"]
+    assert published(announcer, well, 500) == ["a"]
+
+
+def test_alerts_that_are_gone_are_forgotten() -> None:
+    announcer = Announcer()
+    for number in range(5000):
+        published(announcer, [verdict("ok", alert_id=f"day-{number}")], number)
+    assert len(announcer._last) < 1100

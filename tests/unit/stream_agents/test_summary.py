@@ -1,0 +1,157 @@
+"""The numbers of a moment: absence is None, and no quotient fails."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pytest
+
+from embedwatch.events import BatchEvent, CacheEvent, GpuSample, HeartbeatEvent
+from embedwatch.sketch import Sketch
+from stream_agents.compute.ledger import PartitionState
+from stream_agents.compute.summary import day_summary, statistics_ms, summary, verdict_rows
+from stream_agents.compute.world import World
+from tests.harness.agents_log import NOW, batch_event
+from tests.harness.verdicts import verdict
+
+UTC_ZONE = ZoneInfo("UTC")
+
+
+def world_of(*events: BatchEvent) -> World:
+    world = World(zone=UTC_ZONE, max_scopes=100, lag_group="g", lag_topic="t")
+    world.partitions = {0: PartitionState(next_offset=0), 1: PartitionState(next_offset=0)}
+    for number, event in enumerate(events):
+        world.apply_batch(event, NOW)
+        world.partitions[number % 2].book(event, UTC_ZONE, 100)
+    return world
+
+
+def test_with_nothing_to_tell_every_measure_is_none_and_only_counts_are_zero() -> None:
+    data = summary(world_of(), NOW)
+    performance, cache, today = data["performance"], data["cache"], data["today"]
+    assert performance["latency_ms"] == {
+        "p50": None, "p95": None, "p99": None, "avg": None, "min": None, "max": None, "count": 0,
+    }  # fmt: skip
+    for name in ("throughput_texts_per_s", "throughput_tokens_per_s", "error_rate_pct", "padding_waste_pct",
+                 "covered_seconds"):  # fmt: skip
+        assert performance[name] is None
+    for name in ("hit_rate_pct", "token_hit_rate_pct", "available", "entries", "memory_bytes", "evictions"):
+        assert cache[name] is None
+    assert cache["reason"] == "no sample yet"
+    for name in ("savings_pct", "cost_per_text_usd", "cost_per_million_tokens_usd"):
+        assert today[name] is None
+    assert (today["texts"], today["cost_nano_usd"]) == (0, 0)
+    assert data["queue"]["status"] == "UNKNOWN"
+    assert data["queue"]["depth_texts"] is None
+    assert data["workers"] == []
+
+
+def test_the_numbers_of_one_batch() -> None:
+    data = summary(world_of(batch_event(errors={"timeout": 1})), NOW)
+    assert data["scope"] == "all"
+    performance, today = data["performance"], data["today"]
+    assert performance["latency_ms"]["p95"] == 50.0
+    assert performance["queue_wait_ms"]["p50"] == 5.0
+    assert (performance["texts"], performance["errors"], performance["error_rate_pct"]) == (10, 1, 10.0)
+    assert performance["errors_by_class"] == {"timeout": 1}
+    assert (data["cache"]["hits"], data["cache"]["misses"], data["cache"]["hit_rate_pct"]) == (2, 8, 20.0)
+    assert today["cost_nano_usd"] == 1_234_567
+    assert today["cost_usd"] == 0.001234567
+    assert today["cost_per_text_usd"] == pytest.approx(0.001234567 / 9)
+    assert today["cost_per_million_tokens_usd"] == pytest.approx(0.001234567 / 800 * 1e6)
+    assert (today["day"], today["timezone"]) == ("2027-01-15", "UTC")
+
+
+def test_a_cache_that_serves_everything_saves_all_of_it_and_divides_by_nothing() -> None:
+    event = batch_event(
+        cache_hits=10, misses=0, tokens_embedded=0, tokens_saved=1000, cost_nano_usd=0, saved_nano_usd=5000,
+        padding_tokens=0,
+    )  # fmt: skip
+    data = summary(world_of(event), NOW)
+    assert (data["cache"]["hit_rate_pct"], data["cache"]["token_hit_rate_pct"]) == (100.0, 100.0)
+    assert data["today"]["savings_pct"] == 100.0
+    assert data["today"]["cost_without_cache_usd"] == 5000 / 1e9
+    assert data["today"]["cost_per_million_tokens_usd"] is None
+    assert data["performance"]["padding_waste_pct"] is None
+
+
+def test_tokens_without_a_price_are_left_out_of_the_price_of_a_million() -> None:
+    events = [batch_event(), batch_event(cost_nano_usd=0, unpriced_tokens=800)]
+    today = summary(world_of(*events), NOW)["today"]
+    assert today["unpriced_tokens"] == 800
+    assert today["cost_per_million_tokens_usd"] == pytest.approx(0.001234567 / 800 * 1e6)
+    alone = summary(world_of(events[1]), NOW)["today"]
+    assert alone["cost_per_million_tokens_usd"] is None
+
+
+def test_a_batch_that_failed_whole_has_no_price_a_text() -> None:
+    failed = batch_event(texts=10, cache_hits=0, misses=0, errors={"timeout": 10}, cost_nano_usd=7)
+    today = summary(world_of(failed), NOW)["today"]
+    assert (today["cost_nano_usd"], today["cost_per_text_usd"]) == (7, None)
+
+
+def test_a_scope_has_its_own_numbers_and_an_unknown_one_has_none() -> None:
+    world = world_of(batch_event(tenant="a"), batch_event(tenant="b", cost_nano_usd=1))
+    mine = summary(world, NOW, scope=(("tenant", "b"),))
+    assert (mine["scope"], mine["performance"]["texts"], mine["today"]["cost_nano_usd"]) == ("tenant=b", 10, 1)
+    assert summary(world, NOW, scope=(("tenant", "c"),))["performance"]["latency_ms"]["p95"] is None
+    assert day_summary(world, "2020-01-01")["texts"] == 0
+
+
+def test_the_window_is_the_one_asked_for() -> None:
+    world = world_of(batch_event(time_seconds=NOW - 200), batch_event())
+    assert summary(world, NOW, window_seconds=60)["performance"]["texts"] == 10
+    assert summary(world, NOW, window_seconds=300)["performance"]["texts"] == 20
+    assert summary(world, NOW, window_seconds=60)["today"]["texts"] == 20
+
+
+def test_workers_and_the_cache_as_they_last_said() -> None:
+    world = world_of()
+    gpu = GpuSample(index=0, name="H100", utilization_pct=50.0, memory_used_bytes=1)
+    world.apply_heartbeat(HeartbeatEvent(
+        event_id="e", time_seconds=NOW - 3, worker="w", model="m", state="running", model_load_seconds=2.0, gpus=[gpu]
+    ))  # fmt: skip
+    for worker, ago, available in (("w", 1, True), ("v", 9, False)):
+        world.apply_cache(CacheEvent(
+            event_id="e", time_seconds=NOW - ago, worker=worker, available=available, entries=5, reason=None
+        ))  # fmt: skip
+    data = summary(world, NOW)
+    (row,) = data["workers"]
+    assert (row["worker"], row["silent_seconds"], row["model_load_seconds"]) == ("w", 3.0, 2.0)
+    assert row["gpus"][0]["name"] == "H100"
+    assert row["gpus"][0]["power_watts"] is None
+    assert (data["cache"]["available"], data["cache"]["entries"]) == (True, 5)
+
+
+def test_what_was_not_counted_is_told() -> None:
+    world = world_of(batch_event(time_seconds=NOW - 7200))
+    world.partitions[0].rejected = {"invalid": 2}
+    world.partitions[1].rejected = {"invalid": 1, "empty": 1}
+    world.partitions[1].accepted_gaps = 4
+    data = summary(world, NOW)
+    assert (data["late_events"], data["rejected_events"], data["accepted_gaps"]) == (1, {"invalid": 3, "empty": 1}, 4)
+    assert data["today"]["texts"] == 10, "late for a window is not late for the ledger"
+
+
+def test_it_is_plain_data_that_json_can_hold() -> None:
+    data = summary(world_of(batch_event()), NOW)
+    assert json.loads(msgspec.json.encode(data)) == json.loads(json.dumps(data, allow_nan=False))
+
+
+def test_statistics_of_an_empty_sketch_hold_no_infinity() -> None:
+    assert set(statistics_ms(Sketch()).values()) == {None, 0}
+
+
+def test_verdicts_are_shown_breached_first() -> None:
+    made: list[Any] = [
+        verdict(judgement, alert_id=f"{judgement}-{n}")
+        for n in (2, 1) for judgement in ("ok", "inconclusive", "breached", "no_data")
+    ]  # fmt: skip
+    rows = verdict_rows([*made, verdict("breached", alert_id="z", value=float("inf"))])
+    assert [row["alert_id"] for row in rows] == [
+        "breached-1", "breached-2", "z", "no_data-1", "no_data-2", "inconclusive-1", "inconclusive-2", "ok-1", "ok-2",
+    ]  # fmt: skip
+    assert rows[2]["value"] is None
