@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -150,7 +149,7 @@ def parse_rules(file: YamlFile) -> tuple[Rule, ...]:
     if not isinstance(data, dict):
         raise ConfigError(f"{file.name}: expected `thresholds:` and/or `rules:`, found {_kind(data)}")
     trouble: list[str] = []
-    found: list[Rule] = []
+    found: list[tuple[Rule, str]] = []  # with the place
     parts = ("thresholds", "rules")
     trouble += [f"{file.place((str(k),))}: unknown entry {k!r}{closest(str(k), parts)}" for k in data if k not in parts]
     thresholds = data.get("thresholds") or {}
@@ -168,15 +167,21 @@ def parse_rules(file: YamlFile) -> tuple[Rule, ...]:
         rules = []
     for index, entry in enumerate(rules):
         _check_entry(found, trouble, file, index, entry)
-    names = Counter(rule.name for rule in found)
-    trouble += [
-        f"{file.name}: {n} rules are called {name!r}; give each its own `name:`" for name, n in names.items() if n > 1
-    ]
+    first: dict[str, str] = {}
+    for rule, place in found:
+        if rule.name in first:
+            trouble.append(
+                f"{place}: a rule called {rule.name!r} stands already in {first[rule.name].rpartition(', ')[2]}; "
+                "give each its own `name:`"
+            )
+        first.setdefault(rule.name, place)
     if len(found) > MAX_RULES:
         trouble.append(f"{file.name}: {len(found)} rules; at most {MAX_RULES} are allowed")
+    if not found and not trouble:
+        trouble.append(f"{file.name}: there is no rule in it; leave out --rules for the defaults of the guide")
     if trouble:
         raise ConfigError("\n".join(trouble))
-    return tuple(found)
+    return tuple(rule for rule, _ in found)
 
 
 _FIELDS = (
@@ -185,7 +190,7 @@ _FIELDS = (
 )  # fmt: skip
 
 
-def _check_entry(found: list[Rule], trouble: list[str], file: YamlFile, index: int, entry: Any) -> None:
+def _check_entry(found: list[tuple[Rule, str]], trouble: list[str], file: YamlFile, index: int, entry: Any) -> None:
     if not isinstance(entry, dict):
         trouble.append(f"{file.place(('rules', index))}: a rule is a set of `name: value` lines, not {_kind(entry)}")
         return
@@ -205,7 +210,7 @@ class _Wrong(ValueError):
 
 
 def _try(
-    found: list[Rule],
+    found: list[tuple[Rule, str]],
     trouble: list[str],
     place: str,
     entry: dict[str, Any],
@@ -213,7 +218,7 @@ def _try(
     index: int = 0,
 ) -> None:
     try:
-        found.append(_build(entry))
+        found.append((_build(entry), place))
     except _Wrong as wrong:
         at = file.place(("rules", index, wrong.field)) if file is not None else place
         trouble.append(f"{at}: {wrong}")
@@ -227,11 +232,11 @@ def _build(entry: dict[str, Any]) -> Rule:
         raise _Wrong("threshold", f"threshold of {name} must be 0 or more, is {threshold:g}")
     if name.endswith("_pct") and threshold > 100:
         raise _Wrong("threshold", f"threshold of {name} is a percentage between 0 and 100, is {threshold:g}")
-    window = int(duration(entry.get("window", 60), "window"))
+    window = duration(entry.get("window", 60), "window")
     if not metric.windowed and "window" in entry:
         raise _Wrong("window", f"{name} has no window: it is {metric.what}")
     if metric.windowed and (window % PANE_SECONDS or not PANE_SECONDS <= window <= MAX_WINDOW_SECONDS):
-        raise _Wrong("window", f"window is a multiple of {PANE_SECONDS} s up to 1 h, is {entry['window']!r}")
+        raise _Wrong("window", f"window is a multiple of {PANE_SECONDS} s up to 1 h, is {_shown(entry['window'])}")
     scope = entry.get("scope") or {}
     if not isinstance(scope, dict):
         raise _Wrong("scope", f"scope is a map such as {{model: NAME}}, not {_kind(scope)}")
@@ -243,6 +248,9 @@ def _build(entry: dict[str, Any]) -> Rule:
         for dimension in names:
             if dimension not in DIMENSIONS:
                 raise _Wrong(field, f"unknown dimension {dimension!r}{closest(str(dimension), DIMENSIONS)}")
+    for dimension, value in scope.items():
+        if not isinstance(value, str | int | float) or isinstance(value, bool) or value == "":
+            raise _Wrong("scope", f"{dimension} in scope is a name, not {_kind(value)}")
     if (scope or by) and not metric.scoped:
         raise _Wrong("scope" if scope else "by", f"{name} exists for the whole pipeline only")
     if set(scope) & set(by):
@@ -257,10 +265,10 @@ def _build(entry: dict[str, Any]) -> Rule:
         alert_type=metric.alert_type,
         comparison=metric.comparison,
         unit=metric.unit,
-        window_seconds=window if metric.windowed else 0,
+        window_seconds=int(window) if metric.windowed else 0,
         severity=severity,
         scope=tuple(sorted((str(k), str(v)) for k, v in scope.items())),
-        by=tuple(sorted(by)),
+        by=tuple(sorted(set(by))),
         for_seconds=duration(entry.get("for", 0), "for"),
         keep_firing_for_seconds=duration(entry.get("keep_firing_for", 0), "keep_firing_for"),
         min_samples=int(_number(entry, "min_samples", default=metric.min_samples)),
@@ -272,6 +280,9 @@ def _build(entry: dict[str, Any]) -> Rule:
 
 def _metric_of(entry: dict[str, Any]) -> str:
     kind, name = entry.get("type"), entry.get("metric")
+    for field, value in (("type", kind), ("metric", name)):
+        if isinstance(value, list | dict):
+            raise _Wrong(field, f"{field} is a name, not {_kind(value)}")
     if kind is not None:
         if kind in NOT_YET:
             raise _Wrong("type", f"{kind} is not evaluated by this version (it needs {NOT_YET[kind]})")
@@ -333,16 +344,29 @@ def _label(entry: dict[str, Any], field: str, longest: int = 100) -> str | None:
 _UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "ms": 0.001}
 
 
+_PART = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)([a-z]*)")
+
+
 def duration(value: Any, field: str) -> float:
     """ "30s", "1m", "1h30m" or a number of seconds, as seconds. Raises `_Wrong` for anything else."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
         return float(value)
     text = value.replace(" ", "") if isinstance(value, str) else ""
-    if re.fullmatch(r"(\d+(\.\d+)?[a-z]*)+", text):
-        parts = re.findall(r"(\d+(?:\.\d+)?)([a-z]*)", text)
-        if all(unit in _UNITS for _, unit in parts):
-            return sum(float(number) * _UNITS[unit] for number, unit in parts)
-    raise _Wrong(field, f"{field} is a duration such as 30s, 5m or 1h, is {value!r}")
+    at, seconds = 0, 0.0
+    # Part by part: one pattern for the whole would try every split of a long number.
+    while part := _PART.match(text, at):
+        if part[2] not in _UNITS or (not part[2] and part[0] != text):
+            break  # a number without its unit is one of seconds only where it stands alone
+        seconds += float(part[1]) * _UNITS[part[2]]
+        at = part.end()
+    if text and at == len(text):
+        return seconds
+    raise _Wrong(field, f"{field} is a duration such as 30s, 5m or 1h, is {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
 
 
 def _kind(value: Any) -> str:

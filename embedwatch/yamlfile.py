@@ -14,6 +14,9 @@ from embedwatch.errors import ConfigError
 #: A file of rules or settings is some kilobytes. This also stops a wrong path (a data file) from being read whole.
 MAX_FILE_BYTES = 1024 * 1024
 
+#: Anchors may be used, but a file that grows beyond this when they are followed was made to hang its reader.
+MAX_ENTRIES = 100_000
+
 Path_ = tuple[str | int, ...]
 
 
@@ -33,7 +36,9 @@ class YamlFile:
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else "?"
             raise ConfigError(f"{name}, line {line}: not valid YAML: {error.problem}") from None
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
+        except RecursionError:
+            raise ConfigError(f"{name}: not valid YAML: nested too deeply, or an alias inside its own anchor") from None
+        except (yaml.YAMLError, ValueError) as error:
             raise ConfigError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from None
 
     def place(self, path: Path_) -> str:
@@ -51,13 +56,18 @@ class YamlFile:
                         f"{self.name}, line {key.start_mark.line + 1}: {key.value!r} stands here a second time "
                         f"(first in line {self._lines[inner]})"
                     )
-                self._lines[inner] = key.start_mark.line + 1
+                self._note(inner, key)
                 self._walk(value, inner)
         elif isinstance(node, yaml.SequenceNode):
             for index, value in enumerate(node.value):
                 inner = (*path, index)
-                self._lines[inner] = value.start_mark.line + 1
+                self._note(inner, value)
                 self._walk(value, inner)
+
+    def _note(self, path: Path_, node: yaml.Node) -> None:
+        if len(self._lines) >= MAX_ENTRIES:
+            raise ConfigError(f"{self.name}: more than {MAX_ENTRIES} entries when its aliases are followed")
+        self._lines[path] = node.start_mark.line + 1
 
 
 def read_yaml(path: Path, kind: str, hint: str) -> YamlFile:

@@ -1,0 +1,308 @@
+"""The rules file: what it may say, and that every mistake is shown where it stands, with what is allowed."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedwatch.errors import ConfigError
+from embedwatch.events import AlertType
+from embedwatch.rules import (
+    BUDGET_STEPS_PCT,
+    DEFAULT_THRESHOLDS,
+    MAX_RULES,
+    METRICS,
+    NOT_YET,
+    Rule,
+    default_rules,
+    duration,
+    load_rules,
+    parse_rules,
+)
+from embedwatch.yamlfile import YamlFile
+
+
+def parsed(text: str) -> tuple[Rule, ...]:
+    return parse_rules(YamlFile("r.yaml", text))
+
+
+def one(fields: str) -> Rule:
+    (rule,) = parsed(f"rules:\n  - {{{fields}}}\n")
+    return rule
+
+
+def mistakes(text: str) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        parsed(text)
+    return str(caught.value).splitlines()
+
+
+def mistake(fields: str) -> str:
+    """The one mistake of a rule that stands in line 2."""
+    (found,) = mistakes(f"rules:\n  - {{{fields}}}\n")
+    assert found.startswith("r.yaml, line 2: ")
+    return found.removeprefix("r.yaml, line 2: ")
+
+
+def test_the_short_form_is_the_guides() -> None:
+    text = "thresholds:\n" + "".join(f"  {metric}: {number}\n" for metric, number in DEFAULT_THRESHOLDS.items())
+    rules = parsed(text)
+    assert rules == default_rules() == load_rules(None)
+    assert {rule.name: (rule.metric, rule.threshold, rule.severity) for rule in rules} == {
+        metric: (metric, number, "warning") for metric, number in DEFAULT_THRESHOLDS.items()
+    }
+    latency = rules[0]
+    assert latency == Rule(
+        "latency_p95_ms", "latency_p95_ms", 500.0, "HIGH_LATENCY", ">", "ms", window_seconds=60, min_samples=20
+    )
+    budget = next(rule for rule in rules if rule.metric == "daily_cost_usd")
+    assert (budget.steps_pct, budget.window_seconds) == (BUDGET_STEPS_PCT, 0)
+
+
+@pytest.mark.parametrize("metric", sorted(METRICS))
+def test_every_metric_has_a_short_form(metric: str) -> None:
+    (rule,) = parsed(f"thresholds: {{{metric}: 7}}")
+    spec = METRICS[metric]
+    assert (rule.alert_type, rule.comparison, rule.unit) == (spec.alert_type, spec.comparison, spec.unit)
+    assert rule.window_seconds == (60 if spec.windowed else 0)
+
+
+def test_every_alert_type_has_a_metric_or_is_said_to_come() -> None:
+    assert {spec.alert_type for spec in METRICS.values()} | set(NOT_YET) == set(AlertType.__args__)  # type: ignore[attr-defined]
+
+
+def test_the_long_form_says_everything() -> None:
+    text = """
+rules:
+  - name: search-latency
+    type: HIGH_LATENCY
+    metric: latency_p99_ms
+    threshold: 300.5
+    window: 5m
+    scope: {tenant: acme}
+    by: [model]
+    for: 30s
+    keep_firing_for: 1m30s
+    severity: critical
+    min_samples: 7
+    route: search
+    text: "Look at <the> dashboard"
+"""
+    (rule,) = parsed(text)
+    assert rule == Rule(
+        "search-latency", "latency_p99_ms", 300.5, "HIGH_LATENCY", ">", "ms", 300, "critical",
+        scope=(("tenant", "acme"),), by=("model",), for_seconds=30, keep_firing_for_seconds=90, min_samples=7,
+        route="search", text="Look at <the> dashboard",
+    )  # fmt: skip
+
+
+def test_both_forms_may_stand_in_one_file() -> None:
+    rules = parsed("thresholds: {error_rate_pct: 1}\nrules:\n  - {name: x, metric: error_rate_pct, threshold: 5}\n")
+    assert [rule.name for rule in rules] == ["error_rate_pct", "x"]
+
+
+def test_a_type_alone_is_judged_by_its_usual_metric() -> None:
+    assert one("type: HIGH_LATENCY, threshold: 1").metric == "latency_p95_ms"
+    assert one("type: LOW_THROUGHPUT, threshold: 1").metric == "throughput_texts_per_s"
+
+
+def test_scopes_and_dimensions_are_in_one_order() -> None:
+    assert one("metric: error_rate_pct, threshold: 1, scope: {tenant: b, model: 3}").scope == (
+        ("model", "3"), ("tenant", "b"),
+    )  # fmt: skip
+    assert one("metric: error_rate_pct, threshold: 1, by: [tenant, model, tenant]").by == ("model", "tenant")
+    assert one("metric: error_rate_pct, threshold: 1, by: tenant").by == ("tenant",)
+
+
+def test_steps_of_a_budget() -> None:
+    assert one("metric: daily_cost_usd, threshold: 9, steps_pct: [100, 25.5, 100]").steps_pct == (25.5, 100.0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ("metric: latency_p95, threshold: 1", "unknown metric 'latency_p95'; did you mean latency_p95_ms?"),
+        ("metric: zzz, threshold: 1", "unknown metric 'zzz'; known are: "),
+        ("metric: 3, threshold: 1", "unknown metric 3; known are: "),
+        ("metric: [a], threshold: 1", "metric is a name, not a list"),
+        ("type: {a: b}, threshold: 1", "type is a name, not a map"),
+        ("type: HIGH_LATENCI, threshold: 1", "unknown type 'HIGH_LATENCI'; did you mean HIGH_LATENCY?"),
+        ("type: high_latency, threshold: 1", "unknown type 'high_latency'; known are: "),
+        ("type: BUDGET_FORECAST, threshold: 1", "BUDGET_FORECAST is not evaluated by this version"),
+        ("type: HIGH_LATENCY, metric: queue_depth, threshold: 1", "queue_depth does not belong to HIGH_LATENCY"),
+        ("threshold: 1", "a rule needs `metric:` or `type:`"),
+        ("metric: queue_depth", "threshold is missing: a number in the metric's unit"),
+        ("metric: queue_depth, threshold: lots", "threshold must be a number, is 'lots'"),
+        ("metric: queue_depth, threshold: yes", "threshold must be a number, is True"),
+        ("metric: queue_depth, threshold: .nan", "threshold must be a number, is nan"),
+        ("metric: queue_depth, threshold: .inf", "threshold must be a number, is inf"),
+        ("metric: queue_depth, threshold: [1]", "threshold must be a number, is [1]"),
+        ("metric: queue_depth, threshold: -1", "threshold of queue_depth must be 0 or more, is -1"),
+        ("metric: error_rate_pct, threshold: 101", "is a percentage between 0 and 100, is 101"),
+        ("metric: queue_depth, threshold: 1, window: 10s", "queue_depth has no window: it is texts waiting"),
+        ("metric: error_rate_pct, threshold: 1, window: 15s", "window is a multiple of 10 s up to 1 h, is '15s'"),
+        ("metric: error_rate_pct, threshold: 1, window: 10.5", "window is a multiple of 10 s up to 1 h, is 10.5"),
+        ("metric: error_rate_pct, threshold: 1, window: 0", "window is a multiple of 10 s up to 1 h, is 0"),
+        ("metric: error_rate_pct, threshold: 1, window: 2h", "window is a multiple of 10 s up to 1 h, is '2h'"),
+        ("metric: error_rate_pct, threshold: 1, window: soon", "window is a duration such as 30s, 5m or 1h"),
+        ("metric: error_rate_pct, threshold: 1, window: ~", "window is a duration such as 30s, 5m or 1h, is None"),
+        ("metric: error_rate_pct, threshold: 1, for: -3", "for is a duration such as 30s, 5m or 1h, is -3"),
+        ("metric: error_rate_pct, threshold: 1, keep_firing_for: 5x", "keep_firing_for is a duration"),
+        ("metric: error_rate_pct, threshold: 1, scope: acme", "scope is a map such as {model: NAME}, not a text"),
+        ("metric: error_rate_pct, threshold: 1, scope: {modle: a}", "dimension 'modle'; did you mean model?"),
+        ("metric: error_rate_pct, threshold: 1, scope: {model: ~}", "model in scope is a name, not nothing"),
+        ("metric: error_rate_pct, threshold: 1, scope: {model: [a]}", "model in scope is a name, not a list"),
+        ("metric: error_rate_pct, threshold: 1, by: {model: a}", "by is a list of model, tenant, not a map"),
+        ("metric: error_rate_pct, threshold: 1, by: [tenants]", "dimension 'tenants'; did you mean tenant?"),
+        ("metric: error_rate_pct, threshold: 1, by: [[a]]", "unknown dimension ['a']"),
+        ("metric: error_rate_pct, threshold: 1, by: model, scope: {model: a}", "not in both"),
+        ("metric: queue_depth, threshold: 1, by: model", "queue_depth exists for the whole pipeline only"),
+        ("metric: lag_seconds, threshold: 1, scope: {model: a}", "lag_seconds exists for the whole pipeline only"),
+        ("metric: queue_depth, threshold: 1, severity: high", "unknown severity 'high'; known are: critical, info, w"),
+        ("metric: queue_depth, threshold: 1, severity: warn", "unknown severity 'warn'; did you mean warning?"),
+        ("metric: queue_depth, threshold: 1, severity: [info]", "unknown severity ['info']"),
+        ("metric: error_rate_pct, threshold: 1, min_samples: 0", "min_samples is a whole number from 1, is 0"),
+        ("metric: error_rate_pct, threshold: 1, min_samples: 1.5", "min_samples is a whole number from 1, is 1.5"),
+        ("metric: error_rate_pct, threshold: 1, min_samples: some", "min_samples must be a number, is 'some'"),
+        ("metric: error_rate_pct, threshold: 1, steps_pct: [50]", "steps_pct goes with daily_cost_usd only"),
+        ("metric: daily_cost_usd, threshold: 1, steps_pct: [0]", "steps_pct is a list of percentages such as"),
+        ("metric: daily_cost_usd, threshold: 1, steps_pct: []", "steps_pct is a list of percentages such as"),
+        ("metric: daily_cost_usd, threshold: 1, steps_pct: 50", "steps_pct is a list of percentages such as"),
+        ("metric: queue_depth, threshold: 1, name: ''", "name is a text of 1 to 100 characters"),
+        ("metric: queue_depth, threshold: 1, name: [a]", "name is a text of 1 to 100 characters"),
+        ("metric: queue_depth, threshold: 1, name: 'a|b'", "a name holds no `|`"),
+        ("metric: queue_depth, threshold: 1, route: no", "route is a text of 1 to 100 characters"),
+        (f"metric: queue_depth, threshold: 1, text: {'x' * 2001}", "text is a text of 1 to 2000 characters"),
+        ("metric: queue_depth, treshold: 1", "unknown field 'treshold'; did you mean threshold?"),
+        ("metric: queue_depth, threshold: 1, 7: x", "unknown field 7; known are: "),
+    ],
+)
+def test_each_mistake_says_where_what_and_what_is_allowed(fields: str, words: str) -> None:
+    assert words in mistake(fields)
+
+
+def test_a_mistake_is_shown_at_its_own_line_and_all_are_shown_at_once() -> None:
+    text = """\
+thresholds:
+  latency_p95_ms: fast
+  latncy_p99_ms: 3
+rule: []
+rules:
+  - metric: error_rate_pct
+    threshold: 1
+    window: 15s
+  - just a text
+  - metric: error_rate_pct
+    treshold: 1
+    sevrity: info
+"""
+    found = mistakes(text)
+    assert [line.split(": ")[0] for line in found] == [f"r.yaml, line {n}" for n in (4, 2, 3, 8, 9, 11, 12)]
+    assert found[0].endswith("unknown entry 'rule'; did you mean rules?")
+    assert found[2].endswith("unknown metric 'latncy_p99_ms'; did you mean latency_p99_ms?")
+    assert found[4].endswith("a rule is a set of `name: value` lines, not a text")
+
+
+def test_two_rules_of_one_name_are_shown_with_both_lines() -> None:
+    text = """\
+thresholds:
+  error_rate_pct: 1
+rules:
+  - metric: error_rate_pct
+    threshold: 5
+  - {name: a, metric: queue_depth, threshold: 1}
+  - {name: a, metric: lag_seconds, threshold: 1}
+"""
+    assert mistakes(text) == [
+        "r.yaml, line 4: a rule called 'error_rate_pct' stands already in line 2; give each its own `name:`",
+        "r.yaml, line 7: a rule called 'a' stands already in line 6; give each its own `name:`",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "r.yaml: expected `thresholds:` and/or `rules:`, found nothing"),
+        ("hello", "r.yaml: expected `thresholds:` and/or `rules:`, found a text"),
+        ("- a", "r.yaml: expected `thresholds:` and/or `rules:`, found a list"),
+        ("thresholds: 5", "r.yaml, line 1: `thresholds` holds `metric: number` lines, not 5"),
+        ("thresholds: [a]", "r.yaml, line 1: `thresholds` holds `metric: number` lines, not a list"),
+        ("rules: {a: b}", "r.yaml, line 1: `rules` is a list (`- metric: ...`), not a map"),
+        ("thresholds:\nrules:\n", "r.yaml: there is no rule in it; leave out --rules"),
+        ("{}", "r.yaml: there is no rule in it; leave out --rules"),
+        ("thresholds: {~: 1}", "a rule needs `metric:` or `type:`"),
+    ],
+)
+def test_a_file_that_is_no_rules_file_is_refused(text: str, words: str) -> None:
+    (found,) = mistakes(text)
+    assert words in found
+
+
+def test_the_number_of_rules_is_bounded() -> None:
+    text = "rules:\n" + "".join(
+        f"  - {{name: r{n}, metric: queue_depth, threshold: 1}}\n" for n in range(MAX_RULES + 1)
+    )
+    assert mistakes(text) == [f"r.yaml: {MAX_RULES + 1} rules; at most {MAX_RULES} are allowed"]
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("30s", 30), ("5m", 300), ("1h", 3600), ("2d", 172_800), ("1h30m", 5400), ("1h 30m", 5400), ("90", 90),
+        ("1.5m", 90), ("500ms", 0.5), ("10min", 600), ("3sec", 3), (45, 45), (0, 0), (2.5, 2.5),
+    ],
+)  # fmt: skip
+def test_durations(value: Any, seconds: float) -> None:
+    assert duration(value, "for") == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", " ", "s", "-3s", "1 week", "1h30x", "1.s", "1..5s", "5S", "1e3", None, True, [], {}, -1, float("nan"),
+     float("inf"), "9" * 400, "1" * 50_000 + "!", "1s" * 20_000 + "!", "1m30", "1 2"],
+)  # fmt: skip
+def test_what_is_no_duration_is_refused_and_that_at_once(value: Any) -> None:
+    with pytest.raises(ValueError, match="for is a duration such as 30s, 5m or 1h") as caught:
+        duration(value, "for")
+    assert len(str(caught.value)) < 150
+
+
+simple = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+anything = st.recursive(simple, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(simple, inner, max_size=3))
+entries = st.dictionaries(
+    st.sampled_from([*(f.name for f in dataclasses.fields(Rule)), "type", "window", "for", "keep_firing_for"]) | simple,
+    anything | st.sampled_from([*METRICS, *NOT_YET, "HIGH_LATENCY", "model", "10s", "info"]),
+    max_size=6,
+)
+
+
+@given(data=st.dictionaries(st.sampled_from(["thresholds", "rules"]), st.lists(entries, max_size=3) | entries))
+def test_whatever_stands_in_a_file_it_is_rules_or_lines_for_people(data: dict[str, Any]) -> None:
+    file = YamlFile("r.yaml", "")
+    file.data = data
+    said = ""
+    try:
+        assert parse_rules(file)
+    except ConfigError as error:
+        said = str(error)
+    assert all(line.startswith("r.yaml") for line in said.splitlines())
+
+
+def test_a_file_is_read_and_named_in_its_mistakes(tmp_path: Path) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text("thresholds: {latency_p95_ms: 300}\n")
+    (rule,) = load_rules(path)
+    assert rule.threshold == 300
+    path.write_text("thresholds:\n  latency_p95: 300\n")
+    with pytest.raises(ConfigError) as caught:
+        load_rules(path)
+    assert str(caught.value) == (
+        f"rules file {path}, line 2: unknown metric 'latency_p95'; did you mean latency_p95_ms?"
+    )
+    with pytest.raises(ConfigError, match="check --rules or EMBEDWATCH_AGENTS_RULES"):
+        load_rules(tmp_path / "none.yaml")
