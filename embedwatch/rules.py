@@ -344,14 +344,14 @@ def _label(entry: dict[str, Any], field: str, longest: int = 100) -> str | None:
 _UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "ms": 0.001}
 
 
-_PART = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)([a-z]*)")
+_PART = re.compile(r" ?(\d{1,12}(?:\.\d{1,9})?) ?([a-z]*)")
 
 
 def duration(value: Any, field: str) -> float:
     """ "30s", "1m", "1h30m" or a number of seconds, as seconds. Raises `_Wrong` for anything else."""
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
         return float(value)
-    text = value.replace(" ", "") if isinstance(value, str) else ""
+    text = value.strip() if isinstance(value, str) else ""
     at, seconds = 0, 0.0
     # Part by part: one pattern for the whole would try every split of a long number.
     while part := _PART.match(text, at):
