@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from datetime import date
 from typing import Any
 
 import msgspec
@@ -83,7 +84,7 @@ class Routes:
         """The days kept, by scope; `day` and `scope` narrow it down."""
         world = self.runtime.world
         states = world.partitions.values()
-        wanted_day, scope = request.query.get("day"), _scope(request, default=None)
+        wanted_day, scope = _day(request), _scope(request, default=None)
         days = sorted({day for state in states for day in state.days})
         rows = []
         for day in days:
@@ -117,6 +118,14 @@ def _window(request: web.Request) -> int:
             f"window_seconds is a multiple of {PANE_SECONDS} up to {MAX_WINDOW_SECONDS}, not {text[:20]!r}"
         )
     return seconds
+
+
+def _day(request: web.Request) -> str | None:
+    text = request.query.get("day")
+    try:
+        return None if text is None else date.fromisoformat(text).isoformat()
+    except ValueError:
+        raise _BadRequest(f"day is a date such as 2026-07-14, not {text!r:.40}") from None
 
 
 def _scope(request: web.Request, default: Any = ()) -> Scope | Any:
