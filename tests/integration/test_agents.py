@@ -1,0 +1,236 @@
+"""`embedwatch agents` as a process on real brokers: exact totals through crashes, aborted work and skipped records."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedwatch.codec import decode_verdict
+from embedwatch.kafka import producer
+from embedwatch.processes import free_port, port_answers
+from embedwatch.settings import KafkaSettings
+from embedwatch.sketch import Sketch
+from tests.harness.agents import PARTITIONS, Agents, events, put, until
+from tests.harness.brokers import APACHE_KAFKA
+from tests.harness.kafka_io import make_topic, opened, read_topic, send_all
+
+on_kafka = pytest.mark.parametrize(
+    "broker", [pytest.param(APACHE_KAFKA, id=APACHE_KAFKA, marks=pytest.mark.kafka)], indirect=True
+)
+SKIPPING = (sys.executable, "-m", "tests.harness.skipping_agents")
+
+
+@pytest.fixture
+def agents(kafka_settings: KafkaSettings, tmp_path: Path) -> Agents:
+    return Agents(kafka_settings, tmp_path)
+
+
+@pytest.fixture
+def embedded_agents(embedded_settings: KafkaSettings, tmp_path: Path) -> Agents:
+    return Agents(embedded_settings, tmp_path)
+
+
+def test_from_events_to_numbers_verdicts_and_a_clean_end(agents: Agents) -> None:
+    slow = Sketch.of([100.0] * 8 + [650.0] * 2).to_text()
+    batches = events(40, latency_sketch=slow, tenant="acme")
+    agents.send([*batches, b'{"type":"nope"}', b"\xff\xfe"])
+    send_all(agents.kafka, agents.topics.texts, [b"text"] * 3, partition=1)
+    with agents.running() as child:
+        child.wait_until(lambda: "agents: ready, http://" in child.log.read_text(), 60, "line that says it is ready")
+        assert agents.get("/readyz") == (200, {"ready": True, "reasons": []})
+        agents.check_totals(child, batches)
+
+        _, data = agents.get("/api/v1/summary?scope=tenant%3Dacme")
+        assert data["performance"]["latency_ms"]["p95"] == pytest.approx(650, rel=0.005)
+        assert data["performance"]["latency_ms"]["p50"] == pytest.approx(100, rel=0.005)
+        assert data["performance"]["texts"] == 400
+        assert data["cache"]["hit_rate_pct"] == 20
+        _, data = agents.get("/api/v1/summary")
+        assert sum(data["rejected_events"].values()) == 2
+        assert agents.get("/api/v1/summary?window_seconds=7")[0] == 400
+        _, text = agents.get("/metrics")
+        assert 'embedwatch_model_latency_seconds{model="m",quantile="0.95"} 0.6' in text
+
+        # The queue: three texts that no worker has taken, read by the agents themselves.
+        until(lambda: agents.get("/api/v1/summary")[1]["queue"]["depth_texts"] == 3, "depth of the queue")
+        queue = agents.get("/api/v1/summary")[1]["queue"]
+        assert (queue["status"], queue["lag_messages"], queue["partitions"]) == ("OK", 3, PARTITIONS)
+        assert queue["lag_seconds"] > 0
+
+        breached: dict[str, Any] = {}
+
+        def both() -> bool:
+            for record in read_topic(agents.kafka, agents.topics.verdicts, 1):
+                verdict = decode_verdict(record.value)
+                assert record.key.decode() == verdict.alert_id
+                if verdict.judgement == "breached":
+                    breached[verdict.alert_type] = verdict
+            return {"HIGH_LATENCY", "LOW_CACHE_HIT_RATE"} <= set(breached)
+
+        until(both, "verdicts")
+        assert breached["HIGH_LATENCY"].value == pytest.approx(650, rel=0.005)
+
+        letters = read_topic(agents.kafka, agents.topics.dead_letters, 2)
+        assert {letter.value for letter in letters} == {b'{"type":"nope"}', b"\xff\xfe"}
+        for letter in letters:
+            headers = dict(letter.headers)
+            assert headers["stage"] == b"agents.decode"
+            assert headers["source_topic"].decode() == agents.topics.metrics
+            assert headers["source_offset"].isdigit()
+
+        child.process.send_signal(signal.SIGTERM)
+        assert child.process.wait(20) == 0
+        log = child.log.read_text()
+    assert "agents: stopped after" in log
+    for unwanted in ("Traceback", "\x1b", "stream_agents.transport", "ERROR"):
+        assert unwanted not in log, log
+    assert not port_answers(agents.port)
+
+
+def test_after_kill_9_every_event_is_counted_once(agents: Agents) -> None:
+    first, second, third = events(400), events(400, start=400), events(400, start=800)
+    with agents.running() as child:
+        agents.wait_ready(child)
+        with opened(producer(agents.kafka, "test-producer")) as client:
+            # It is killed in the middle: some are written, some only counted, some not even read.
+            put(client, agents.topics.metrics, first)
+            agents.wait_texts(child, 10 * len(first) // 2)
+            put(client, agents.topics.metrics, second)
+            client.flush(30)
+        child.process.kill()
+        child.process.wait(30)
+    agents.send(third)
+    with agents.running() as child:
+        agents.wait_ready(child)
+        agents.check_totals(child, [*first, *second, *third])
+        child.process.terminate()
+        assert child.process.wait(20) == 0
+
+
+@on_kafka
+def test_work_that_was_aborted_is_not_counted_and_its_gaps_stop_nobody(agents: Agents) -> None:
+    done, aborted = events(60), events(40, start=1000, tenant="aborted")
+    with (
+        agents.running() as child,
+        opened(producer(agents.kafka, "worker", transactional_id=f"{agents.kafka.topic_prefix}.worker")) as client,
+    ):
+        client.init_transactions()
+        for number in range(5):
+            client.begin_transaction()
+            put(client, agents.topics.metrics, done[number * 10 : number * 10 + 10])
+            client.commit_transaction()
+            client.begin_transaction()
+            put(client, agents.topics.metrics, aborted[number * 8 : number * 8 + 8])
+            client.flush(30)
+            if number == 3:
+                agents.wait_ready(child)
+            client.abort_transaction()
+        agents.wait_texts(child, 500)
+        agents.send(done[50:])
+        agents.check_totals(child, done)
+        _, data = agents.get("/api/v1/summary")
+        assert data["accepted_gaps"] > 0
+        assert agents.today("tenant%3Daborted")["texts"] == 0
+        assert "records were skipped" not in child.log.read_text()
+        # A worker that died inside a transaction: its successor takes the id, which aborts what was open.
+        client.begin_transaction()
+        put(client, agents.topics.metrics, aborted)
+        client.flush(30)
+        with opened(
+            producer(agents.kafka, "successor", transactional_id=f"{agents.kafka.topic_prefix}.worker")
+        ) as successor:
+            successor.init_transactions()
+        agents.check_totals(child, done)
+        assert agents.today("tenant%3Daborted")["texts"] == 0
+
+
+@on_kafka
+def test_records_that_are_skipped_on_the_way_are_found_and_counted(agents: Agents) -> None:
+    """In one partition in the middle, in another at the very end, where no later record would show it."""
+    sent = events(80)
+    agents.send(sent)  # twenty a partition
+    with agents.running(command=(*SKIPPING, "0:5-8,2:15-19")) as child:
+        agents.wait_ready(child)
+        agents.wait_texts(child, 800)
+        log = child.log.read_text()
+        assert "withheld 4 of partition 0" in log
+        assert "withheld 5 of partition 2" in log
+        assert "partition 0: expected offset 5, got 9; records were skipped, seeking back to 5" in log
+        assert "partition 2: offset 15 was not delivered, seeking back to it" in log
+        agents.check_totals(child, sent)
+        _, metrics = agents.get("/metrics")
+        assert "embedwatch_skipped_deliveries_total 2.0" in metrics
+        child.process.kill()
+        child.process.wait(30)
+    with agents.running() as child:
+        agents.wait_ready(child)
+        agents.check_totals(child, sent)
+
+
+def fails(agents: Agents, *arguments: object) -> tuple[int, str]:
+    """Exit code and the one line of an agents process that ends by itself."""
+    with agents.running(*arguments) as child:
+        code = child.process.wait(60)
+        lines = child.log.read_text().splitlines()
+    assert not any("Traceback" in line for line in lines), lines
+    said = [line for line in lines if line.startswith("embedwatch: ")]
+    assert len(said) == 1, lines
+    return code, said[0]
+
+
+def test_a_broker_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    nowhere = KafkaSettings(bootstrap_servers=f"127.0.0.1:{free_port()}", topic_prefix="t")
+    code, line = fails(Agents(nowhere, tmp_path, create=False))
+    assert code == 4
+    assert nowhere.bootstrap_servers in line
+
+
+def test_topics_that_are_missing_are_named_with_the_command_that_makes_them(
+    embedded_settings: KafkaSettings, tmp_path: Path
+) -> None:
+    code, line = fails(Agents(embedded_settings, tmp_path, create=False))
+    assert code == 4
+    assert f"topic {embedded_settings.topic_prefix}.metrics does not exist" in line
+    assert "embedwatch topics create" in line
+
+
+def test_a_port_that_is_taken_is_one_line(embedded_agents: Agents) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", embedded_agents.port))
+        other.listen()
+        code, line = fails(embedded_agents)
+    assert code == 2
+    assert f"cannot listen at 127.0.0.1:{embedded_agents.port}" in line
+    assert "--web-port" in line
+
+
+def test_a_rules_file_with_a_mistake_is_shown_where_it_is(embedded_agents: Agents, tmp_path: Path) -> None:
+    rules = tmp_path / "rules.yaml"
+    rules.write_text("thresholds:\n  latency_p95: 300\n")
+    code, line = fails(embedded_agents, "--rules", rules)
+    assert code == 2
+    assert f"{rules}, line 2: unknown metric 'latency_p95'; did you mean latency_p95_ms?" in line
+
+
+def test_a_state_that_is_not_ours_ends_it_before_anything_is_counted(embedded_agents: Agents) -> None:
+    """A newer version wrote it, say: to start from nothing instead would lose what was counted."""
+    agents = embedded_agents
+    agents.send(events(4))
+    changelog = f"{agents.app_id}-state-changelog"
+    newer = KafkaSettings(bootstrap_servers=agents.kafka.bootstrap_servers, topic_prefix=agents.app_id)
+    assert make_topic(newer, "x", partitions=1)
+    from embedwatch.kafka import create_topics
+    from embedwatch.topics import TopicSpec
+
+    create_topics(agents.kafka, [TopicSpec(changelog, "", "", "tests", "compact", None, partitions=PARTITIONS)])
+    with opened(producer(agents.kafka, "test-producer")) as client:
+        client.send(changelog, key=b'"p0"', value=json.dumps({"v": 2, "next_offset": 7}).encode(), partition=0).get(30)
+    code, line = fails(agents)
+    assert code == 1
+    assert f"the state in topic {changelog} cannot be used: state of version 2; this agent knows 1" in line
