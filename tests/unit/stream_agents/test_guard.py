@@ -102,6 +102,13 @@ def test_a_log_that_says_nothing_proves_nothing() -> None:
     assert guard.check(0, 7, 9) == "hold"
 
 
+def test_a_loss_is_counted_once_however_often_it_is_sought_back() -> None:
+    guard = GapGuard()
+    assert [guard.count_skipped(0, 7), guard.count_skipped(0, 7), guard.count_skipped(1, 7)] == [True, False, True]
+    assert guard.count_skipped(0, 9)
+    assert guard.skipped == 3
+
+
 def test_answers_are_forgotten_with_the_assignment_and_kept_apart_by_partition() -> None:
     guard = GapGuard()
     guard.learn(0, [9])
