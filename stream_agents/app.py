@@ -14,7 +14,6 @@ import ssl
 import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC
-from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -30,7 +29,7 @@ from embedwatch.events import Verdict
 from embedwatch.rules import Rule
 from embedwatch.settings import Settings
 from stream_agents.compute.world import World
-from stream_agents.probe import existing_offsets
+from stream_agents.probe import LogProbe
 from stream_agents.runtime import Runtime
 from stream_agents.sampler import LagSampler
 from stream_agents.transport import ReadCommittedTransport
@@ -72,6 +71,8 @@ class FaustEdges:
         self.table = table
         self.settings = settings
         self.topics = topics
+        self.probe = LogProbe(settings.kafka, settings.topics.metrics)
+        self._asking = asyncio.Lock()
 
     async def write_state(self, partition: int, record: Mapping[str, Any]) -> None:
         key = f"p{partition}"
@@ -83,9 +84,8 @@ class FaustEdges:
         await self.app.consumer.seek(TP(self.settings.topics.metrics, partition), offset)
 
     async def existing_offsets(self, partition: int, offset: int) -> Sequence[int] | None:
-        topic = self.settings.topics.metrics
-        ask = partial(existing_offsets, self.settings.kafka, topic, partition, offset)
-        return await asyncio.get_running_loop().run_in_executor(None, ask)
+        async with self._asking:
+            return await asyncio.to_thread(self.probe.existing_offsets, partition, offset)
 
     async def reject(self, partition: int, offset: int, value: bytes | None, error: InvalidEvent) -> None:
         source = self.settings.topics.metrics
@@ -199,12 +199,15 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
         except Exception as error:
             log.warning("the state could not be written, trying again: %s", kafka.describe_error(error))
 
-    @app.timer(MEND_SECONDS)
+    @app.task
     async def mend() -> None:
-        try:
-            await runtime.mend()
-        except Exception as error:
-            log.warning("a gap could not be closed, trying again: %s", kafka.describe_error(error))
+        while not app.should_stop:
+            await runtime.wait_for_gap(MEND_SECONDS)
+            try:
+                await runtime.mend()
+            except Exception as error:
+                log.warning("a gap could not be closed, trying again: %s", kafka.describe_error(error))
+            await asyncio.sleep(0.1)  # with transactions gaps come all the time: one question explains several
 
     @app.task
     async def evaluate() -> None:

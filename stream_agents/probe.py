@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from embedwatch import kafka
 from embedwatch.errors import EmbedwatchError
@@ -15,35 +16,49 @@ MOST_OFFSETS = 2000
 FETCH_BYTES = 1024 * 1024
 
 
-def existing_offsets(settings: KafkaSettings, topic: str, partition: int, offset: int) -> Sequence[int] | None:
-    """Offsets of the committed records from `offset` on, in order and without holes; at most `MOST_OFFSETS`.
+class LogProbe:
+    """A reader of its own, opened at the first question and kept: with transactions questions are frequent.
 
-    Empty when the log has been read to its end and there is none. None when it was not read so far in time, be it the
-    broker or a transaction still open: that means "ask again", never "nothing was lost". Blocks for at most a few
-    seconds; call it off the event loop.
+    Its methods block for at most a few seconds. Call them off the event loop, one at a time.
     """
-    tp = kafka.TopicPartition(topic, partition)
-    try:
-        # A client of its own: nothing that was fetched before can come in between.
-        client = kafka.consumer(
-            settings, "embedwatch-gap-probe", group=None, max_partition_fetch_bytes=FETCH_BYTES, fetch_max_wait_ms=100
-        )
-    except EmbedwatchError:
-        return None
-    try:
+
+    def __init__(self, settings: KafkaSettings, topic: str) -> None:
+        self.settings = settings
+        self.topic = topic
+        self._client: Any = None
+
+    def existing_offsets(self, partition: int, offset: int) -> Sequence[int] | None:
+        """Offsets of the committed records from `offset` on, in order and without holes; at most `MOST_OFFSETS`.
+
+        Empty when the log has been read to its end and there is none. None when it was not read so far in time, be it
+        the broker or a transaction still open: that means "ask again", never "nothing was lost".
+        """
+        try:
+            return self._ask(kafka.TopicPartition(self.topic, partition), offset)
+        except (EmbedwatchError, kafka.KafkaError):
+            self.close()  # the next question begins with a new connection
+            return None
+
+    def _ask(self, tp: kafka.TopicPartition, offset: int) -> Sequence[int] | None:
+        if self._client is None:
+            self._client = kafka.consumer(
+                self.settings, "embedwatch-gap-probe", group=None, max_partition_fetch_bytes=FETCH_BYTES,
+                max_poll_records=MOST_OFFSETS, fetch_max_wait_ms=100,
+            )  # fmt: skip
+        client = self._client
+        client.unsubscribe()  # drops what was fetched for an earlier question
         client.assign([tp])
         start = client.beginning_offsets([tp])[tp]
         client.seek(tp, max(offset, start))
-        found: list[int] = []
         deadline = time.monotonic() + TIMEOUT_SECONDS
-        while len(found) < MOST_OFFSETS and time.monotonic() < deadline:
-            records = client.poll(200).get(tp, [])
-            found += [record.offset for record in records if record.offset >= offset]
+        while time.monotonic() < deadline:
+            found = [record.offset for record in client.poll(200).get(tp, ()) if record.offset >= offset]
             end = client.highwater(tp)
-            if end is not None and (found or client.position(tp) >= end) and not records:
-                return found  # the end of what is committed now
-        return found or None
-    except kafka.KafkaError:
+            if found or (end is not None and client.position(tp) >= end):
+                return found
         return None
-    finally:
-        client.close()
+
+    def close(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()

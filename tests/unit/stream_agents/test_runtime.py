@@ -15,7 +15,7 @@ from embedwatch.codec import encode
 from embedwatch.events import BatchEvent, HeartbeatEvent, LagEvent
 from embedwatch.rules import default_rules
 from stream_agents.compute.ledger import DayTotals
-from stream_agents.runtime import IDLE_CHECK_SECONDS, Runtime
+from stream_agents.runtime import IDLE_CHECK_SECONDS, LASTING_GAP_SECONDS, Runtime
 from tests.harness.agents_log import (
     NOW,
     FakeLog,
@@ -185,11 +185,14 @@ def test_what_is_counted_during_a_write_belongs_to_the_next() -> None:
 def test_records_that_were_skipped_are_sought_back_and_counted_once(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> None:
         log = log_of(*[batch_event(n) for n in range(6)])
-        runtime = started(log)
+        clock = SetClock()
+        runtime = started(log, clock)
         await deliver(log, runtime, 1)
         log.skip(0, 2)
         await deliver(log, runtime, 3)
         assert totals(runtime).texts == 10
+        assert runtime.unready() == [], "a gap just met may be closed at once"
+        clock.passed_seconds += LASTING_GAP_SECONDS
         assert runtime.unready() == ["gaps are open in partitions [0]"]
         await runtime.flush()
         assert log.acked == {0: {0}}
@@ -418,6 +421,33 @@ def test_news_wake_the_judge_and_heartbeats_do_not() -> None:
         await runtime.wait_for_news(0.001)  # the tick ends it
         assert list(runtime.world.workers) == ["w"]
         assert list(runtime.world.lags) == [0]
+
+    asyncio.run(scenario())
+
+
+def test_a_gap_wakes_whoever_mends_once_and_a_replay_does_not_close_it() -> None:
+    async def scenario() -> None:
+        clock = SetClock()
+        log = log_at({0: {offset: batch_event(offset) for offset in (0, 2, 3, 5)}})
+        runtime = started(log, clock)
+        waiting = asyncio.create_task(runtime.wait_for_gap(60))
+        await deliver(log, runtime)
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        await deliver(log, runtime)
+        await asyncio.wait_for(waiting, 5)
+        await deliver(log, runtime)
+        await runtime.wait_for_gap(0.001)  # still the same gap: the time ends it
+        log.position[0] = 0
+        await deliver(log, runtime)
+        clock.passed_seconds += LASTING_GAP_SECONDS
+        assert runtime.unready() == ["gaps are open in partitions [0]"]
+        await runtime.mend()
+        await deliver(log, runtime, 2)
+        assert runtime.unready() == []
+        await runtime.mend()
+        await deliver(log, runtime)
+        assert totals(runtime).texts == 40
 
     asyncio.run(scenario())
 

@@ -15,7 +15,7 @@ from embedwatch.codec import encode
 from embedwatch.events import CacheEvent, HeartbeatEvent, LagEvent
 from embedwatch.rules import default_rules
 from embedwatch.sketch import Sketch
-from stream_agents.runtime import Runtime
+from stream_agents.runtime import LASTING_GAP_SECONDS, Runtime
 from stream_agents.web.api import add_routes
 from tests.harness.agents_log import NOW, SetClock, batch_event, deliver, log_at, log_of, runtime_on
 
@@ -172,13 +172,15 @@ def test_a_model_of_any_name_is_a_label() -> None:
 
 def test_ready_is_said_only_when_the_numbers_can_be_relied_on() -> None:
     log = log_at({0: {0: batch_event(), 2: batch_event()}})
-    runtime = runtime_on(log)
+    clock = SetClock()
+    runtime = runtime_on(log, clock=clock)
     ((status, data),) = ask(runtime, "/readyz")
     assert (status, data) == (503, {"ready": False, "reasons": ["the state is not recovered yet"]})
     runtime.recover({}, {0})
     assert ask(runtime, "/readyz", "/healthz") == [(200, {"ready": True, "reasons": []}), (200, {"status": "ok"})]
     asyncio.run(deliver(log, runtime, 2))
     log.moving = True
+    clock.passed_seconds += LASTING_GAP_SECONDS
     ((status, data),) = ask(runtime, "/readyz")
     assert (status, data["reasons"]) == (503, ["partitions are being reassigned", "gaps are open in partitions [0]"])
 
