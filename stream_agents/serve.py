@@ -8,10 +8,12 @@ import sys
 
 import faust
 
+from embedwatch.clock import SystemClock
 from embedwatch.errors import ConfigError, EmbedwatchError
 from embedwatch.rules import Rule
 from embedwatch.settings import Settings
 from stream_agents.app import build
+from stream_agents.quiet import calm_libraries
 
 log = logging.getLogger("agents")
 
@@ -26,6 +28,7 @@ def serve(settings: Settings, rules: tuple[Rule, ...]) -> None:
     app, runtime, sampler = build(settings, rules)
     # Faust logs every service of ours under our module's name, as it starts and stops.
     logging.getLogger("stream_agents.transport").setLevel(max(logging.WARNING, logging.getLogger().level))
+    calm_libraries(SystemClock())
     log.info("agents: starting with %d rules; joining the group takes some seconds", len(rules))
     sampler.start()
     worker = faust.Worker(app, quiet=True, loglevel="warn", redirect_stdouts=False, override_logging=False)

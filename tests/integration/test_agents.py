@@ -149,6 +149,8 @@ def test_work_that_was_aborted_is_not_counted_and_its_gaps_stop_nobody(agents: A
             successor.init_transactions()
         agents.check_totals(child, done)
         assert agents.today("tenant%3Daborted")["texts"] == 0
+        child.process.terminate()
+        assert child.process.wait(20) == 0, "the client that asks about gaps holds up nothing"
 
 
 @on_kafka
