@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from embedwatch.cli import main
+from stream_agents import runtime
 from stream_agents.transport import ReadCommittedThread
 
 
@@ -43,4 +44,5 @@ if __name__ == "__main__":
         first, _, last = span.partition("-")
         wanted[int(partition)] = (int(first), int(last))
     skip(wanted)
+    runtime.IDLE_CHECK_SECONDS = 1.0  # nobody else sends anything here: a partition that stands still is soon compared
     main()
