@@ -41,6 +41,11 @@ def _performance(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:
     yield "Latency (p95)", milliseconds(latency["p95"])
     yield "Latency (p99)", milliseconds(latency["p99"])
     yield "Error rate", percent(found["error_rate_pct"]) + _by_class(found["errors_by_class"])
+    if found["truncated_texts"]:
+        yield (
+            "Truncated",
+            f"{found['truncated_texts']:,} texts longer than the model reads; the rest of them is not embedded",
+        )
     yield "Padding waste", percent(found["padding_waste_pct"])
     phases = {name: seconds for name, seconds in found["phase_seconds"].items() if seconds > 0}
     whole = sum(phases.values())

@@ -10,6 +10,12 @@ from embedwatch.events import ErrorClass
 
 MAX_REASON_CHARS = 500
 
+#: Mistakes of who sent a text. They say nothing of this worker's health: one producer with a wrong model name must not
+#: stop the work of all others.
+SENDERS_MISTAKES: frozenset[ErrorClass] = frozenset(
+    {"empty_text", "invalid_utf8", "malformed_message", "text_too_large", "unknown_model"}
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -52,7 +58,7 @@ def failure_of(error: BaseException, stage: str) -> Failure:
 
 @dataclass(slots=True)
 class FailureBudget:
-    """Stops a worker that turns a topic into dead letters.
+    """Stops a worker that turns a topic into dead letters. The sender's mistakes are not counted (`SENDERS_MISTAKES`).
 
     Counted over a sliding window: the fewest latest polls that hold at least `min_texts` texts. With fewer texts seen
     nothing is judged.
@@ -80,6 +86,6 @@ class FailureBudget:
             often = f"; most often: {worst}" if worst else ""
             raise FailureBudgetExceeded(
                 f"{self._failed} of the last {self._texts} texts failed ({share_pct:.0f} %, allowed "
-                f"{self.limit_pct:g} %){often}. The worker stops and commits nothing of this poll; look at the dead "
-                "letters, then start it again or raise worker.failure_budget_pct"
+                f"{self.limit_pct:g} %){often}. The worker stops and commits nothing of this poll: these texts are "
+                "done again by the next start. Mend the model or its endpoint, or raise worker.failure_budget_pct"
             )

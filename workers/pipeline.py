@@ -22,7 +22,7 @@ from workers.cache import VectorCache
 from workers.cache_entry import cache_key, normalised
 from workers.dead_letters import dead_letter
 from workers.decode import Message
-from workers.failures import EmbedError, Failure, FailureBudget, classify, failure_of
+from workers.failures import SENDERS_MISTAKES, EmbedError, Failure, FailureBudget, classify, failure_of
 from workers.meter import Meter
 from workers.work import HIT, MISS, PENDING, Work
 
@@ -86,8 +86,9 @@ class Pipeline:
         self._embed(work, texts)
         self._check_numbers(work)
         work.settle_duplicates()
-        worst = Counter(f.error_class for f in work.failures.values()).most_common(1)
-        self._failures.add(len(work), len(work.failures), worst[0][0] if worst else "")
+        ours = Counter(f.error_class for f in work.failures.values() if f.error_class not in SENDERS_MISTAKES)
+        worst = ours.most_common(1)[0][0] if ours else ""
+        self._failures.add(len(work) - (len(work.failures) - ours.total()), ours.total(), worst)
         self._publish(work)
         self._write_cache(work, keys)
         for event in self._meter.events(work, self._clock.now()):

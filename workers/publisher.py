@@ -7,7 +7,7 @@ from typing import Any
 from kafka import errors as kafka_errors
 
 from embedwatch.errors import DeliveryError
-from embedwatch.kafka import describe_error
+from embedwatch.kafka import close_producer, describe_error
 
 
 class KafkaPublisher:
@@ -42,7 +42,7 @@ class KafkaPublisher:
         self._delivered += len(futures)
 
     def close(self, timeout_seconds: float) -> None:
-        self._producer.close(timeout=timeout_seconds)
+        close_producer(self._producer, timeout_seconds)
 
     def _failed(self, what: str, error: BaseException) -> DeliveryError:
         return DeliveryError(

@@ -202,7 +202,7 @@ class _Worker:
 
     def _start_telemetry(self) -> Telemetry:
         producer = self._producer(f"{self._identity.worker}-telemetry")
-        self._close_at_end(lambda seconds: producer.close(timeout=seconds))
+        self._close_at_end(lambda seconds: kafka.close_producer(producer, seconds))
         topic, key = self._settings.topics.metrics, self._identity.worker.encode()
 
         telemetry = Telemetry(

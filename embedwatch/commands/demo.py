@@ -65,6 +65,8 @@ def demo(
         raise ConfigError("--field and --id-field name parts of your own texts: give --input too")
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise ConfigError(f"--json {json_file}: there is no folder {json_file.absolute().parent}")
+    if json_file is not None and json_file.is_dir():
+        raise ConfigError(f"--json {json_file} is a folder: name a file in it")
     worker = {}
     if model is not None:
         worker[env_name("worker", "model")] = os.path.abspath(model) if os.path.isdir(model) else model
@@ -106,6 +108,8 @@ def demo(
 
 def _tell(screen: Any, found: Any, json_file: Path | None, price: str) -> None:
     """The end: what came out, and where to go from here."""
+    import os
+
     screen.say("")
     screen.say(
         f"{found.texts_in:,} texts in, {found.vectors_out:,} vectors and {found.dead_letters:,} dead letters out, "
@@ -118,7 +122,12 @@ def _tell(screen: Any, found: Any, json_file: Path | None, price: str) -> None:
     screen.say(f"cost: this machine at an assumed ${price} an hour (--gpu-usd-per-hour)")
     if json_file is not None:
         screen.say(f"the outcome is in {json_file}")
-    screen.say("everything is stopped. To keep it running: `embedwatch up`; then, in another terminal:")
-    screen.say("  embedwatch produce --stdlib-docs --limit 2000    send texts")
-    screen.say("  embedwatch report                                this report, live")
+    import shutil
+    import sys
+
+    # Who came by `make demo` has not activated the virtual environment.
+    name = "embedwatch" if shutil.which("embedwatch") else os.path.relpath(Path(sys.executable).parent / "embedwatch")
+    screen.say(f"everything is stopped. To keep it running: `{name} up`; then, in another terminal:")
+    screen.say(f"  {name} produce --stdlib-docs --limit 2000    send texts")
+    screen.say(f"  {name} report                                this report, live")
     screen.say("  http://127.0.0.1:6066/metrics                    for Prometheus; /api/v1/summary for programs")

@@ -43,7 +43,8 @@ def up(
     """Run broker, cache, workers, stream agents and alerting here, until Ctrl-C.
 
     What you name is used instead of ours: --bootstrap-servers your Kafka, --cache-url your Redis, a Slack token or
-    webhook in the environment your Slack. The embedded broker keeps nothing when it stops.
+    webhook in the environment your Slack. The embedded broker keeps nothing when it stops. A stage that ends is started
+    again.
 
     Examples: embedwatch up; embedwatch up --workers 2 --rules rules.yaml;
     embedwatch up -b broker:9092 --cache-url redis://cache:6379/0
@@ -52,7 +53,7 @@ def up(
     import tempfile
     import time
 
-    from embedwatch.errors import ConnectionFailed
+    from embedwatch.errors import ConnectionFailed, EmbedwatchError
     from embedwatch.local.demo import forget
     from embedwatch.local.screen import Screen
     from embedwatch.local.stack import LocalStack, Plan
@@ -85,7 +86,9 @@ def up(
         cache_port=cache_port or None,
         slack_port=slack_port,
         environ=environ,
+        restart=True,
     )
+    keep = logs is not None
     folder = logs or Path(tempfile.mkdtemp(prefix="embedwatch-up-"))
     folder.mkdir(parents=True, exist_ok=True)
     screen = Screen()
@@ -116,8 +119,12 @@ def up(
             "--broker-port, --cache-port and --slack-port take 0 for a free port; -b names a broker that runs already"
         )
         raise ConnectionFailed(f"{error} ({ways})") from None
+    except EmbedwatchError:
+        keep = True
+        typer.echo(f"embedwatch: the logs are in {folder}", err=True)
+        raise
     except KeyboardInterrupt:
         screen.say("stopped", "bold")
     finally:
-        if logs is None:
+        if not keep:
             forget(folder)

@@ -47,7 +47,8 @@ class Screen:
 
     def slack(self, message: InboxMessage, *, edited: bool) -> None:
         """A message as it arrived at the stand-in."""
-        when = time.strftime("%H:%M:%S", time.localtime(message.received_at_seconds))
+        at_seconds = message.edits[-1].at_seconds if message.edits else message.received_at_seconds
+        when = time.strftime("%H:%M:%S", time.localtime(at_seconds))
         how = "edited" if edited else "reply in its thread" if message.thread_ts else "new message"
         lines = [line for line in message.text.splitlines() if line.strip()][:_MAX_SLACK_LINES]
         head = Text.assemble(("  Slack ", "bold magenta"), (f"#{message.channel_name} {when} ({how})", "magenta"))

@@ -16,11 +16,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from embedwatch.agents_api import AgentsApi, default_url
+from embedwatch.agents_api import default_url
 from embedwatch.errors import ConnectionFailed, EmbedwatchError
 from embedwatch.processes import Child, StopRequest
 from embedwatch.services.broker import EmbeddedBroker
-from embedwatch.services.cache import Unavailable, start_cache
+from embedwatch.services.cache import EmbeddedCache, Unavailable, start_cache
 from embedwatch.services.slack_standin import SlackStandIn
 from embedwatch.settings import Settings, env_name
 
@@ -31,7 +31,10 @@ START_SECONDS = 300.0
 _TELL_EVERY_SECONDS = 5.0
 #: Any token does for the stand-in. It looks like one, so that it takes the way that a real one takes.
 _STANDIN_TOKEN = "xoxb-local-stand-in"  # noqa: S105
-_READY_WORDS = {"worker": "partitions assigned: ", "alerts": "alerting: ready"}
+_READY_WORDS = {"worker": "partitions assigned: ", "alerts": "alerting: ready", "agents": "agents: ready"}
+#: Between two starts of a stage that ends: doubled each time, and short again once it ran for the longest of them.
+FIRST_PAUSE_SECONDS = 2.0
+LONGEST_PAUSE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Plan:
     broker_port: int | None = None
     cache_port: int | None = None
     slack_port: int = 0
+    restart: bool = False  # a stage that ends after the start is started again, instead of ending everything
     environ: Mapping[str, str | None] = field(default_factory=dict)
     worker_environ: Mapping[str, str | None] = field(default_factory=dict)
 
@@ -61,6 +65,10 @@ class LocalStack:
         self.plan = plan
         self.children: list[Child] = []
         self.slack: SlackStandIn | None = None
+        self._broker: EmbeddedBroker | None = None
+        self._cache: EmbeddedCache | None = None
+        self._up = False
+        self._starts: dict[str, _Start] = {}
         self._say = say
         self._stop_request = stop
         self._edges = contextlib.ExitStack()
@@ -86,9 +94,11 @@ class LocalStack:
         """All stages at once, so that the slowest is waited for once; then what they stand on, last started first."""
         running = [child for child in self.children if child.running()]
         if running:
-            self._say(f"stopping {', '.join(child.name for child in running)} ...")
             for child in running:
                 child.ask_to_stop()
+            # The terminal may be gone, which must keep nothing alive.
+            with contextlib.suppress(OSError, SystemExit):
+                self._say(f"stopping {', '.join(child.name for child in running)} ...")
         self._edges.close()
 
     @property
@@ -116,7 +126,10 @@ class LocalStack:
 
     def child(self, name: str, *arguments: str, environ: Mapping[str, str | None] | None = None) -> Child:
         """Start a command on this stack; it is stopped with it."""
-        child = Child(name, self.command(*arguments), self.folder / f"{name}.log", {**self._environ, **(environ or {})})
+        log = self.folder / f"{name}.log"
+        if not self._up:
+            log.unlink(missing_ok=True)  # readiness and last words are read from it: not from those of another run
+        child = Child(name, self.command(*arguments), log, {**self._environ, **(environ or {})})
         self._edges.callback(child.stop)
         return child
 
@@ -126,9 +139,18 @@ class LocalStack:
         Raises `KeyboardInterrupt` when a stop was asked for.
         """
         self._stop_request.check()
-        for child in self.children:
+        if self._broker is not None and not self._broker.running():
+            raise EmbedwatchError(
+                f"the embedded broker has ended, and all that was in it is gone (log: {self._broker.log})"
+            )
+        if self._cache is not None and not self._cache.running():
+            self._say("the embedded cache has ended; starting it again, empty")
+            self._cache.start()
+        for index, child in enumerate(self.children):
             if not child.running():
-                raise ended(child)
+                if not (self.plan.restart and self._up):
+                    raise ended(child)
+                self.children[index] = self._again(child)
 
     # --- the start ---
 
@@ -144,6 +166,7 @@ class LocalStack:
             self._stop_request.check()
             if wanted:
                 step()
+        self._up = True
 
     def _use(self, section: str, name: str, value: str) -> None:
         """A setting found at run time: for ourselves, and for the stages by their environment."""
@@ -155,6 +178,7 @@ class LocalStack:
     def _start_broker(self) -> None:
         began = time.monotonic()
         broker = self._edges.enter_context(EmbeddedBroker(self.folder / "broker", port=self.plan.broker_port))
+        self._broker = broker
         self._use("kafka", "bootstrap_servers", broker.bootstrap_servers)
         self._took(f"embedded broker at {broker.bootstrap_servers}", began)
 
@@ -165,6 +189,7 @@ class LocalStack:
             self._say(f"no shared cache: {cache.reason}; each worker has only the cache in its own memory")
             return
         self._edges.callback(cache.stop)
+        self._cache = cache
         self._use("cache", "url", cache.url)
         self._took(f"embedded cache ({cache.server.origin}) at {cache.url}", began)
 
@@ -193,41 +218,63 @@ class LocalStack:
                 named = {env_name("worker", "name"): f"{self.settings.worker.name}-{number}"}
             waiting[name] = self._stage(name, "worker", environ={**named, **self.plan.worker_environ})
         told = began
-        with AgentsApi(self.agents_url, timeout_seconds=2.0) as api:
-            while waiting:
-                self.check()
-                for name, child in list(waiting.items()):
-                    if self._ready(child, api):
-                        del waiting[name]
-                        self._took(f"{name} ready", began)
-                now = time.monotonic()
-                if now - began > START_SECONDS:
-                    name, child = next(iter(waiting.items()))
-                    raise ConnectionFailed(
-                        f"{name} was not ready after {START_SECONDS:.0f} s (log: {child.log}). Its last words:\n"
-                        f"{child.last_words()}"
-                    )
-                if now - told >= _TELL_EVERY_SECONDS:
-                    told = now
-                    names = " and ".join(_doing(name) for name in waiting)
-                    self._say(f"... still waiting for {names}, {now - began:.0f} s so far")
-                time.sleep(0.1)
+        while waiting:
+            self.check()
+            for name, child in list(waiting.items()):
+                if self._ready(child):
+                    del waiting[name]
+                    self._took(f"{name} ready", began)
+            now = time.monotonic()
+            if now - began > START_SECONDS:
+                name, child = next(iter(waiting.items()))
+                raise ConnectionFailed(
+                    f"{name} was not ready after {START_SECONDS:.0f} s (log: {child.log}). Its last words:\n"
+                    f"{child.last_words()}"
+                )
+            if now - told >= _TELL_EVERY_SECONDS:
+                told = now
+                names = " and ".join(_doing(name) for name in waiting)
+                self._say(f"... still waiting for {names}, {now - began:.0f} s so far")
+            time.sleep(0.1)
 
     def _stage(self, name: str, command: str, environ: Mapping[str, str | None] | None = None) -> Child:
         stage = self.child(name, command, environ=environ)
         self.children.append(stage)
+        self._starts[name] = _Start(command, environ, time.monotonic())
         return stage
 
-    def _ready(self, child: Child, api: AgentsApi) -> bool:
-        words = _READY_WORDS.get(child.name.split("-")[0])
-        if words is not None:
-            return words in child.log.read_text(encoding="utf-8", errors="replace")
-        with contextlib.suppress(EmbedwatchError):
-            return api.ready()[0]
-        return False
+    def _again(self, child: Child) -> Child:
+        """The stage started again, or itself while the pause is not over."""
+        start, now = self._starts[child.name], time.monotonic()
+        if start.due_at is None:
+            if now - start.began > LONGEST_PAUSE_SECONDS:
+                start.pause_seconds = FIRST_PAUSE_SECONDS
+            start.due_at = now + start.pause_seconds
+            self._say(f"{ended(child)}")
+            self._say(f"{child.name} is started again in {start.pause_seconds:.0f} s")
+            start.pause_seconds = min(2 * start.pause_seconds, LONGEST_PAUSE_SECONDS)
+        if now < start.due_at:
+            return child
+        start.began, start.due_at = now, None
+        return self.child(child.name, start.command, environ=start.environ)
+
+    def _ready(self, child: Child) -> bool:
+        words = _READY_WORDS[child.name.split("-")[0]]
+        return words in child.log.read_text(encoding="utf-8", errors="replace")
 
     def _took(self, what: str, began: float) -> None:
         self._say(f"{what} ({time.monotonic() - began:.1f} s)")
+
+
+@dataclass(slots=True)
+class _Start:
+    """How a stage was started, and when it may be again."""
+
+    command: str
+    environ: Mapping[str, str | None] | None
+    began: float
+    pause_seconds: float = FIRST_PAUSE_SECONDS
+    due_at: float | None = None
 
 
 def ended(child: Child) -> EmbedwatchError:

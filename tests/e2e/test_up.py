@@ -115,6 +115,30 @@ def test_a_port_that_is_taken_is_told_with_the_way_out(running: Running) -> None
     assert b"Traceback" not in refused.stderr
 
 
+def test_a_worker_that_was_killed_is_started_again_and_no_text_is_lost(running: Running) -> None:
+    before = running.api.summary()["today"]["texts"]
+    ids = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True).stdout
+    workers = [
+        int(pid)
+        for pid, parent, command in (line.split(maxsplit=2) for line in ids.splitlines())
+        if int(parent) == running.child.pid and command.endswith("embedwatch worker")
+    ]
+    assert len(workers) == 2
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+    assert running.run("produce", "--stdlib-docs", "--limit", "40").returncode == 0
+    running.await_texts(before + 40)
+    assert "worker-1 is started again" in running.said()
+
+
+def test_texts_for_a_model_nobody_has_become_dead_letters_and_stop_nothing(running: Running) -> None:
+    before = running.api.summary()["today"]
+    assert running.run("produce", "--stdlib-docs", "--limit", "400", "--model", "no-such-model").returncode == 0
+    summary = running.await_texts(before["texts"] + 400)
+    assert summary["today"]["errors"] - before["errors"] == 400
+    assert running.child.running()
+
+
 def test_ctrl_c_ends_it_and_all_its_parts_with_exit_code_zero(running: Running) -> None:
     os.kill(running.child.pid, signal.SIGINT)
     assert running.child.process.wait(60) == 0, running.child.last_words()

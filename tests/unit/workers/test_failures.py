@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from embedwatch.errors import FailureBudgetExceeded
 from embedwatch.events import ERROR_CLASSES
-from workers.failures import MAX_REASON_CHARS, EmbedError, FailureBudget, classify, failure_of
+from workers.failures import MAX_REASON_CHARS, SENDERS_MISTAKES, EmbedError, FailureBudget, classify, failure_of
 
 
 @pytest.mark.parametrize(
@@ -67,3 +67,7 @@ def test_the_window_holds_the_fewest_latest_polls_that_are_enough(polls: list[tu
         while len(window) < len(seen) and sum(t for t, _ in window) < 40:
             window.insert(0, seen[-1 - len(window)])
         assert (budget._texts, budget._failed) == (sum(t for t, _ in window), sum(f for _, f in window))
+
+
+def test_every_mistake_of_a_sender_is_a_known_class() -> None:
+    assert set(ERROR_CLASSES) > SENDERS_MISTAKES
