@@ -12,7 +12,7 @@ from tests.harness.kafka_io import make_topic, opened, poll_until, read, send_al
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Apache Kafka needs the session timeout (6 s) and a rebalance; the embedded broker was seen to need 12 s.
-TAKE_OVER_SECONDS = 80.0  # a bound and no expectation: joins on a busy machine take several session timeouts
+TAKE_OVER_SECONDS = 40.0
 
 
 def test_a_group_resumes_after_what_it_committed(kafka_settings: KafkaSettings) -> None:
