@@ -16,6 +16,7 @@ from kafka.admin import NewTopic
 from kafka.errors import KafkaError
 
 from embedwatch.errors import ConnectionFailed
+from embedwatch.rebalances import finish_every_rebalance
 from embedwatch.settings import KafkaSettings
 from embedwatch.topics import TEXTS_MAX_MESSAGE_BYTES, TopicSpec
 
@@ -129,9 +130,12 @@ def consumer(kafka: KafkaSettings, client_id: str, *, group: str | None, **more:
         **more,
     }
     try:
-        return KafkaConsumer(**options)
+        client = KafkaConsumer(**options)
     except (kafka_errors.KafkaError, OSError, ValueError) as error:
         raise _no_broker(kafka, error) from None
+    if group is not None:
+        finish_every_rebalance(client)
+    return client
 
 
 def wait_for_broker(kafka: KafkaSettings, timeout_seconds: float) -> None:

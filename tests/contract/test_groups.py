@@ -5,7 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from embedwatch.kafka import TopicPartition, consumer
+import pytest
+from kafka.errors import IncompatibleBrokerVersion
+
+from embedwatch.kafka import TopicPartition, admin_client, consumer
 from embedwatch.processes import Child
 from embedwatch.settings import KafkaSettings
 from tests.harness.kafka_io import make_topic, opened, poll_until, read, send_all
@@ -64,6 +67,43 @@ def test_two_members_share_the_partitions_and_one_that_leaves_hands_its_own_over
             assert shared
             assert not stays.assignment() & leaves.assignment()
         assert poll_until(lambda: len(stays.assignment()) == 4, stays, timeout_seconds=TAKE_OVER_SECONDS)
+
+
+def test_a_member_that_polls_in_short_looks_is_given_its_partitions(kafka_settings: KafkaSettings) -> None:
+    """Its first rebalance finds no metadata of the topic, so a second follows, in the midst of which a poll ends."""
+    topic = make_topic(kafka_settings, partitions=4)
+    with opened(consumer(kafka_settings, "hasty", group=topic)) as hasty:
+        hasty.subscribe([topic])
+        assert poll_until(lambda: len(hasty.assignment()) == 4, hasty, timeout_seconds=TAKE_OVER_SECONDS, poll_ms=3)
+
+
+def test_members_that_are_seldom_there_when_the_group_answers_share_all_the_same(kafka_settings: KafkaSettings) -> None:
+    topic = make_topic(kafka_settings, partitions=4)
+    with (
+        opened(consumer(kafka_settings, "one", group=topic)) as one,
+        opened(consumer(kafka_settings, "two", group=topic)) as two,
+    ):
+        for member in (one, two):
+            member.subscribe([topic])
+        assert poll_until(
+            lambda: len(one.assignment()) == len(two.assignment()) == 2,
+            one, two, timeout_seconds=TAKE_OVER_SECONDS, poll_ms=1,
+        )  # fmt: skip
+        assert not one.assignment() & two.assignment()
+
+
+@pytest.mark.promise("add_partitions")
+def test_partitions_added_under_a_member_are_given_to_it(kafka_settings: KafkaSettings) -> None:
+    topic = make_topic(kafka_settings, partitions=2)
+    with opened(consumer(kafka_settings, "grows", group=topic, metadata_max_age_ms=500)) as grows:
+        grows.subscribe([topic])
+        assert poll_until(lambda: len(grows.assignment()) == 2, grows, timeout_seconds=TAKE_OVER_SECONDS, poll_ms=3)
+        with opened(admin_client(kafka_settings)) as admin:
+            try:
+                admin.create_partitions({topic: 4})
+            except IncompatibleBrokerVersion as error:
+                raise AssertionError(str(error)) from None
+        assert poll_until(lambda: len(grows.assignment()) == 4, grows, timeout_seconds=TAKE_OVER_SECONDS, poll_ms=3)
 
 
 def test_the_partitions_of_a_killed_member_go_to_the_survivor_and_nothing_committed_comes_again(

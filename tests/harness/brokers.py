@@ -19,6 +19,7 @@ GAPS: dict[str, str] = {
     "latest": "Tansu starts `latest` and seek_to_end at the last batch: its records are delivered again",
     "read_committed": "Tansu shows aborted records to read_committed consumers",
     "offsets_for_times": "Tansu answers a lookup by time always with offset 0",
+    "add_partitions": "Tansu has no request to add partitions to a topic",
     "durable": "Tansu keeps its log in memory: a restart loses everything",
 }
 PROMISES = frozenset(GAPS)

@@ -52,14 +52,14 @@ def read_topic(
         return read(client, count, timeout_seconds)
 
 
-def poll_until(done: Callable[[], bool], *clients: Any, timeout_seconds: float) -> bool:
+def poll_until(done: Callable[[], bool], *clients: Any, timeout_seconds: float, poll_ms: int = 100) -> bool:
     """Poll all consumers in turn until `done()`; False when the time is up. Records they return are dropped."""
     deadline = time.monotonic() + timeout_seconds
     while not done():
         if time.monotonic() >= deadline:
             return False
         for client in clients:
-            client.poll(100)
+            client.poll(poll_ms)
     return True
 
 

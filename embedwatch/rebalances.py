@@ -1,0 +1,57 @@
+"""Two remedies for kafka-python 3.0.12, whose consumer does not finish every rebalance that it begins.
+
+A rebalance takes several answers of the broker, and one `poll` is often over before them: ours look without waiting
+while they have work. What was seen in the contract tests, on Apache Kafka 4.1:
+
+* New metadata (a topic seen for the first time, partitions added) makes the group's leader join again, and its reason
+  is gone as soon as it has shared out the partitions. The poll after that does not wait for the group's answer any
+  more: no partitions, no heartbeats, no error, for ever. Apache Kafka's client had this too (KAFKA-9815).
+* An answer that arrives between two polls is thrown away, and the group made to share out anew. Two members can do
+  that to each other for ever.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kafka import KafkaConsumer
+
+
+def finish_every_rebalance(client: KafkaConsumer) -> None:
+    """Mend one consumer of a group, before its first `poll`. Touches what kafka-python does not publish."""
+    coordinator = client._coordinator
+    _keep_the_reason(coordinator)
+    _keep_the_answer(coordinator)
+
+
+def _keep_the_reason(coordinator: Any) -> None:
+    need_rejoin = coordinator.need_rejoin
+
+    def need_rejoin_until_joined() -> bool:
+        needed: bool = need_rejoin()
+        if needed:
+            coordinator.request_rejoin()
+        return needed
+
+    coordinator.need_rejoin = need_rejoin_until_joined
+
+
+def _keep_the_answer(coordinator: Any) -> None:
+    join_and_sync, complete = coordinator._do_join_and_sync_async, coordinator._on_join_complete_async
+    #: Generation and assignment that no poll has taken up yet; at most one.
+    unseen: list[tuple[Any, bytes]] = []
+
+    async def join_unless_answered() -> bytes:
+        # Of another generation: the member was sent away since, and has to join again. If it was sent away and does
+        # not know yet, its next heartbeat tells it.
+        if not (unseen and unseen[0][0] == coordinator._generation):
+            answer: bytes = await join_and_sync()
+            unseen[:] = [(coordinator._generation, answer)]
+        return unseen[0][1]
+
+    async def complete_and_forget(*arguments: Any) -> None:
+        unseen.clear()
+        await complete(*arguments)
+
+    coordinator._do_join_and_sync_async = join_unless_answered
+    coordinator._on_join_complete_async = complete_and_forget
