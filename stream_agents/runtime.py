@@ -281,18 +281,17 @@ class Runtime:
 
     async def wait_for_news(self, timeout_seconds: float) -> None:
         """Until something that can breach a rule was counted, or the tick is over."""
-        try:
-            await asyncio.wait_for(self._news.wait(), timeout_seconds)
-        except TimeoutError:
-            return
-        finally:
-            self._news.clear()
+        await _wait_and_clear(self._news, timeout_seconds)
 
     async def wait_for_gap(self, timeout_seconds: float) -> None:
         """Until a gap opens, or the time is over."""
-        try:
-            await asyncio.wait_for(self._gap.wait(), timeout_seconds)
-        except TimeoutError:
-            return
-        finally:
-            self._gap.clear()
+        await _wait_and_clear(self._gap, timeout_seconds)
+
+
+async def _wait_and_clear(event: asyncio.Event, timeout_seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), timeout_seconds)
+    except TimeoutError:
+        return
+    finally:
+        event.clear()

@@ -62,6 +62,10 @@ class LagSampler:
                 if not troubled:
                     log.warning("lag cannot be read, trying again: %s", kafka.describe_error(error))
                 troubled = True
+            except Exception:
+                # Without samples the lag would stand still on every screen, and nobody would know.
+                log.exception("lag cannot be read for a reason not foreseen, trying again")
+                troubled = True
 
     def _publish(self, clients: _Clients) -> None:
         settings = self.settings
