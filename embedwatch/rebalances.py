@@ -1,4 +1,4 @@
-"""Two remedies for kafka-python 3.0.12, whose consumer does not finish every rebalance that it begins.
+"""Remedies for kafka-python 3.0.12, whose consumer does not finish every rebalance that it begins.
 
 A rebalance takes several answers of the broker, and one `poll` is often over before them: ours look without waiting
 while they have work. What was seen in the contract tests, on Apache Kafka 4.1:
@@ -55,3 +55,18 @@ def _keep_the_answer(coordinator: Any) -> None:
 
     coordinator._do_join_and_sync_async = join_unless_answered
     coordinator._on_join_complete_async = complete_and_forget
+
+
+def serve_group(client: KafkaConsumer, timeout_seconds: float) -> None:
+    """Do a member's duty without taking records: join where a rebalance waits, and count as alive.
+
+    What `pause`, `poll` and `resume` are for. But what kafka-python 3.0.12 had fetched of a partition when it was
+    paused it may never hand out after the resume, nor fetch again: a partition that stands still without an error.
+    """
+    client._coordinator.poll(timeout_ms=timeout_seconds * 1000)
+
+
+def rebalance_due(client: KafkaConsumer) -> bool:
+    """The group is about to share out its partitions anew: the next `poll` gives up this member's."""
+    due: bool = client._coordinator.need_rejoin()
+    return due

@@ -120,6 +120,19 @@ class WorkerSettings(Section):
     threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads of the model; default: those of the machine"
     )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 where the processor has it and the vectors stay the same, else float32"
+    )
+    prompt_name: str | None = Field(
+        None, min_length=1, max_length=100, description="one of the model's own prompts; default: the model's default"
+    )
+    truncate_dim: int | None = Field(None, ge=1, le=65_536, description="keep only so many dimensions of each vector")
+    revision: str | None = Field(
+        None, min_length=1, max_length=200, description="branch, tag or commit of a model of the hub"
+    )
+    trust_remote_code: bool = Field(
+        False, description="let a model's own Python code run: only if you trust its author"
+    )
     vector_dtype: Literal["float32", "float16"] = Field("float32", description="of vectors out: float32 or float16")
     max_poll_texts: int = Field(256, ge=1, le=100_000, description="texts taken together: the span of de-duplication")
     max_poll_messages: int = Field(256, ge=1, le=10_000, description="messages taken together")

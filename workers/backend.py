@@ -32,7 +32,7 @@ class Encoded:
 
 
 class Embedder(Protocol):
-    """A loaded model. One thread at a time calls it."""
+    """A loaded model. One thread tokenises and another embeds, at the same time."""
 
     @property
     def name(self) -> str:

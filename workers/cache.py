@@ -7,6 +7,7 @@ circuit breaker stops asking for a while, so that a dead cache costs a timeout o
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -80,7 +81,10 @@ class Lookup:
 
 
 class VectorCache:
-    """Looks up and writes vectors of one model. `store=None` leaves the in-process part alone."""
+    """Looks up and writes vectors of one model. `store=None` leaves the in-process part alone.
+
+    One thread may look up while another writes; neither waits for the other's network.
+    """
 
     def __init__(self, store: Store | None, *, local_max_bytes: int, dims: int, clock: Clock) -> None:
         self._store = store
@@ -88,11 +92,13 @@ class VectorCache:
         self._dims = dims
         self._clock = clock
         self._breaker = Breaker()
+        self._lock = threading.Lock()  # of the LRU and the breaker
         self._told_foreign = False
 
     def lookup(self, keys: Sequence[bytes]) -> Lookup:
         """All keys at once: the LRU first, then one request for the rest."""
-        values = [self._lru.get(key) for key in keys]
+        with self._lock:
+            values = [self._lru.get(key) for key in keys]
         missing = [index for index, value in enumerate(values) if value is None]
         errors = 0
         if missing and self._store is not None:
@@ -103,10 +109,11 @@ class VectorCache:
                 for index, value in zip(missing, found, strict=True):
                     values[index] = value
         entries = decode_entries(values, self._dims)
-        for index in np.intersect1d(entries.index, missing).tolist():
-            value = values[index]
-            if value is not None:
-                self._lru.put(keys[index], value)
+        with self._lock:
+            for index in np.intersect1d(entries.index, missing).tolist():
+                value = values[index]
+                if value is not None:
+                    self._lru.put(keys[index], value)
         if entries.foreign and not self._told_foreign:
             self._told_foreign = True
             log.warning(
@@ -126,11 +133,12 @@ class VectorCache:
         """Remember vectors, row i under key i. Returns how many the server did not take."""
         values = encode_entries(matrix, tokens, full_tokens)
         items = [(key, value) for key, value in zip(keys, values, strict=True) if value is not None]
-        for key, value in items:
-            self._lru.put(key, value)
+        with self._lock:
+            for key, value in items:
+                self._lru.put(key, value)
         if not items or self._store is None:
             return 0
-        if not self._breaker.allows(self._clock.monotonic()):
+        if not self._allowed():
             return len(items)
         try:
             self._store.put_many(items)
@@ -142,7 +150,7 @@ class VectorCache:
 
     def _ask(self, store: Store, keys: Sequence[bytes]) -> list[bytes | None] | None:
         """None when the store could not be asked."""
-        if not self._breaker.allows(self._clock.monotonic()):
+        if not self._allowed():
             return None
         try:
             found = store.get_many(keys)
@@ -152,12 +160,20 @@ class VectorCache:
         self._succeeded()
         return found
 
+    def _allowed(self) -> bool:
+        with self._lock:
+            return self._breaker.allows(self._clock.monotonic())
+
     def _failed(self, error: StoreError) -> None:
-        if self._breaker.failed(self._clock.monotonic()):
+        with self._lock:
+            opened = self._breaker.failed(self._clock.monotonic())
+        if opened:
             log.warning("cache: %s; it is bypassed until it answers again", error)
 
     def _succeeded(self) -> None:
-        if self._breaker.succeeded():
+        with self._lock:
+            closed = self._breaker.succeeded()
+        if closed:
             log.info("cache: answers again")
 
 

@@ -22,7 +22,7 @@ def check_model(settings: Settings) -> Iterable[Check]:
             "model", "skipped", f"no worker here: {', '.join(lacking)} not installed (pip install 'embedwatch[local]')"
         )
         return
-    folder = model_files.find(worker.model, allow_download=worker.allow_download)
+    folder = model_files.find(worker.model, allow_download=worker.allow_download, revision=worker.revision)
     if folder is None:
         yield Check("model", "warning", f"{worker.model} is not here yet; the first worker fetches it from the hub")
         return

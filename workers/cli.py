@@ -31,6 +31,13 @@ def app(
     allow_download: Annotated[
         bool | None, _option(_MODEL, "worker", "allow_download", "--allow-download/--no-allow-download")
     ] = None,
+    precision: Annotated[str | None, _option(_MODEL, "worker", "precision")] = None,
+    prompt_name: Annotated[str | None, _option(_MODEL, "worker", "prompt_name")] = None,
+    truncate_dim: Annotated[int | None, _option(_MODEL, "worker", "truncate_dim")] = None,
+    revision: Annotated[str | None, _option(_MODEL, "worker", "revision")] = None,
+    trust_remote_code: Annotated[
+        bool | None, _option(_MODEL, "worker", "trust_remote_code", "--trust-remote-code/--no-trust-remote-code")
+    ] = None,
     vector_dtype: Annotated[str | None, _option(_MODEL, "worker", "vector_dtype")] = None,
     gpu_usd_per_hour: Annotated[str | None, _option(_MODEL, "pricing", "gpu_usd_per_hour")] = None,
     token_budget: Annotated[int | None, _option(_WORK, "worker", "token_budget")] = None,

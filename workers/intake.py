@@ -20,6 +20,7 @@ from kafka.structs import OffsetAndMetadata
 from embedwatch.clock import Clock
 from embedwatch.errors import ConnectionFailed
 from embedwatch.kafka import describe_error
+from embedwatch.rebalances import rebalance_due, serve_group
 from workers.decode import Decoder, Message
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,8 @@ class Intake:
         # Until a message has been seen, it may be a chunk that fills a cycle alone: ask for one.
         self._texts_per_message = float(max_texts)
         self._rebalances = _Rebalances()
+        #: How often partitions were taken away. What was read before the last time belongs to others now.
+        self.revocations = 0
         consumer.subscribe([topic], listener=self._rebalances)
 
     @property
@@ -96,6 +99,18 @@ class Intake:
     def holds_partitions(self) -> bool:
         """False before the group has given any, and while it shares them out anew."""
         return self._rebalances.holding
+
+    def rebalance_due(self) -> bool:
+        """The next poll gives up partitions that are held now: the moment to finish and commit what was taken."""
+        return self._rebalances.holding and rebalance_due(self._consumer)
+
+    def serve(self, seconds: float) -> None:
+        """Stay a member of the group without taking any more texts."""
+        try:
+            serve_group(self._consumer, seconds)
+        except kafka_errors.KafkaError as error:
+            raise self._unreadable(error) from None
+        self._drop_revoked()
 
     def take(self, idle_seconds: float) -> list[Message]:
         """The messages of the next cycle; empty when none came for `idle_seconds`.
@@ -169,15 +184,20 @@ class Intake:
             if getattr(error, "retriable", False):
                 log.warning("worker: poll: %s; trying again", describe_error(error))
                 return {}
-            raise ConnectionFailed(
-                f"Kafka at {self._where}: texts could not be read: {describe_error(error)}"
-            ) from None
+            raise self._unreadable(error) from None
+        self._drop_revoked()
+        return records
+
+    def _unreadable(self, error: Exception) -> ConnectionFailed:
+        return ConnectionFailed(f"Kafka at {self._where}: texts could not be read: {describe_error(error)}")
+
+    def _drop_revoked(self) -> None:
         revoked = self._rebalances.take()
         if revoked:
+            self.revocations += 1
             log.info("worker: partitions given up: %s", _listed(revoked))
             self._pending = deque(m for m in self._pending if TopicPartition(m.topic, m.partition) not in revoked)
             self._pending_texts = sum(len(m.items) for m in self._pending)
-        return records
 
     def _slice(self) -> list[Message]:
         """Whole messages from the head of what is pending, up to the limits; at least one."""

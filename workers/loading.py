@@ -17,6 +17,7 @@ def load(settings: WorkerSettings) -> Embedder:
         return HashingEmbedder(
             name=settings.model, dims=settings.hashing_dims, seconds_per_text=settings.hashing_seconds_per_text
         )
+    from workers.backends.sentence_transformers import ModelOptions
     from workers.backends.sentence_transformers import load as load_sentence_transformers
 
     return load_sentence_transformers(
@@ -24,6 +25,13 @@ def load(settings: WorkerSettings) -> Embedder:
         device=settings.device,
         threads=settings.threads or cpu_quota(),
         allow_download=settings.allow_download,
+        options=ModelOptions(
+            precision=settings.precision,
+            prompt_name=settings.prompt_name,
+            truncate_dim=settings.truncate_dim,
+            revision=settings.revision,
+            trust_remote_code=settings.trust_remote_code,
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""A least-recently-used map bounded in bytes. No I/O, no lock: one thread uses it."""
+"""A least-recently-used map bounded in bytes. No I/O, no lock: one thread at a time uses it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """One cycle: decoded messages in, acknowledged vectors, dead letters and events out. The edges are given to it.
 
-lookup -> tokenise -> embed in batches -> publish -> cache write -> events, each a method of its own. Nothing here
-commits: a cycle that returns is done and safe to commit, one that raises must not be.
+Three steps, which may run in three threads, each on another cycle: `prepare` (lookup, tokenise), `embed` (in batches)
+and `deliver` (publish, cache write, events). Nothing here commits: a cycle that was delivered is safe to commit, one
+that raised must not be.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Publisher(Protocol):
 
 
 class Abandoned(Exception):
-    """The cycle was given up because its time ran out. Nothing of it may be committed; it will be done again."""
+    """A cycle was given up because its time ran out. Nothing of it may be committed; it will be done again."""
 
 
 class Pipeline:
@@ -75,32 +76,52 @@ class Pipeline:
         self._out_of_time = out_of_time
         self._fingerprint = embedder.fingerprint.encode()
 
+    def begin(self, messages: Sequence[Message]) -> Work:
+        """The cycle of these messages, nothing done yet."""
+        return Work(messages, self._embedder.dims, started=self._clock.monotonic(), started_at=self._clock.now())
+
     def run(self, messages: Sequence[Message]) -> Work:
-        """Do all of these messages.
+        """All three steps, one after the other."""
+        work = self.begin(messages)
+        for step in (self.prepare, self.embed, self.deliver):
+            step(work)
+        return work
+
+    def prepare(self, work: Work) -> None:
+        """Look up every text, and tokenise those that the model has to see."""
+        if work.cancelled:
+            return
+        self._look_up(work)
+        unique = work.original == np.arange(len(work))
+        todo = np.flatnonzero((work.outcome == PENDING) & unique).tolist()
+        if todo:
+            begun = self._clock.monotonic()
+            self._tokenise(work, todo)
+            work.tokenise_seconds = self._clock.monotonic() - begun
+
+    def deliver(self, work: Work) -> None:
+        """Everything out and acknowledged.
 
         Raises `FailureBudgetExceeded` before anything of the cycle is published, `DeliveryError` when the broker did
-        not acknowledge, `Abandoned` when out of time.
+        not acknowledge.
         """
-        work = Work(messages, self._embedder.dims, started=self._clock.monotonic(), started_at=self._clock.now())
-        keys, texts = self._look_up(work)
-        self._embed(work, texts)
+        if work.cancelled:
+            return
         self._check_numbers(work)
         work.settle_duplicates()
         ours = Counter(f.error_class for f in work.failures.values() if f.error_class not in SENDERS_MISTAKES)
         worst = ours.most_common(1)[0][0] if ours else ""
         self._failures.add(len(work) - (len(work.failures) - ours.total()), ours.total(), worst)
         self._publish(work)
-        self._write_cache(work, keys)
+        self._write_cache(work)
         for event in self._meter.events(work, self._clock.now()):
             self._publisher.send(self._topics.metrics, key=self._metrics_key, value=codec.encode(event), headers=[])
         self._publisher.flush()
-        return work
 
-    def _look_up(self, work: Work) -> tuple[list[bytes], list[str]]:
-        """Find copies within the cycle, then ask the cache once. Returns each text's key and normalised form."""
+    def _look_up(self, work: Work) -> None:
+        """Find copies within the cycle, then ask the cache once."""
         begun = self._clock.monotonic()
-        keys: list[bytes] = [b""] * len(work)
-        texts: list[str] = [""] * len(work)
+        keys, texts = work.keys, work.texts
         first: dict[bytes, int] = {}
         for index, item in enumerate(work.items):
             if work.outcome[index] != PENDING or item.text is None:
@@ -118,22 +139,19 @@ class Pipeline:
         # Which texts could not be asked for is not told apart: the first ones that missed stand for them.
         work.cache_errors[unique[work.outcome[unique] != HIT][: found.errors]] += 1
         work.cache_lookup_seconds = self._clock.monotonic() - begun
-        return keys, texts
 
-    def _embed(self, work: Work, texts: list[str]) -> None:
-        """Tokenise every text that missed in one call, then embed batch by batch, longest first."""
-        unique = work.original == np.arange(len(work))
-        todo = np.flatnonzero((work.outcome == PENDING) & unique).tolist()
-        if not todo:
+    def embed(self, work: Work) -> None:
+        """Batch by batch, longest first. Raises `Abandoned` when out of time."""
+        payloads = work.payloads
+        if not payloads:
             return
-        begun = self._clock.monotonic()
-        payloads: dict[int, object] = {}
-        self._tokenise(work, texts, todo, payloads)
-        work.tokenise_seconds = self._clock.monotonic() - begun
         loop_begun = self._clock.monotonic()
-        ready = np.array([index for index in todo if index in payloads], np.intp)
-        groups = deque([ready[longest_first(work.tokens[ready])].tolist()] if ready.size else [])
+        work.waited_seconds = max(0.0, loop_begun - work.started - work.cache_lookup_seconds - work.tokenise_seconds)
+        ready = np.array(sorted(payloads), np.intp)
+        groups = deque([ready[longest_first(work.tokens[ready])].tolist()])
         while groups:
+            if work.cancelled:
+                return
             if self._out_of_time():
                 raise Abandoned
             group = groups.popleft()
@@ -142,23 +160,24 @@ class Pipeline:
             if rest:
                 groups.appendleft(rest)
             groups.extendleft(reversed(self._embed_batch(work, batch, [payloads[index] for index in batch])))
+        payloads.clear()  # the next step has no use for them, and tokens of long texts are large
         work.embed_loop_seconds = self._clock.monotonic() - loop_begun
 
-    def _tokenise(self, work: Work, texts: list[str], group: list[int], payloads: dict[int, object]) -> None:
+    def _tokenise(self, work: Work, group: list[int]) -> None:
         """All in one call; when that fails, in halves, until the text that fails alone is found."""
         try:
-            encoded = self._embedder.tokenise([texts[index] for index in group])
+            encoded = self._embedder.tokenise([work.texts[index] for index in group])
         except Exception as error:
             if len(group) == 1:
                 work.fail(group[0], failure_of(error, "tokenise"))
                 return
             middle = len(group) // 2
-            self._tokenise(work, texts, group[:middle], payloads)
-            self._tokenise(work, texts, group[middle:], payloads)
+            self._tokenise(work, group[:middle])
+            self._tokenise(work, group[middle:])
             return
         work.tokens[group] = encoded.counts
         work.full_tokens[group] = encoded.full_counts
-        payloads.update(zip(group, encoded.payloads, strict=True))
+        work.payloads.update(zip(group, encoded.payloads, strict=True))
 
     def _embed_batch(self, work: Work, batch: list[int], payloads: Sequence[object]) -> list[list[int]]:
         """One forward pass. Returns what is to be tried again, in smaller parts; a text that fails alone is failed."""
@@ -254,13 +273,13 @@ class Pipeline:
             value = wire.encode_vectors(ids[part], matrix[part])
             self._publisher.send(self._topics.vectors, key=key, value=value, headers=headers)
 
-    def _write_cache(self, work: Work, keys: list[bytes]) -> None:
+    def _write_cache(self, work: Work) -> None:
         """After the vectors are out: a slow cache must not hold them up."""
         begun = self._clock.monotonic()
         fresh = np.flatnonzero(work.outcome == MISS)
         if fresh.size:
             refused = self._cache.write(
-                [keys[i] for i in fresh.tolist()], work.vectors[fresh], work.tokens[fresh], work.full_tokens[fresh]
+                [work.keys[i] for i in fresh.tolist()], work.vectors[fresh], work.tokens[fresh], work.full_tokens[fresh]
             )
             work.cache_errors[fresh[:refused]] += 1
         work.cache_write_seconds = self._clock.monotonic() - begun

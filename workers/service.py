@@ -22,17 +22,19 @@ from workers.cache import RedisStore, StoreError, VectorCache
 from workers.decode import Decoder
 from workers.drill import SlowPhase
 from workers.failures import FailureBudget
+from workers.flow import CYCLES_AT_ONCE, Flow
 from workers.gpu import probe_for
 from workers.intake import Intake
+from workers.line import Line
 from workers.meter import Identity, Meter
 from workers.pipeline import Abandoned, Pipeline
 from workers.publisher import KafkaPublisher
 from workers.stopping import Stop, StoppedEarly
 from workers.telemetry import Status, Telemetry
+from workers.work import Work
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 0.25
 PROGRESS_SECONDS = 10.0
 #: A cycle may take minutes on a large model and a slow machine; the group's heartbeats go on in kafka-python's thread.
 MAX_POLL_INTERVAL_MS = 600_000
@@ -131,53 +133,43 @@ class _Worker:
             )  # fmt: skip
 
     def _loop(self, intake: Intake, pipeline: Pipeline, meter: Meter, tick: Callable[[], bool]) -> None:
-        worker, clock = self._settings.worker, self._clock
-        last_text = held = clock.monotonic()
-        progress = (last_text, 0)
-        while not self._stop.requested:
-            self._broker.check()
-            tick()
-            messages = intake.take(POLL_SECONDS)
-            now = clock.monotonic()
-            self.status.queued_texts = intake.pending_texts
-            if not messages:
-                if intake.holds_partitions():
-                    held = now
-                elif now - held < JOIN_GRACE_SECONDS:
-                    last_text = now
-                if worker.idle_exit_seconds is not None and now - last_text >= worker.idle_exit_seconds:
+        worker, stop, status = self._settings.worker, self._stop, self.status
+        line = Line(
+            (("prepare", pipeline.prepare), ("embed", pipeline.embed), ("deliver", pipeline.deliver)),
+            limit=CYCLES_AT_ONCE,
+        )
+        tell = _Progress(meter, self._clock)
+
+        def finished(work: Work) -> None:
+            self._broker.seen()
+            tell()
+
+        flow = Flow(intake, line, begin=pipeline.begin, finished=finished, clock=self._clock)
+        idle = _Idle(worker.idle_exit_seconds, intake, flow, self._clock)
+        try:
+            while not stop.requested:
+                self._broker.check()
+                tick()
+                flow.step()
+                status.queued_texts, status.in_flight_texts = intake.pending_texts, flow.inside_texts
+                status.batch_budget_tokens = pipeline.budget.tokens
+                if worker.max_texts is not None and flow.taken_texts >= worker.max_texts:
+                    log.info("worker: %d texts taken, as asked", flow.taken_texts)
+                    break
+                if idle():
                     log.info("worker: no new text for %g s", worker.idle_exit_seconds)
-                    return
-                continue
-            self.status.in_flight_texts = sum(len(message.items) for message in messages)
-            self.status.batch_budget_tokens = pipeline.budget.tokens
-            try:
-                pipeline.run(messages)
-            except Abandoned:
+                    break
+            flow.drain(stop.out_of_time)
+        except Abandoned:
+            pass  # said below, like a step that did not end in time
+        finally:
+            if stop.out_of_time() and flow.inside_texts:
                 log.warning(
                     "worker: %d texts in flight given up after %g s; they will be done again",
-                    self.status.in_flight_texts, worker.drain_seconds,
+                    flow.inside_texts, worker.drain_seconds,
                 )  # fmt: skip
-                return
-            intake.commit(messages)
-            self.status.in_flight_texts = 0
-            self._broker.seen()
-            last_text = held = clock.monotonic()
-            progress = self._tell(meter, progress)
-            if worker.max_texts is not None and meter.texts >= worker.max_texts:
-                log.info("worker: %d texts done, as asked", meter.texts)
-                return
-
-    def _tell(self, meter: Meter, last: tuple[float, int]) -> tuple[float, int]:
-        """A line of progress now and then."""
-        now = self._clock.monotonic()
-        if now - last[0] < PROGRESS_SECONDS:
-            return last
-        log.info(
-            "worker: %d texts, %.0f texts/s, %d from cache, %d failed",
-            meter.texts, (meter.texts - last[1]) / (now - last[0]), meter.cache_hits, meter.errors.total(),
-        )  # fmt: skip
-        return now, meter.texts
+            status.in_flight_texts = 0
+            line.close(CLOSE_SECONDS)
 
     def _create_topics(self) -> dict[str, str]:
         return kafka.create_topics(self._settings.kafka, self._settings.topics.specs())
@@ -286,3 +278,42 @@ class _Worker:
                 log.warning("worker: while closing: %s", kafka.describe_error(error))
 
         self._edges.callback(closing)
+
+
+class _Progress:
+    """A line of progress now and then."""
+
+    def __init__(self, meter: Meter, clock: Clock) -> None:
+        self._meter = meter
+        self._clock = clock
+        self._last = clock.monotonic()
+        self._texts = 0
+
+    def __call__(self) -> None:
+        meter, now = self._meter, self._clock.monotonic()
+        if now - self._last < PROGRESS_SECONDS:
+            return
+        log.info(
+            "worker: %d texts, %.0f texts/s, %d from cache, %d failed",
+            meter.texts, (meter.texts - self._texts) / (now - self._last), meter.cache_hits, meter.errors.total(),
+        )  # fmt: skip
+        self._last, self._texts = now, meter.texts
+
+
+class _Idle:
+    """Whether there has been nothing to do for so long. A worker that waits for its partitions is not idle yet."""
+
+    def __init__(self, seconds: float | None, intake: Intake, flow: Flow, clock: Clock) -> None:
+        self._seconds = seconds
+        self._intake = intake
+        self._flow = flow
+        self._clock = clock
+        self._held = self._since = clock.monotonic()
+
+    def __call__(self) -> bool:
+        now = self._clock.monotonic()
+        if self._intake.holds_partitions():
+            self._held = now
+        elif now - self._held < JOIN_GRACE_SECONDS:
+            self._since = now
+        return self._seconds is not None and now - max(self._since, self._flow.last_busy) >= self._seconds

@@ -46,6 +46,13 @@ class Work:
         self.embed_share_seconds = np.zeros(count)
         self.cache_errors = np.zeros(count, np.int64)
         self.failures: dict[int, Failure] = {}
+        #: Cache key and normalised form of each text that can be embedded, and what the tokenizer made of those that
+        #: the model has to see.
+        self.keys: list[bytes] = [b""] * count
+        self.texts: list[str] = [""] * count
+        self.payloads: dict[int, object] = {}
+        #: Set, from any thread, when the partitions went to another worker, which does these texts.
+        self.cancelled = False
         self.batches = 0
         self.decode_seconds = sum(message.decode_seconds for message in messages)
         self.cache_lookup_seconds = 0.0
@@ -53,6 +60,8 @@ class Work:
         self.embed_loop_seconds = 0.0
         self.cache_write_seconds = 0.0
         self.publish_seconds = 0.0
+        #: From being prepared until the first batch: other cycles came before.
+        self.waited_seconds = 0.0
         for number, message in enumerate(messages):
             for index, failure in message.failures.items():
                 self.fail(int(self.first_of_message[number]) + index, failure)

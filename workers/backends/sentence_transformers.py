@@ -2,8 +2,8 @@
 
 `SentenceTransformer.encode` sorts by characters, takes a fixed number of texts a batch and tokenises batch by batch.
 Here all texts of a poll are tokenised in one call of the fast tokenizer, the worker sorts and fills batches by tokens,
-and the modules' own `forward` (transformer, pooling, normalisation) does the rest. A parity test holds the result to
-`encode`.
+and `forward` runs the modules (transformer, pooling, normalisation) in the fastest way that gives the same vectors. A
+parity test holds the result to `encode`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,9 @@ from workers.backends import model_files
 from workers.failures import EmbedError, classify
 
 if TYPE_CHECKING:
-    import torch
     from sentence_transformers import SentenceTransformer
+
+    from workers.backends.forward import Precision
 
 #: Padded tokens a batch. On a CPU small batches stay in its caches (1024 was best of those measured); a GPU wants work.
 CPU_TOKEN_BUDGET = 1024
@@ -38,9 +40,11 @@ class SentenceTransformerEmbedder:
     token_method: TokenMethod = "model"  # noqa: S105
     local = True
 
-    def __init__(self, model: SentenceTransformer, *, name: str, revision: str) -> None:
+    def __init__(self, model: SentenceTransformer, *, name: str, revision: str, precision: Precision = "auto") -> None:
         """Raises `ModelError` for a model that is not a plain text encoder with a fast tokenizer."""
         import tokenizers
+
+        from workers.backends.forward import PROBES, Padded, choose
 
         first: Any = model[0]
         tokenizer: Any = getattr(model, "tokenizer", None)
@@ -60,17 +64,23 @@ class SentenceTransformerEmbedder:
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(self.max_tokens, direction=tokenizer.truncation_side)
         self._special_tokens = self._tokenizer.num_special_tokens_to_add(False)
-        self._pad_id = int(tokenizer.pad_token_id or 0)
-        self._pad_left = tokenizer.padding_side == "left"
-        self._type_ids = "token_type_ids" in tokenizer.model_input_names
         self._prompt = model.prompts.get(model.default_prompt_name or "") or ""
-        self._extra_features: dict[str, Any] = {"modality": "text"}
+        extra: dict[str, Any] = {"modality": "text"}
         if self._prompt:
             features: Any = model.preprocess(["text"], prompt=self._prompt)
             if "prompt_length" in features:
-                self._extra_features["prompt_length"] = features["prompt_length"]
+                extra["prompt_length"] = features["prompt_length"]
         modules = "|".join(f"{type(m).__name__}{getattr(m, 'get_config_dict', dict)()}" for m in model)
-        described = (name, revision, self.dims, model.dtype, self.max_tokens, self._prompt, model.truncate_dim, modules)
+        plain = Padded(
+            self._model,
+            pad_id=int(tokenizer.pad_token_id or 0),
+            pad_left=tokenizer.padding_side == "left",
+            type_ids="token_type_ids" in tokenizer.model_input_names,
+            extra=extra,
+        )
+        #: How it is run: `packed-bfloat16`, `packed-float32`, `float32`, ...
+        self._forward, self.way = choose(self._model, plain, self.tokenise(PROBES).payloads, precision, extra)
+        described = (name, revision, self.dims, self.way, self.max_tokens, self._prompt, model.truncate_dim, modules)
         self.fingerprint = blake2b("\0".join(map(str, described)).encode(), digest_size=16).hexdigest()
 
     @property
@@ -103,7 +113,7 @@ class SentenceTransformerEmbedder:
 
         try:
             with torch.inference_mode():
-                out: Any = self._model(self._features(payloads))["sentence_embedding"]
+                out = self._forward(payloads)
                 if self._model.truncate_dim is not None:
                     out = out[:, : self._model.truncate_dim]
                 vectors: Vectors = out.float().cpu().numpy()
@@ -120,26 +130,6 @@ class SentenceTransformerEmbedder:
     def health(self) -> str | None:
         return None
 
-    def _features(self, payloads: Sequence[Any]) -> dict[str, Any]:
-        """The rectangle: ids, attention mask and (for BERT and its kin) type ids, on the model's device."""
-        import torch
-
-        width = max(ids.size for ids in payloads)
-        input_ids = np.full((len(payloads), width), self._pad_id, np.int64)
-        mask = np.zeros((len(payloads), width), np.int64)
-        for row, ids in enumerate(payloads):
-            place = slice(width - ids.size, width) if self._pad_left else slice(0, ids.size)
-            input_ids[row, place] = ids
-            mask[row, place] = 1
-
-        def move(array: Any) -> torch.Tensor:
-            return torch.from_numpy(array).to(self._model.device)
-
-        features = {"input_ids": move(input_ids), "attention_mask": move(mask), **self._extra_features}
-        if self._type_ids:
-            features["token_type_ids"] = move(np.zeros_like(input_ids))
-        return features
-
     def _free_memory(self) -> None:
         import torch
 
@@ -147,9 +137,22 @@ class SentenceTransformerEmbedder:
             torch.cuda.empty_cache()
 
 
-def load(model: str, *, device: str, threads: int, allow_download: bool) -> SentenceTransformerEmbedder:
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """`prompt_name` None: the model's own default prompt, where it has one. `revision` is of the hub."""
+
+    precision: Precision = "auto"
+    prompt_name: str | None = None
+    truncate_dim: int | None = None
+    revision: str | None = None
+    trust_remote_code: bool = False
+
+
+def load(
+    model: str, *, device: str, threads: int, allow_download: bool, options: ModelOptions = ModelOptions()
+) -> SentenceTransformerEmbedder:
     """Find, load and warm up a model. Raises `ModelError` in one line, within a second when its files are not here."""
-    folder = model_files.find(model, allow_download=allow_download)
+    folder = model_files.find(model, allow_download=allow_download, revision=options.revision)
     import torch
     import transformers
     from sentence_transformers import SentenceTransformer
@@ -163,12 +166,19 @@ def load(model: str, *, device: str, threads: int, allow_download: bool) -> Sent
             loaded = SentenceTransformer(
                 str(folder or model),
                 device=_device(device),
-                trust_remote_code=False,
+                trust_remote_code=options.trust_remote_code,
                 local_files_only=folder is not None,
+                revision=options.revision,
+                truncate_dim=options.truncate_dim,
             )
-        here = folder or model_files.find(model, allow_download=False) or Path(model)
+        if options.prompt_name is not None:
+            _set_prompt(loaded, options.prompt_name)
+        here = folder or model_files.find(model, allow_download=False, revision=options.revision) or Path(model)
         embedder = SentenceTransformerEmbedder(
-            loaded, name=model_files.display_name(model), revision=model_files.revision(here)
+            loaded,
+            name=model_files.display_name(model),
+            revision=model_files.revision(here),
+            precision=options.precision,
         )
         # The first forward pass sets up kernels and takes several times as long: not at a user's expense.
         warm = embedder.embed(embedder.tokenise(["warm-up"]).payloads)
@@ -180,6 +190,13 @@ def load(model: str, *, device: str, threads: int, allow_download: bool) -> Sent
     if warm.shape != (1, embedder.dims) or not np.isfinite(warm).all():
         raise ModelError(f"model {model!r} gives unusable vectors (shape {warm.shape})")
     return embedder
+
+
+def _set_prompt(model: SentenceTransformer, name: str) -> None:
+    if name not in model.prompts:
+        known = ", ".join(sorted(model.prompts)) or "none"
+        raise ModelError(f"--prompt-name: the model has no prompt {name!r}; it has {known}")
+    model.default_prompt_name = name
 
 
 def _device(wanted: str) -> str:

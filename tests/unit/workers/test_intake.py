@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,12 +27,22 @@ class FakeConsumer:
         self.poll_error: Exception | None = None
         self.before_poll: Any = lambda: None
         self.listener: Any = None
+        self._coordinator = SimpleNamespace(need_rejoin=lambda: self.rejoins, poll=self.serve)
+        self.rejoins = False
+        self.served: list[float] = []
 
     def subscribe(self, topics: list[str], listener: Any) -> None:
         self.listener = listener
 
     def assignment(self) -> set[Any]:
         return {TP0, TP1}
+
+    def serve(self, timeout_ms: float) -> bool:
+        self.served.append(timeout_ms)
+        if self.poll_error is not None:
+            raise self.poll_error
+        self.before_poll()
+        return True
 
     def poll(self, timeout_ms: int, max_records: int) -> dict[Any, list[Any]]:
         self.polls.append((timeout_ms, max_records))
@@ -209,3 +220,42 @@ def test_a_passing_trouble_of_a_poll_is_tried_again_and_a_lasting_one_is_an_erro
     setup.consumer.poll_error = kafka_errors.TopicAuthorizationFailedError()
     with pytest.raises(ConnectionFailed, match="texts could not be read: not allowed to use this topic"):
         setup.intake.take(0.25)
+
+
+def test_it_can_stay_in_the_group_without_taking_more(setup: Setup) -> None:
+    setup.singles(3)
+    setup.intake.serve(0.05)
+    assert (setup.consumer.served, setup.consumer.polls, setup.intake.pending_texts) == ([50.0], [], 0)
+    assert len(setup.intake.take(0.25)) == 3
+
+
+def test_partitions_that_go_while_it_takes_nothing_take_their_messages_along(setup: Setup) -> None:
+    setup.chunks(3, texts=8)
+    setup.intake.take(0.25)
+    assert setup.intake.pending_texts > 0
+    setup.consumer.before_poll = lambda: setup.consumer.listener.on_partitions_revoked({TP0})
+    setup.intake.serve(0.05)
+    assert (setup.intake.pending_texts, setup.intake.revocations) == (0, 1)
+
+
+def test_a_group_that_cannot_be_served_is_an_error_in_words(setup: Setup) -> None:
+    setup.consumer.poll_error = kafka_errors.GroupAuthorizationFailedError()
+    with pytest.raises(ConnectionFailed, match="not allowed to use this consumer group"):
+        setup.intake.serve(0.05)
+
+
+def test_a_rebalance_is_due_only_for_partitions_that_are_held(setup: Setup) -> None:
+    setup.consumer.rejoins = True
+    assert not setup.intake.rebalance_due()
+    setup.consumer.listener.on_partitions_assigned({TP0})
+    assert setup.intake.rebalance_due()
+    setup.consumer.rejoins = False
+    assert not setup.intake.rebalance_due()
+
+
+def test_every_revocation_is_counted(setup: Setup) -> None:
+    setup.consumer.before_poll = lambda: setup.consumer.listener.on_partitions_revoked({TP0})
+    setup.intake.take(0.1)
+    setup.consumer.before_poll = lambda: None
+    setup.intake.take(0.1)
+    assert setup.intake.revocations == 1

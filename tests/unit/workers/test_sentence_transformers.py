@@ -27,9 +27,10 @@ TEXTS = [
 @pytest.fixture(scope="module")
 def model() -> Any:
     need_model()
-    from workers.backends.sentence_transformers import load
+    from workers.backends.sentence_transformers import ModelOptions, load
 
-    return load("all-MiniLM-L6-v2", device="cpu", threads=2, allow_download=False)
+    options = ModelOptions(precision="float32")
+    return load("all-MiniLM-L6-v2", device="cpu", threads=2, allow_download=False, options=options)
 
 
 def embed_all(model: Any, budget_tokens: int) -> np.ndarray:
@@ -67,7 +68,9 @@ def test_the_fingerprint_is_the_same_at_the_next_load_and_follows_the_length(mod
     from workers.backends.sentence_transformers import SentenceTransformerEmbedder
 
     def again(revision: str) -> str:
-        return SentenceTransformerEmbedder(model._model, name=model.name, revision=revision).fingerprint
+        return SentenceTransformerEmbedder(
+            model._model, name=model.name, revision=revision, precision="float32"
+        ).fingerprint
 
     assert again("r") == again("r") != again("s")
     before = again("r")
@@ -84,7 +87,7 @@ def test_a_default_prompt_is_part_of_every_text_as_encode_does_it(model: Any) ->
     inner, prompts = model._model, model._model.prompts
     inner.prompts, inner.default_prompt_name = {"doc": "passage: "}, "doc"
     try:
-        prompted = SentenceTransformerEmbedder(inner, name="p", revision="r")
+        prompted = SentenceTransformerEmbedder(inner, name="p", revision="r", precision="float32")
         got = prompted.embed(prompted.tokenise(["a text"]).payloads)[0]
         assert np.allclose(got, inner.encode("a text", show_progress_bar=False), atol=1e-5)
     finally:
@@ -99,7 +102,7 @@ def test_out_of_memory_of_the_cpu_allocator_has_its_class(model: Any, monkeypatc
     def explode(payloads: Any) -> Any:
         return torch.empty(2**60)
 
-    monkeypatch.setattr(model, "_features", explode)
+    monkeypatch.setattr(model, "_forward", explode)
     with pytest.raises(EmbedError) as raised:
         model.embed([np.array([101, 102], np.int32)])
     assert raised.value.error_class == "out_of_memory"

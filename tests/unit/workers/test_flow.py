@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from embedwatch.errors import DeliveryError
+from workers.flow import HAND_OVER_SECONDS, Flow
+
+
+class FakeSource:
+    def __init__(self) -> None:
+        self.revocations = 0
+        self.waiting: list[Any] = []
+        self.committed: list[str] = []
+        self.served = 0
+        self.due = False
+        self.on_poll: Any = lambda: None
+
+    def take(self, idle_seconds: float) -> list[Any]:
+        self.on_poll()
+        return [self.waiting.pop(0)] if self.waiting else []
+
+    def serve(self, seconds: float) -> None:
+        self.served += 1
+        self.on_poll()
+
+    def rebalance_due(self) -> bool:
+        return self.due
+
+    def commit(self, messages: Sequence[Any]) -> bool:
+        self.committed += messages
+        return True
+
+
+class FakeLine:
+    """Items wait in it until the test lets them out with `release`; each wait for one passes its time."""
+
+    limit = 3
+
+    def __init__(self, clock: Any) -> None:
+        self.clock = clock
+        self.items: list[Any] = []
+        self.ready = 0
+        self.error: Exception | None = None
+        self.waits: Any = lambda: None
+
+    @property
+    def busy(self) -> int:
+        return len(self.items)
+
+    @property
+    def full(self) -> bool:
+        return self.busy >= self.limit
+
+    def put(self, item: Any) -> None:
+        self.items.append(item)
+
+    def release(self, count: int = 1) -> None:
+        self.ready += count
+
+    def finished(self, timeout_seconds: float = 0.0) -> list[Any]:
+        if timeout_seconds:
+            self.waits()
+        done, self.items = self.items[: self.ready], self.items[self.ready :]
+        self.ready = 0
+        if not done and self.error is not None:
+            raise self.error
+        if not done:
+            self.clock.pass_by(timeout_seconds)
+        return done
+
+
+class FakeWork:
+    def __init__(self, messages: Sequence[Any]) -> None:
+        self.messages = messages
+        self.cancelled = False
+
+    def __len__(self) -> int:
+        return 10 * len(self.messages)
+
+
+class Rig:
+    def __init__(self, clock: Any) -> None:
+        self.clock = clock
+        self.source, self.line = FakeSource(), FakeLine(clock)
+        self.told: list[Any] = []
+        line: Any = self.line
+        begin: Any = FakeWork
+        self.flow = Flow(self.source, line, begin=begin, finished=self.told.append, clock=clock)
+
+
+@pytest.fixture
+def flow_rig(clock: Any) -> Rig:
+    return Rig(clock)
+
+
+def test_cycles_overlap_and_each_is_committed_when_it_came_out(flow_rig: Rig) -> None:
+    flow_rig.source.waiting = ["a", "b"]
+    assert flow_rig.flow.step()
+    assert flow_rig.flow.step()
+    assert (flow_rig.line.busy, flow_rig.source.committed, flow_rig.flow.inside_texts) == (2, [], 20)
+    flow_rig.line.release()
+    assert not flow_rig.flow.step()
+    assert (flow_rig.source.committed, flow_rig.flow.inside_texts, len(flow_rig.told)) == (["a"], 10, 1)
+
+
+def test_a_full_line_takes_no_more_and_stays_in_the_group(flow_rig: Rig) -> None:
+    flow_rig.source.waiting = list("abcd")
+    for _ in range(5):
+        flow_rig.flow.step()
+    assert (flow_rig.line.busy, flow_rig.source.waiting, flow_rig.source.served) == (3, ["d"], 2)
+    flow_rig.line.release()
+    flow_rig.flow.step()
+    assert flow_rig.source.waiting == []
+
+
+def test_before_the_group_shares_out_anew_what_is_inside_is_finished_and_committed(flow_rig: Rig) -> None:
+    flow_rig.source.waiting = ["a", "b"]
+    flow_rig.flow.step()
+    flow_rig.flow.step()
+    flow_rig.source.due = True
+    flow_rig.line.waits = flow_rig.line.release
+    at_poll: list[list[str]] = []
+    flow_rig.source.on_poll = lambda: at_poll.append(list(flow_rig.source.committed))
+    flow_rig.flow.step()
+    assert at_poll == [["a", "b"]]
+
+
+def test_others_are_not_kept_waiting_for_ever(flow_rig: Rig) -> None:
+    flow_rig.source.waiting = ["a"]
+    flow_rig.flow.step()
+    flow_rig.source.due = True
+    begun = flow_rig.clock.monotonic()
+    flow_rig.flow.step()
+    assert HAND_OVER_SECONDS <= flow_rig.clock.monotonic() - begun < HAND_OVER_SECONDS + 1
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_what_was_inside_when_the_partitions_went_is_not_committed(flow_rig: Rig, full: bool) -> None:
+    flow_rig.source.waiting = ["a", "b", "c"] if full else ["a"]
+    for _ in range(3):
+        flow_rig.flow.step()
+
+    def taken_away() -> None:
+        flow_rig.source.revocations += 1
+        flow_rig.source.on_poll = lambda: None
+
+    flow_rig.source.on_poll = taken_away
+    if not full:
+        flow_rig.source.waiting = ["new"]  # read after the rebalance
+    flow_rig.flow.step()
+    assert [work.cancelled for work in flow_rig.line.items] == ([True] * 3 if full else [True, False])
+    flow_rig.line.release(3)
+    flow_rig.flow.step()
+    assert flow_rig.source.committed == ([] if full else ["new"])
+    assert len(flow_rig.told) == len(flow_rig.source.committed)
+
+
+def test_what_was_done_before_an_error_is_committed(flow_rig: Rig) -> None:
+    flow_rig.source.waiting = ["a", "b"]
+    flow_rig.flow.step()
+    flow_rig.flow.step()
+    flow_rig.line.release()
+    flow_rig.line.error = DeliveryError("no broker", delivered=0)
+    with pytest.raises(DeliveryError):
+        flow_rig.flow.drain(lambda: False)
+    assert flow_rig.source.committed == ["a"]
+
+
+def test_at_the_end_what_is_done_in_time_is_committed_and_the_rest_is_not(flow_rig: Rig) -> None:
+    flow_rig.source.waiting = ["a", "b"]
+    flow_rig.flow.step()
+    flow_rig.flow.step()
+    flow_rig.line.release()
+    assert not flow_rig.flow.drain(lambda: True)
+    assert (flow_rig.source.committed, flow_rig.flow.inside_texts) == (["a"], 10)
+    flow_rig.line.release()
+    assert flow_rig.flow.drain(lambda: False)
+
+
+def test_it_is_busy_as_long_as_something_is_inside(flow_rig: Rig) -> None:
+    flow_rig.source.waiting = ["a"]
+    flow_rig.flow.step()
+    flow_rig.clock.pass_by(5)
+    flow_rig.flow.step()
+    assert flow_rig.flow.last_busy == flow_rig.clock.monotonic()
+    flow_rig.line.release()
+    flow_rig.flow.step()
+    done_at = flow_rig.clock.monotonic()
+    flow_rig.clock.pass_by(5)
+    flow_rig.flow.step()
+    assert flow_rig.flow.last_busy <= done_at + 0.1
