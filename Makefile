@@ -8,7 +8,7 @@ export PYTHONUNBUFFERED := 1
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; exit; }; done; echo python3)
 
-.PHONY: help demo test check setup setup-dev lint types contracts locks-check lock reference reference-check \
+.PHONY: help demo test check bench chaos setup setup-dev lint types contracts locks-check lock reference reference-check \
 	compose-check fmt clean
 
 help: ## list the targets
@@ -27,6 +27,12 @@ test: setup-dev ## unit, contract, integration and end-to-end tests
 	@$(BIN)/python -m pytest $(ARGS)
 
 check: setup-dev lint types contracts locks-check reference-check ## ruff, mypy --strict, import contracts, lock files, reference
+
+bench: setup-dev ## measure every claim about speed; ONLY=id,id measures some
+	@$(BIN)/python -m benchmarks --only "$(ONLY)"
+
+chaos: setup-dev ## kill -9 workers at random on Apache Kafka and count (RUNS=20)
+	@EMBEDWATCH_TEST_REQUIRE=kafka EMBEDWATCH_TEST_CHAOS_RUNS=$(or $(RUNS),20) $(BIN)/python -m pytest tests/chaos -m chaos $(ARGS)
 
 lint:
 	@$(BIN)/ruff check .

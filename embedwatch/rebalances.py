@@ -8,6 +8,9 @@ while they have work. What was seen in the contract tests, on Apache Kafka 4.1:
   more: no partitions, no heartbeats, no error, for ever. Apache Kafka's client had this too (KAFKA-9815).
 * An answer that arrives between two polls is thrown away, and the group made to share out anew. Two members can do
   that to each other for ever.
+* A partition that a member gives up and is given again keeps its position. What had been read from it and not committed
+  is then read by nobody: lost, for whoever drops it at the revocation, as one must. Apache Kafka's client starts anew
+  from what is committed.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ def finish_every_rebalance(client: KafkaConsumer) -> None:
     coordinator = client._coordinator
     _keep_the_reason(coordinator)
     _keep_the_answer(coordinator)
+    _go_on_from_what_is_committed(coordinator)
 
 
 def _keep_the_reason(coordinator: Any) -> None:
@@ -55,6 +59,18 @@ def _keep_the_answer(coordinator: Any) -> None:
 
     coordinator._do_join_and_sync_async = join_unless_answered
     coordinator._on_join_complete_async = complete_and_forget
+
+
+def _go_on_from_what_is_committed(coordinator: Any) -> None:
+    prepare = coordinator._on_join_prepare_async
+
+    async def prepare_and_forget(*arguments: Any, **named: Any) -> None:
+        try:
+            await prepare(*arguments, **named)
+        finally:
+            coordinator._subscription.assign_from_subscribed([])
+
+    coordinator._on_join_prepare_async = prepare_and_forget
 
 
 def serve_group(client: KafkaConsumer, timeout_seconds: float) -> None:

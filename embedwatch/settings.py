@@ -145,6 +145,12 @@ class WorkerSettings(Section):
         50.0, gt=0, le=100, description="share of failed texts above which the worker stops instead of draining"
     )
     failure_budget_min_texts: int = Field(200, ge=1, description="latest texts over which that share is counted")
+    delivery: Literal["at_least_once", "exactly_once"] = Field(
+        "at_least_once", description="exactly_once: vectors, metrics and offsets in one Kafka transaction a cycle"
+    )
+    transaction_timeout_seconds: float = Field(
+        15.0, ge=1, le=900, description="when the broker ends a transaction that a dead worker left open"
+    )
     heartbeat_seconds: float = Field(2.0, gt=0, le=60, description="how often the worker says that it lives")
     drain_seconds: float = Field(20.0, gt=0, le=600, description="how long SIGTERM waits for what is in flight")
     broker_retry_seconds: float = Field(

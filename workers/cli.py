@@ -47,6 +47,10 @@ def app(
     max_text_bytes: Annotated[int | None, _option(_LIMITS, "worker", "max_text_bytes")] = None,
     failure_budget_pct: Annotated[float | None, _option(_LIMITS, "worker", "failure_budget_pct")] = None,
     failure_budget_min_texts: Annotated[int | None, _option(_LIMITS, "worker", "failure_budget_min_texts")] = None,
+    delivery: Annotated[str | None, _option(_LIMITS, "worker", "delivery")] = None,
+    transaction_timeout_seconds: Annotated[
+        float | None, _option(_LIMITS, "worker", "transaction_timeout_seconds")
+    ] = None,
     heartbeat_seconds: Annotated[float | None, _option(_LIMITS, "worker", "heartbeat_seconds")] = None,
     drain_seconds: Annotated[float | None, _option(_LIMITS, "worker", "drain_seconds")] = None,
     broker_retry_seconds: Annotated[float | None, _option(_LIMITS, "worker", "broker_retry_seconds")] = None,

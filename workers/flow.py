@@ -42,24 +42,31 @@ class Source(Protocol):
 
     def commit(self, messages: Sequence[Message]) -> bool: ...
 
+    def membership(self) -> object: ...
+
 
 class Flow:
-    """`begin` makes a cycle of messages; `finished` is told of each that was delivered and committed."""
+    """`begin` makes a cycle of messages; `finished` is told of each that was delivered and committed.
+
+    `commits=False`: the line itself commits the offsets, with what it delivers.
+    """
 
     def __init__(
         self,
         source: Source,
         line: Line[Work],
         *,
-        begin: Callable[[Sequence[Message]], Work],
+        begin: Callable[[Sequence[Message], object], Work],
         finished: Callable[[Work], None],
         clock: Clock,
+        commits: bool = True,
     ) -> None:
         self._source = source
         self._line = line
         self._begin = begin
         self._finished = finished
         self._clock = clock
+        self._commits = commits
         self._inside: deque[Work] = deque()
         self._revocations = source.revocations
         #: Texts of all messages taken so far, those given up again included.
@@ -85,7 +92,7 @@ class Flow:
         messages = self._source.take(BUSY_POLL_SECONDS if self._inside else POLL_SECONDS)
         self._give_up_what_was_revoked()
         if messages:
-            work = self._begin(messages)
+            work = self._begin(messages, self._source.membership())
             self._inside.append(work)
             self._line.put(work)
             self.taken_texts += len(work)
@@ -102,7 +109,7 @@ class Flow:
             self._inside.popleft()
         self.last_busy = self._clock.monotonic()
         kept = [work for work in done if not work.cancelled]
-        if kept:
+        if kept and self._commits:
             self._source.commit([message for work in kept for message in work.messages])
         for work in kept:
             self._finished(work)

@@ -100,6 +100,10 @@ class Intake:
         """False before the group has given any, and while it shares them out anew."""
         return self._rebalances.holding
 
+    def membership(self) -> object:
+        """The generation of the group in which everything that is pending was read."""
+        return self._consumer.group_metadata()
+
     def rebalance_due(self) -> bool:
         """The next poll gives up partitions that are held now: the moment to finish and commit what was taken."""
         return self._rebalances.holding and rebalance_due(self._consumer)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -39,6 +39,12 @@ class Publisher(Protocol):
     def send(self, topic: str, *, key: bytes | None, value: bytes, headers: list[tuple[str, bytes]]) -> None: ...
 
     def flush(self) -> None: ...
+
+    def finish(self, offsets: Mapping[tuple[str, int], int], membership: Any) -> bool:
+        """After the last message of a cycle: flush, and commit with the offsets where the delivery is exactly once.
+
+        False when the partitions belong to another worker now and nothing of the cycle became visible.
+        """
 
 
 class Abandoned(Exception):
@@ -76,9 +82,11 @@ class Pipeline:
         self._out_of_time = out_of_time
         self._fingerprint = embedder.fingerprint.encode()
 
-    def begin(self, messages: Sequence[Message]) -> Work:
-        """The cycle of these messages, nothing done yet."""
-        return Work(messages, self._embedder.dims, started=self._clock.monotonic(), started_at=self._clock.now())
+    def begin(self, messages: Sequence[Message], membership: Any = None) -> Work:
+        """The cycle of these messages, nothing done yet. `membership` is the group's generation they were read in."""
+        work = Work(messages, self._embedder.dims, started=self._clock.monotonic(), started_at=self._clock.now())
+        work.membership = membership
+        return work
 
     def run(self, messages: Sequence[Message]) -> Work:
         """All three steps, one after the other."""
@@ -116,7 +124,8 @@ class Pipeline:
         self._write_cache(work)
         for event in self._meter.events(work, self._clock.now()):
             self._publisher.send(self._topics.metrics, key=self._metrics_key, value=codec.encode(event), headers=[])
-        self._publisher.flush()
+        if not self._publisher.finish(work.offsets(), work.membership):
+            work.cancelled = True
 
     def _look_up(self, work: Work) -> None:
         """Find copies within the cycle, then ask the cache once."""

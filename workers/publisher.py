@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from kafka import errors as kafka_errors
@@ -40,6 +41,11 @@ class KafkaPublisher:
             if not future.succeeded():
                 raise self._failed("messages", future.exception or kafka_errors.KafkaTimeoutError())
         self._delivered += len(futures)
+
+    def finish(self, offsets: Mapping[tuple[str, int], int], membership: Any) -> bool:
+        """The end of a cycle. The offsets are committed by who owns the consumer, after this."""
+        self.flush()
+        return True
 
     def close(self, timeout_seconds: float) -> None:
         close_producer(self._producer, timeout_seconds)

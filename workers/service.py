@@ -31,6 +31,7 @@ from workers.pipeline import Abandoned, Pipeline
 from workers.publisher import KafkaPublisher
 from workers.stopping import Stop, StoppedEarly
 from workers.telemetry import Status, Telemetry
+from workers.transactions import TransactionalPublisher, refuse_without_isolation
 from workers.work import Work
 
 log = logging.getLogger(__name__)
@@ -144,7 +145,10 @@ class _Worker:
             self._broker.seen()
             tell()
 
-        flow = Flow(intake, line, begin=pipeline.begin, finished=finished, clock=self._clock)
+        flow = Flow(
+            intake, line, begin=pipeline.begin, finished=finished, clock=self._clock,
+            commits=worker.delivery == "at_least_once",
+        )  # fmt: skip
         idle = _Idle(worker.idle_exit_seconds, intake, flow, self._clock)
         try:
             while not stop.requested:
@@ -174,21 +178,32 @@ class _Worker:
     def _create_topics(self) -> dict[str, str]:
         return kafka.create_topics(self._settings.kafka, self._settings.topics.specs())
 
-    def _producer(self, client_id: str) -> Any:
+    def _producer(self, client_id: str, **more: Any) -> Any:
         seconds = self._settings.worker.broker_retry_seconds
         return kafka.producer(
             self._settings.kafka,
             client_id,
             delivery_timeout_ms=int(seconds * 1000),
             request_timeout_ms=int(min(15.0, seconds / 2) * 1000),
+            **more,
         )
 
     def _open_publisher(self) -> KafkaPublisher:
-        publisher = KafkaPublisher(
-            self._producer(f"{self._identity.worker}-vectors"),
-            where=self._where,
-            timeout_seconds=self._settings.worker.broker_retry_seconds + 1.0,
-        )
+        worker, client_id = self._settings.worker, f"{self._identity.worker}-vectors"
+        timeout_seconds = worker.broker_retry_seconds + 1.0
+        if worker.delivery == "exactly_once":
+            refuse_without_isolation(self._settings.kafka)
+            producer = self._producer(
+                client_id,
+                transactional_id=f"{self._settings.kafka.topic_prefix}.{worker.group}.{self._identity.worker}",
+                transaction_timeout_ms=int(worker.transaction_timeout_seconds * 1000),
+            )
+            self._close_at_end(lambda seconds: kafka.close_producer(producer, seconds))
+            publisher: KafkaPublisher = TransactionalPublisher(
+                producer, where=self._where, timeout_seconds=timeout_seconds
+            )
+        else:
+            publisher = KafkaPublisher(self._producer(client_id), where=self._where, timeout_seconds=timeout_seconds)
         self._close_at_end(publisher.close)
         return publisher
 

@@ -53,6 +53,8 @@ class Work:
         self.payloads: dict[int, object] = {}
         #: Set, from any thread, when the partitions went to another worker, which does these texts.
         self.cancelled = False
+        #: The group's generation in which the messages were read, as the consumer names it; opaque here.
+        self.membership: Any = None
         self.batches = 0
         self.decode_seconds = sum(message.decode_seconds for message in messages)
         self.cache_lookup_seconds = 0.0
@@ -68,6 +70,10 @@ class Work:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def offsets(self) -> dict[tuple[str, int], int]:
+        """By (topic, partition): the offset from which a successor goes on."""
+        return {(message.topic, message.partition): message.offset + 1 for message in self.messages}
 
     def fail(self, index: int, failure: Failure) -> None:
         self.outcome[index] = ERROR

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kafka.errors import IncompatibleBrokerVersion
@@ -75,6 +77,26 @@ def test_a_member_that_polls_in_short_looks_is_given_its_partitions(kafka_settin
     with opened(consumer(kafka_settings, "hasty", group=topic)) as hasty:
         hasty.subscribe([topic])
         assert poll_until(lambda: len(hasty.assignment()) == 4, hasty, timeout_seconds=TAKE_OVER_SECONDS, poll_ms=3)
+
+
+def test_after_a_rebalance_a_member_goes_on_from_what_was_committed_also_where_it_was_before(
+    kafka_settings: KafkaSettings,
+) -> None:
+    topic = make_topic(kafka_settings, partitions=4)
+    for partition in range(4):
+        send_all(kafka_settings, topic, [b"x"] * 5, partition=partition)
+    with opened(consumer(kafka_settings, "stays", group=topic)) as stays:
+        stays.subscribe([topic])
+        assert len(read(stays, 20)) == 20  # and nothing of it is committed
+        with opened(consumer(kafka_settings, "comes", group=topic)) as comes:
+            comes.subscribe([topic])
+            again: dict[Any, list[int]] = {}
+            deadline = time.monotonic() + TAKE_OVER_SECONDS
+            while sum(map(len, again.values())) < 20 and time.monotonic() < deadline:
+                for member in (stays, comes):
+                    for log, records in member.poll(100).items():
+                        again.setdefault(log.partition, []).extend(record.offset for record in records)
+    assert again == {partition: [0, 1, 2, 3, 4] for partition in range(4)}
 
 
 def test_members_that_are_seldom_there_when_the_group_answers_share_all_the_same(kafka_settings: KafkaSettings) -> None:

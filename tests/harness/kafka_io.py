@@ -52,6 +52,23 @@ def read_topic(
         return read(client, count, timeout_seconds)
 
 
+def read_committed(kafka: KafkaSettings, topic: str, *, partitions: int = 1) -> list[Any]:
+    """Everything that a reader of committed records sees up to now. Needs a broker that tells its end offsets right."""
+    found: list[Any] = []
+    with opened(consumer(kafka, "test-reader", group=None)) as client:
+        logs = [TopicPartition(topic, p) for p in range(partitions)]
+        ends = client.end_offsets(logs)
+        client.assign(logs)
+        client.seek_to_beginning()
+        deadline = time.monotonic() + READ_TIMEOUT_SECONDS
+        # A position passes the marks of transactions too, which are no records.
+        while any(client.position(log) < end for log, end in ends.items()):
+            assert time.monotonic() < deadline, f"{topic} could not be read to its end"
+            for records in client.poll(200).values():
+                found.extend(records)
+    return found
+
+
 def poll_until(done: Callable[[], bool], *clients: Any, timeout_seconds: float, poll_ms: int = 100) -> bool:
     """Poll all consumers in turn until `done()`; False when the time is up. Records they return are dropped."""
     deadline = time.monotonic() + timeout_seconds

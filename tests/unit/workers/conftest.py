@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -77,6 +77,8 @@ class MemoryPublisher:
     sent: list[tuple[str, bytes | None, bytes, list[tuple[str, bytes]]]] = field(default_factory=list)
     flushed: int = 0
     on_flush: Callable[[], None] = lambda: None
+    finished: list[tuple[dict[tuple[str, int], int], Any]] = field(default_factory=list)
+    ours: bool = True
 
     def send(self, topic: str, *, key: bytes | None, value: bytes, headers: list[tuple[str, bytes]]) -> None:
         self.sent.append((topic, key, value, headers))
@@ -84,6 +86,11 @@ class MemoryPublisher:
     def flush(self) -> None:
         self.on_flush()
         self.flushed = len(self.sent)
+
+    def finish(self, offsets: Mapping[tuple[str, int], int], membership: Any) -> bool:
+        self.flush()
+        self.finished.append((dict(offsets), membership))
+        return self.ours
 
     def on(self, topic: str) -> list[tuple[bytes | None, bytes, list[tuple[str, bytes]]]]:
         return [(key, value, headers) for name, key, value, headers in self.sent if name == topic]

@@ -29,6 +29,9 @@ class FakeSource:
     def rebalance_due(self) -> bool:
         return self.due
 
+    def membership(self) -> object:
+        return self.revocations
+
     def commit(self, messages: Sequence[Any]) -> bool:
         self.committed += messages
         return True
@@ -73,8 +76,9 @@ class FakeLine:
 
 
 class FakeWork:
-    def __init__(self, messages: Sequence[Any]) -> None:
+    def __init__(self, messages: Sequence[Any], membership: object) -> None:
         self.messages = messages
+        self.membership = membership
         self.cancelled = False
 
     def __len__(self) -> int:

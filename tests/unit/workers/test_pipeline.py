@@ -285,3 +285,45 @@ def test_the_budget_given_is_the_one_used(rig: Any) -> None:
     rig.build()
     rig.pipeline.run([rig.chunk([(str(i), f"two words{i}") for i in range(7)])])
     assert sorted(rig.model.batches) == [1, 2, 2, 2]
+
+
+def test_a_cycle_ends_with_the_offsets_after_its_messages_and_the_generation_they_were_read_in(rig: Any) -> None:
+    messages = [rig.single("a", "one"), rig.chunk([("b", "two")])]
+    work = rig.pipeline.begin(messages, "generation 7")
+    for step in (rig.pipeline.prepare, rig.pipeline.embed, rig.pipeline.deliver):
+        step(work)
+    last = messages[-1]
+    assert rig.publisher.finished == [({(last.topic, 0): last.offset + 1}, "generation 7")]
+    assert not work.cancelled
+
+
+def test_a_cycle_whose_partitions_went_to_another_worker_counts_as_given_up(rig: Any) -> None:
+    rig.publisher.ours = False
+    assert rig.pipeline.run([rig.single("a", "text")]).cancelled
+
+
+def test_a_cycle_given_up_before_its_end_sends_nothing(rig: Any) -> None:
+    for steps_before in range(3):
+        work = rig.pipeline.begin([rig.single(f"text-{steps_before}", f"text {steps_before}")])
+        steps = (rig.pipeline.prepare, rig.pipeline.embed, rig.pipeline.deliver)
+        for number, step in enumerate(steps):
+            work.cancelled = number >= steps_before
+            step(work)
+    assert rig.publisher.sent == []
+
+
+def test_the_phases_of_a_cycle_and_its_waiting_add_up_to_its_wall_time(rig: Any) -> None:
+    rig.model.seconds_per_batch, rig.model.seconds_to_tokenise = 1.0, 0.25
+    flushes = iter([0.5, 0.0])
+    rig.publisher.on_flush = lambda: rig.clock.pass_by(next(flushes))
+    begun = rig.clock.monotonic()
+    work = rig.pipeline.begin([rig.chunk([("a", "one"), ("b", "two two")]), rig.single("c", "three", tenant="acme")])
+    rig.pipeline.prepare(work)
+    rig.clock.pass_by(2.0)  # behind the batches of another cycle
+    rig.pipeline.embed(work)
+    rig.pipeline.deliver(work)
+    wall = rig.clock.monotonic() - begun
+    phases = [event.phase_seconds for event in rig.events()]
+    names = ("cache_lookup", "tokenise", "embed", "cache_write", "publish")
+    total = sum(getattr(phase, name) for phase in phases for name in names)
+    assert total + work.waited_seconds == pytest.approx(wall, rel=0.02)

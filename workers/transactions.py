@@ -1,0 +1,158 @@
+"""Exactly once: the vectors, dead letters, events and offsets of a cycle become visible together, or not at all.
+
+One transactional id a worker, made of its group and its name. A worker that starts again under its name ends what its
+predecessor left open at once; what a nameless one left open, the broker ends after the transaction's timeout. The
+offsets carry the member's generation (KIP-447), so that a worker whose partitions went to another cannot commit them
+any more, however late it wakes up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from kafka import TopicPartition
+from kafka import errors as kafka_errors
+from kafka.structs import OffsetAndMetadata
+
+from embedwatch import kafka
+from embedwatch.errors import ConfigError, ConnectionFailed, DeliveryError
+from embedwatch.kafka import describe_error
+from embedwatch.settings import KafkaSettings
+from embedwatch.topics import TopicSpec
+from workers.publisher import KafkaPublisher
+
+log = logging.getLogger(__name__)
+
+#: The group has moved on: another worker does these texts.
+_LOST = (kafka_errors.CommitFailedError, kafka_errors.FencedInstanceIdError)
+_PROBE_SECONDS = 15.0
+
+
+class TransactionalPublisher(KafkaPublisher):
+    """`producer` is a `KafkaProducer` with a transactional id. One thread uses it."""
+
+    def __init__(self, producer: Any, *, where: str, timeout_seconds: float) -> None:
+        """Ends what a predecessor of the same id left open. Raises `ConnectionFailed`."""
+        super().__init__(producer, where=where, timeout_seconds=timeout_seconds)
+        self._open = False
+        try:
+            producer.init_transactions()
+        except kafka_errors.KafkaError as error:
+            raise ConnectionFailed(f"Kafka at {where}: no transactions: {describe_error(error)}") from None
+
+    def send(self, topic: str, *, key: bytes | None, value: bytes, headers: list[tuple[str, bytes]]) -> None:
+        if not self._open:
+            try:
+                self._producer.begin_transaction()
+            except kafka_errors.KafkaError as error:
+                raise self._failed("a transaction", error) from None
+            self._open = True
+        super().send(topic, key=key, value=value, headers=headers)
+
+    def finish(self, offsets: Mapping[tuple[str, int], int], membership: Any) -> bool:
+        """Commit everything sent since the last call together with the offsets.
+
+        False when the group has given the partitions to another worker: then nothing of it is visible, and nothing is
+        lost. Raises `DeliveryError` when the broker did not answer in time. Whether it took the transaction is then
+        unknown, and the committed offsets tell the next start.
+        """
+        ends = {TopicPartition(*log): OffsetAndMetadata(offset, "", -1) for log, offset in offsets.items()}
+        try:
+            if not self._open:  # a cycle without texts still moves on
+                self._producer.begin_transaction()
+                self._open = True
+            self.flush()
+            self._wait(self._manager.send_offsets_to_transaction(ends, membership))
+            self._wait(self._manager.begin_commit())
+        except _LOST as error:
+            log.warning(
+                "worker: a transaction of %d partitions was given up (%s): the group has given them to another worker, "
+                "which does these texts again", len(ends), describe_error(error),
+            )  # fmt: skip
+            self._abort()
+            return False
+        except kafka_errors.ProducerFencedError:
+            raise DeliveryError(
+                f"Kafka at {self._where}: another worker has taken this one's place: two run under one name. Give each "
+                "its own --name. Nothing of this poll was committed here",
+                delivered=self._delivered,
+            ) from None
+        except kafka_errors.KafkaError as error:
+            raise self._failed("a transaction", error) from None
+        self._open = False
+        return True
+
+    def close(self, timeout_seconds: float) -> None:
+        """Give up what is open: its texts are done again."""
+        if self._open:
+            with contextlib.suppress(kafka_errors.KafkaError):
+                self._abort(timeout_seconds)
+        super().close(timeout_seconds)
+
+    @property
+    def _manager(self) -> Any:
+        # Its own methods wait without a limit.
+        return self._producer._transaction_manager
+
+    def _wait(self, result: Any, timeout_seconds: float | None = None) -> None:
+        self._producer._sender.wakeup()
+        seconds = self._timeout_seconds if timeout_seconds is None else timeout_seconds
+        if not result.wait(timeout_ms=seconds * 1000):
+            raise kafka_errors.KafkaTimeoutError(f"no answer within {seconds:g} s")
+
+    def _abort(self, timeout_seconds: float | None = None) -> None:
+        self._wait(self._manager.begin_abort(), timeout_seconds)
+        self._futures.clear()
+        self._open = False
+
+
+def refuse_without_isolation(settings: KafkaSettings) -> None:
+    """Try an aborted transaction on a topic of its own. Raises `ConfigError` when a reader is shown its record.
+
+    A broker may speak the protocol of transactions and not keep its promise; the embedded one is such.
+    """
+    topic = f"{settings.topic_prefix}.probe-{uuid.uuid4().hex[:12]}"
+    kafka.create_topics(settings, [TopicSpec(topic, "", "", "workers", "delete", 3600, partitions=1)])
+    try:
+        if not _isolates(settings, topic):
+            raise ConfigError(
+                f"--delivery exactly_once: the broker at {settings.bootstrap_servers} shows records of aborted "
+                "transactions, so nothing is exactly once there. Use Apache Kafka, or --delivery at_least_once"
+            )
+    except kafka_errors.KafkaError as error:
+        raise ConnectionFailed(
+            f"Kafka at {settings.bootstrap_servers}: transactions cannot be tried: {describe_error(error)}"
+        ) from None
+    finally:
+        with contextlib.suppress(kafka_errors.KafkaError, ConnectionFailed, OSError):
+            admin = kafka.admin_client(settings)
+            try:
+                admin.delete_topics([topic])
+            finally:
+                admin.close()
+
+
+def _isolates(settings: KafkaSettings, topic: str) -> bool:
+    """An aborted record and then a committed one: a reader must see the second alone."""
+    client = kafka.producer(settings, "embedwatch-probe", transactional_id=topic, transaction_timeout_ms=10_000)
+    try:
+        client.init_transactions()
+        for value in (b"aborted", b"committed"):
+            client.begin_transaction()
+            client.send(topic, value, partition=0).get(_PROBE_SECONDS)
+            client.abort_transaction() if value == b"aborted" else client.commit_transaction()
+    finally:
+        kafka.close_producer(client, 5.0)
+    reader = kafka.consumer(settings, "embedwatch-probe", group=None)
+    try:
+        reader.assign([TopicPartition(topic, 0)])
+        reader.seek_to_beginning()
+        for records in reader.poll(_PROBE_SECONDS * 1000).values():
+            return bool(records[0].value == b"committed")
+        raise kafka_errors.KafkaTimeoutError("a committed record did not come back")
+    finally:
+        reader.close()
