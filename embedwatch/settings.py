@@ -36,6 +36,8 @@ COMMAND_PREFIXES = (
     "REPORT_",
     "CHECK_",
     "TOPICS_",
+    "DLQ_",
+    "COLLECT_",
     "ALERTS_TEST_",
     "TEST_",
     "TRACEBACK",

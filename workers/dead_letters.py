@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from embedwatch.dead_letters import REPLAYS
 from embedwatch.topics import TEXTS_MAX_MESSAGE_BYTES
 from embedwatch.wire import TextItem
 from workers.decode import MAX_LABEL_CHARS, Message
@@ -28,8 +29,9 @@ class DeadLetter:
 def dead_letter(message: Message, index: int, failure: Failure, *, worker_model: str, now: float) -> DeadLetter:
     """The dead letter of text `index` of a message.
 
-    `model` is what the text asked for, else the worker's. `format` is there when the value is a whole chunk that did
-    not decode; `clipped_from_bytes` when the value had to be cut to fit (the source offset still has all of it).
+    `model` is what the text asked for, else the worker's; `asked_model` only the former. `format` is there when the
+    value is a whole chunk that did not decode; `clipped_from_bytes` when the value had to be cut to fit (the source
+    offset still has all of it).
     """
     item: TextItem = message.items[index]
     value = item.raw
@@ -45,6 +47,10 @@ def dead_letter(message: Message, index: int, failure: Failure, *, worker_model:
         "model": (item.model or worker_model)[:MAX_LABEL_CHARS],
         "time": f"{now:.3f}",
     }
+    if item.model:
+        fields["asked_model"] = item.model[:MAX_LABEL_CHARS]
+    if message.replays:
+        fields[REPLAYS] = str(message.replays)
     if item.tenant:
         fields["tenant"] = item.tenant[:MAX_LABEL_CHARS]
     if item.source:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from embedwatch.dead_letters import REPLAYS
 from embedwatch.errors import InvalidEvent
 from embedwatch.wire import MAX_CHUNK_TEXTS, Headers, TextItem, decode_texts, header
 from workers.failures import Failure
@@ -44,6 +45,8 @@ class Message:
     items: Sequence[TextItem]
     failures: dict[int, Failure] = field(default_factory=dict)
     decode_seconds: float = 0.0
+    #: How often these texts have come back from the dead letters.
+    replays: int = 0
 
     @property
     def is_chunk(self) -> bool:
@@ -80,7 +83,7 @@ class Decoder:
                     failures[index] = failure
         return Message(
             record.topic, record.partition, record.offset, timestamp, record.key, form, items, failures,
-            self.seconds() - started,
+            self.seconds() - started, _replays(record.headers),
         )  # fmt: skip
 
     def _judge(self, item: TextItem) -> Failure | None:
@@ -98,6 +101,11 @@ class Decoder:
         if not item.text.strip():
             return Failure("empty_text", "decode", "nothing but white space" if item.text else "no text")
         return None
+
+
+def _replays(headers: Headers) -> int:
+    text = header(headers, REPLAYS)
+    return int(text) if text is not None and text.isdecimal() and len(text) < 7 else 0
 
 
 def label(value: str | None) -> str | None:

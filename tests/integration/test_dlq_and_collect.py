@@ -1,0 +1,123 @@
+"""Dead letters and collected vectors, by the commands themselves, after a real worker on the embedded broker."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from embedwatch import wire
+from embedwatch.settings import KafkaSettings
+from tests.harness.workers import DIMS, HASHING, Flow
+from workers.backends.hashing import HashingEmbedder
+
+
+class Commands:
+    """A flow with ten good texts, two that ask for another model and one that is no text; and our commands on it."""
+
+    def __init__(self, kafka: KafkaSettings, folder: Path) -> None:
+        self.flow = Flow(kafka, folder)
+        self.folder = folder
+        self.ids = self.flow.send_chunks(1, 8)
+        self.flow.send([(b"single", b"text of id-0", []), (b"other", b"one more", [])])
+        chunk = wire.encode_chunk(["m1", "m2"], ["for another", "model"])
+        self.flow.send(
+            [(b"m1", chunk, wire.chunk_headers(2, model="another", tenant="acme")), (b"bytes", b"\xff\xfe", [])]
+        )
+        self.flow.work(*HASHING)
+
+    def run(self, *arguments: object, code: int = 0) -> str:
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("EMBEDWATCH_")}
+        kafka = self.flow.kafka
+        done = subprocess.run(
+            [sys.executable, "-m", "embedwatch", *map(str, arguments)], capture_output=True, text=True, timeout=90,
+            env=ours | {
+                "EMBEDWATCH_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+                "EMBEDWATCH_KAFKA_TOPIC_PREFIX": kafka.topic_prefix,
+                "COLUMNS": "80",
+            },
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout + done.stderr
+
+    def letters(self, *arguments: object) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.run("dlq", "list", "--json", *arguments).splitlines()]
+
+
+@pytest.fixture
+def commands(embedded_settings: KafkaSettings, tmp_path: Path) -> Commands:
+    return Commands(embedded_settings, tmp_path)
+
+
+def test_letters_are_listed_shown_and_sent_back_with_their_bytes_and_ids(commands: Commands) -> None:
+    shown = commands.run("dlq", "list")
+    assert "3 dead letters" in shown
+    assert "unknown_model 2, invalid_utf8 1" in shown
+    assert max(map(len, shown.splitlines())) <= 110
+    assert [letter["text_id"] for letter in commands.letters("--class", "invalid_utf8")] == ["bytes"]
+    assert commands.letters("--tenant", "nobody") == []
+    (broken,) = commands.letters("--id", "bytes")
+    text = commands.run("dlq", "show", broken["place"])
+    assert "invalid_utf8" in text
+    assert r"\xff\xfe" in text
+    assert "no dead letter 0:99" in commands.run("dlq", "show", "0:99", code=3)
+
+    assert "2 dead letters would be sent" in commands.run("dlq", "replay", "--class", "unknown_model", "--dry-run")
+    assert "2 sent and acknowledged" in commands.run("dlq", "replay", "--class", "unknown_model", "--yes")
+    # The cause is mended: a worker that has the model.
+    commands.flow.work("--backend", "hashing", "--model", "another", "--hashing-dims", DIMS)
+    got = Counter(text_id for text_id, _ in commands.flow.vectors())
+    assert got == Counter([*commands.ids, "single", "other", "m1", "m2"])
+
+
+def test_a_replay_goes_on_where_the_last_one_ended_and_not_for_ever(commands: Commands) -> None:
+    assert "3 sent and acknowledged" in commands.run("dlq", "replay", "--yes")
+    assert "0 dead letters to be sent" in commands.run("dlq", "replay", "--yes")
+    commands.flow.work(*HASHING)  # nothing was mended: all three come back
+    assert [letter["replays"] for letter in commands.letters()] == [0, 0, 0, 1, 1, 1]
+    assert {(letter["text_id"], letter["tenant"]) for letter in commands.letters()} == {
+        ("m1", "acme"), ("m2", "acme"), ("bytes", None),
+    }  # fmt: skip
+    out = commands.run("dlq", "replay", "--max-replays", "1", "--yes")
+    assert "left out: 3 that came back 1 times or more" in out
+
+
+def test_vectors_are_collected_with_their_ids(commands: Commands, tmp_path: Path) -> None:
+    model = HashingEmbedder("test-model", DIMS)
+    truth = {i: model.embed([f"text of {i}"])[0] for i in commands.ids}
+    truth |= {"single": truth["id-0"], "other": model.embed(["one more"])[0]}
+    parquet, npy = tmp_path / "out.parquet", tmp_path / "out.npy"
+    assert "10 vectors, test-model in 16 dimensions of float32" in commands.run("collect", parquet)
+    facts = json.loads(commands.run("collect", npy, "--json"))
+    assert (facts["texts"], facts["copies_left_out"], facts["interrupted"]) == (10, 0, False)
+    table = pq.read_table(parquet)
+    assert table.schema.metadata[b"fingerprint"].decode() == model.fingerprint
+    by_id = dict(zip(table["id"].to_pylist(), table["vector"].to_pylist(), strict=True))
+    matrix = np.load(npy)
+    ids = [json.loads(line) for line in (tmp_path / "out.ids.jsonl").read_text().splitlines()]
+    assert matrix.shape == (10, DIMS)
+    assert set(by_id) == set(ids) == set(truth)
+    for text_id, row in zip(ids, matrix, strict=True):
+        assert np.allclose(row, truth[text_id], atol=1e-6)
+        assert np.allclose(by_id[text_id], truth[text_id], atol=1e-6)
+    assert "is there already" in commands.run("collect", npy, code=3)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_vectors_that_do_not_belong_together_are_not_mixed(commands: Commands, tmp_path: Path) -> None:
+    commands.run("dlq", "replay", "--class", "unknown_model", "--yes")
+    commands.flow.work("--backend", "hashing", "--model", "another", "--hashing-dims", 8)
+    out = tmp_path / "out.parquet"
+    assert "do not belong together" in commands.run("collect", out, code=3)
+    assert not list(tmp_path.glob("out.*"))
+    assert "2 vectors" in commands.run("collect", out, "--model", "another")
+    commands.run("collect", out, "--model", "another", "--force", "--keep", "all", "--texts", "1")
+    assert pq.read_table(out).num_rows == 1
