@@ -113,8 +113,24 @@ class WorkerSettings(Section):
     name: str | None = Field(
         None, min_length=1, max_length=200, description="name in events and alerts; default: host name and process id"
     )
-    backend: Literal["sentence-transformers", "hashing"] = Field(
-        "sentence-transformers", description="sentence-transformers, or hashing: no model, for tests and load tests"
+    backend: Literal["sentence-transformers", "openai", "hashing"] = Field(
+        "sentence-transformers",
+        description="sentence-transformers, openai: any endpoint of that protocol, or hashing: no model, for tests",
+    )
+    api_base_url: str | None = Field(
+        None, max_length=1000, description="openai backend: the endpoint, e.g. https://api.openai.com/v1"
+    )
+    api_key: SecretStr | None = Field(None, description="openai backend: its key; from environment or file only")
+    api_dimensions: int | None = Field(None, ge=1, le=65_536, description="openai backend: ask for shorter vectors")
+    api_max_text_tokens: int = Field(8191, ge=1, description="openai backend: tokens the model takes of a text")
+    api_max_batch_texts: int = Field(256, ge=1, le=10_000, description="openai backend: texts a request")
+    api_max_batch_tokens: int = Field(100_000, ge=1, description="openai backend: tokens a request")
+    api_concurrency: int = Field(4, ge=1, le=256, description="openai backend: requests at the same time")
+    api_requests_per_minute: int | None = Field(None, ge=1, description="openai backend: limit of the account")
+    api_tokens_per_minute: int | None = Field(None, ge=1, description="openai backend: limit of the account")
+    api_timeout_seconds: float = Field(60.0, gt=0, le=600, description="openai backend: how long one answer may take")
+    api_retry_seconds: float = Field(
+        120.0, ge=0, le=3600, description="openai backend: how long trouble is tried again before the worker stops"
     )
     model: str = Field("all-MiniLM-L6-v2", description="name or folder; all-MiniLM-L6-v2 also from its PyPI package")
     allow_download: bool = Field(False, description="fetch a model that is not on this machine from the hub")
@@ -132,6 +148,20 @@ class WorkerSettings(Section):
     revision: str | None = Field(
         None, min_length=1, max_length=200, description="branch, tag or commit of a model of the hub"
     )
+
+    @field_validator("api_key")
+    @classmethod
+    def _key_stripped(cls, value: SecretStr | None) -> SecretStr | None:
+        """A secret read from a file ends in a newline."""
+        return None if value is None else SecretStr(value.get_secret_value().strip())
+
+    @field_validator("api_base_url")
+    @classmethod
+    def _api_http(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[\x21-\x7e]+", value):
+            raise ValueError("is not an address that begins with http:// or https://")
+        return value
+
     trust_remote_code: bool = Field(
         False, description="let a model's own Python code run: only if you trust its author"
     )

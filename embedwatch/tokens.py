@@ -62,6 +62,11 @@ class TiktokenCounter:
         # Not `encode`: it raises when a user's text holds a special token such as <|endoftext|>.
         return [len(self._encoding.encode_ordinary(text)) for text in texts]
 
+    def clip(self, text: str, tokens: int) -> str:
+        """The head of a text that has at most so many tokens, whole characters only."""
+        kept = self._encoding.encode_ordinary(text)[:tokens]
+        return self._encoding.decode(kept, errors="ignore")
+
 
 class EstimateCounter:
     """`ceil(bytes / 4)`, or `ceil(bytes / 3)` where most characters are not ASCII.

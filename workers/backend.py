@@ -77,8 +77,14 @@ class Embedder(Protocol):
         Raises whatever the model raises; `failures.classify` gives it a class.
         """
 
+    def billed_tokens(self) -> Sequence[int] | None:
+        """Tokens of each payload of the last `embed` as a provider counted them; None where nobody else counts."""
+
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each whole text."""
 
     def health(self) -> str | None:
         """None when it can embed, else why not."""
+
+    def close(self) -> None:
+        """Let go of connections and threads. An `embed` under way ends soon."""

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from embedwatch import logs, options
 from embedwatch.settings import load
 
-_MODEL, _WORK, _LIMITS, _DRILL = "Model", "Batches and polls", "Limits and life", "Load tests and fire drill"
+_MODEL, _API, _WORK = "Model", "Endpoint (--backend openai)", "Batches and polls"
+_LIMITS, _DRILL = "Limits and life", "Load tests and fire drill"
 
 
 def _option(panel: str, section: str, field: str, *flags: str) -> Any:
@@ -26,6 +27,16 @@ def app(
     name: Annotated[str | None, options.setting("worker", "name")] = None,
     model: Annotated[str | None, _option(_MODEL, "worker", "model", "--model", "-m")] = None,
     backend: Annotated[str | None, _option(_MODEL, "worker", "backend")] = None,
+    api_base_url: Annotated[str | None, _option(_API, "worker", "api_base_url")] = None,
+    api_dimensions: Annotated[int | None, _option(_API, "worker", "api_dimensions")] = None,
+    api_max_text_tokens: Annotated[int | None, _option(_API, "worker", "api_max_text_tokens")] = None,
+    api_max_batch_texts: Annotated[int | None, _option(_API, "worker", "api_max_batch_texts")] = None,
+    api_max_batch_tokens: Annotated[int | None, _option(_API, "worker", "api_max_batch_tokens")] = None,
+    api_concurrency: Annotated[int | None, _option(_API, "worker", "api_concurrency")] = None,
+    api_requests_per_minute: Annotated[int | None, _option(_API, "worker", "api_requests_per_minute")] = None,
+    api_tokens_per_minute: Annotated[int | None, _option(_API, "worker", "api_tokens_per_minute")] = None,
+    api_timeout_seconds: Annotated[float | None, _option(_API, "worker", "api_timeout_seconds")] = None,
+    api_retry_seconds: Annotated[float | None, _option(_API, "worker", "api_retry_seconds")] = None,
     device: Annotated[str | None, _option(_MODEL, "worker", "device")] = None,
     threads: Annotated[int | None, _option(_MODEL, "worker", "threads")] = None,
     allow_download: Annotated[

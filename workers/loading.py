@@ -17,6 +17,10 @@ def load(settings: WorkerSettings) -> Embedder:
         return HashingEmbedder(
             name=settings.model, dims=settings.hashing_dims, seconds_per_text=settings.hashing_seconds_per_text
         )
+    if settings.backend == "openai":
+        from workers.backends.openai_compatible import OpenAIEmbedder
+
+        return OpenAIEmbedder(settings)
     from workers.backends.sentence_transformers import ModelOptions
     from workers.backends.sentence_transformers import load as load_sentence_transformers
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from embedwatch import codec, wire
 from embedwatch.clock import Clock
+from embedwatch.errors import EmbedwatchError
 from embedwatch.topics import Topics
 from workers.backend import Embedder
 from workers.batching import TokenBudget, head_that_fits, longest_first
@@ -199,6 +200,8 @@ class Pipeline:
                     "bad_response",
                     f"the model gave shape {vectors.shape} for {len(batch)} texts of {self._embedder.dims} dimensions",
                 )
+        except EmbedwatchError:
+            raise  # not the texts' fault: nothing of them may become a dead letter
         except Exception as raised:
             error = raised
         seconds = self._clock.monotonic() - begun
@@ -211,12 +214,17 @@ class Pipeline:
         if error is not None:
             return self._failed_batch(work, batch, error, longest * len(batch))
         self.budget.fitted()
+        billed = self._embedder.billed_tokens()
+        if billed is not None:
+            cut = work.full_tokens[batch] - tokens
+            work.tokens[batch] = billed
+            work.full_tokens[batch] = work.tokens[batch] + cut
         finite: list[bool] = np.logical_and.reduce(np.isfinite(vectors), axis=1).tolist()
         good = [index for index, ok in zip(batch, finite, strict=True) if ok]
         work.vectors[good] = vectors[np.array(finite)]
         work.outcome[good] = MISS
         work.batch[good] = work.batches
-        work.padding[good] = longest - work.tokens[good]
+        work.padding[good] = longest - tokens[np.array(finite)] if billed is None else 0  # a provider bills no padding
         work.batches += 1
         bad = [index for index, ok in zip(batch, finite, strict=True) if not ok]
         if len(batch) == 1 and bad:

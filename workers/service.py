@@ -230,6 +230,7 @@ class _Worker:
         log.info("loading model %s ...", worker.model)
         begun = self._clock.monotonic()
         embedder = loading.load(worker)
+        self._edges.callback(embedder.close)
         self.status.model_load_seconds = self._clock.monotonic() - begun
         log.info("model ready in %.1f s", self.status.model_load_seconds)
         return embedder

@@ -31,6 +31,7 @@ class Flow:
     def __init__(self, kafka: KafkaSettings, folder: Path, *, create: bool = True) -> None:
         self.kafka = kafka
         self.topics = Topics(kafka.topic_prefix)
+        self.environ: dict[str, str] = {}
         self.group = f"{kafka.topic_prefix}-workers"
         self.folder = folder
         self._logs = 0
@@ -67,6 +68,7 @@ class Flow:
                 "EMBEDWATCH_KAFKA_TOPIC_PREFIX": self.kafka.topic_prefix,
                 "EMBEDWATCH_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
                 "EMBEDWATCH_WORKER_GROUP": self.group,
+                **self.environ,
             },
         )  # fmt: skip
         try:

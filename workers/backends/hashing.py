@@ -59,8 +59,14 @@ class HashingEmbedder:
             self._sleep(self._seconds_per_text * len(payloads))
         return rows
 
+    def billed_tokens(self) -> None:
+        return None
+
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(text.split()) for text in texts]
 
     def health(self) -> str | None:
         return None
+
+    def close(self) -> None:
+        pass

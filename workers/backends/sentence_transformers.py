@@ -124,11 +124,17 @@ class SentenceTransformerEmbedder:
             raise
         return vectors
 
+    def billed_tokens(self) -> None:
+        return None
+
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [int(count) for count in self.tokenise(texts).full_counts]
 
     def health(self) -> str | None:
         return None
+
+    def close(self) -> None:
+        pass
 
     def _free_memory(self) -> None:
         import torch

@@ -146,11 +146,17 @@ class Moody:
                 row[0] = np.nan
         return vectors
 
+    def billed_tokens(self) -> None:
+        return None
+
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return self._inner.count_tokens(texts)
 
     def health(self) -> str | None:
         return None
+
+    def close(self) -> None:
+        pass
 
 
 @dataclass
