@@ -8,7 +8,7 @@ export PYTHONUNBUFFERED := 1
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; exit; }; done; echo python3)
 
-.PHONY: help demo test check bench chaos setup setup-dev lint types contracts locks-check lock reference reference-check \
+.PHONY: help demo test check bench bench-gpu chaos setup setup-dev lint types contracts locks-check lock reference reference-check \
 	compose-check fmt clean
 
 help: ## list the targets
@@ -30,6 +30,9 @@ check: setup-dev lint types contracts locks-check reference-check ## ruff, mypy 
 
 bench: setup-dev ## measure every claim about speed; ONLY=id,id measures some
 	@$(BIN)/python -m benchmarks --only "$(ONLY)"
+
+bench-gpu: setup-dev ## the worker's steps on a GPU, one table; ARGS=--tiny tries the script on a CPU
+	@$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 chaos: setup-dev ## kill -9 workers at random on Apache Kafka and count (RUNS=20)
 	@EMBEDWATCH_TEST_REQUIRE=kafka EMBEDWATCH_TEST_CHAOS_RUNS=$(or $(RUNS),20) $(BIN)/python -m pytest tests/chaos -m chaos $(ARGS)

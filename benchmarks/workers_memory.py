@@ -41,6 +41,8 @@ def measure(ids: frozenset[str]) -> Iterator[Result]:
             "EMBEDWATCH_KAFKA_BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
             "EMBEDWATCH_KAFKA_TOPIC_PREFIX": settings.kafka.topic_prefix,
             "EMBEDWATCH_KAFKA_PARTITIONS": "1",
+            # Filled before the first sample: 64 MiB, its default, would fill up during the run and look like a leak.
+            "EMBEDWATCH_CACHE_LOCAL_MAX_BYTES": str(8 * 2**20),
             "EMBEDWATCH_WORKER_GROUP": settings.worker.group,
         }
         with Child("worker", command, Path(folder) / "worker.log", environ) as worker:

@@ -71,7 +71,7 @@ class OpenAIEmbedder:
         self._closed = threading.Event()
         self._sleep: Callable[[float], object] = sleep or self._closed.wait
         self._url = settings.api_base_url.rstrip("/") + "/embeddings"
-        self._where = _where(self._url)
+        self.where = _where(self._url)
         key = settings.api_key.get_secret_value() if settings.api_key else None
         self._client = httpx.Client(
             headers={"user-agent": f"embedwatch/{__version__}"} | ({"authorization": f"Bearer {key}"} if key else {}),
@@ -94,7 +94,7 @@ class OpenAIEmbedder:
             self.close()
             raise
         if not np.isfinite(vectors).all():
-            raise ModelError(f"{self._where}: model {self.name!r} gives vectors with NaN or infinity")
+            raise ModelError(f"{self.where}: model {self.name!r} gives vectors with NaN or infinity")
         self.dims = int(vectors.shape[1])
         #: `provider` where the endpoint counts tokens itself, else how they are counted here.
         self.token_method: TokenMethod = self._counter.method if told is None else "provider"
@@ -199,7 +199,7 @@ class OpenAIEmbedder:
                 sleep=self._pause,
                 before_sleep=lambda state: log.warning(
                     "%s: %s; tried again in %.1f s",
-                    self._where,
+                    self.where,
                     state.outcome.exception() if state.outcome else "?",
                     state.next_action.sleep if state.next_action else 0,
                 ),
@@ -207,7 +207,7 @@ class OpenAIEmbedder:
             )(attempt)
         except _NotNow as error:
             raise ConnectionFailed(
-                f"{self._where}: {error}, for {self._settings.api_retry_seconds:g} s. The worker stops and its texts "
+                f"{self.where}: {error}, for {self._settings.api_retry_seconds:g} s. The worker stops and its texts "
                 "stay in the topic; worker.api_retry_seconds sets how long it tries"
             ) from None
 
@@ -238,11 +238,11 @@ class OpenAIEmbedder:
             raise _NotNow(f"answers {status}: {reason}", wait_asked(answer.headers, self._clock.now()))
         if status in (401, 403):
             raise ConfigError(
-                f"{self._where} refuses the key ({status}): set worker.api_key (EMBEDWATCH_WORKER_API_KEY)"
+                f"{self.where} refuses the key ({status}): set worker.api_key (EMBEDWATCH_WORKER_API_KEY)"
             )
         if status == 404:
             raise ConfigError(
-                f"{self._where} has no such path or model ({status}: {reason}): look at --api-base-url, which ends in "
+                f"{self.where} has no such path or model ({status}: {reason}): look at --api-base-url, which ends in "
                 "/v1 at most servers, and --model"
             )
         raise EmbedError("bad_response" if status < 400 else "model_error", f"the endpoint answers {status}: {reason}")

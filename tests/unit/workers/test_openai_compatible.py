@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedwatch.checks import guarded
 from embedwatch.errors import ConfigError, ConnectionFailed
-from embedwatch.settings import WorkerSettings
+from embedwatch.settings import Settings, WorkerSettings
 from tests.harness.embedding_api import EmbeddingApi, tokens_of
 from workers.backends.openai_compatible import OpenAIEmbedder, _is_ours, _where
 from workers.backends.openai_wire import read_answer, reason_of, requests_of, share, wait_asked
 from workers.backends.rate_limit import PerMinute
+from workers.checks import check_model
 from workers.failures import EmbedError
 
 SECRET = "sk-very-secret"
@@ -309,3 +311,18 @@ def test_closing_ends_the_waiting_for_an_endpoint_that_is_away(api: EmbeddingApi
     thread.join(10)
     assert not thread.is_alive()
     assert len(failed) == 1
+
+
+def test_check_asks_the_endpoint_once_and_says_what_is_wrong_with_it(api: EmbeddingApi) -> None:
+    def check(**settings: Any) -> list[tuple[str, str]]:
+        worker = {"backend": "openai", "model": "m", "api_base_url": api.url, "api_key": SECRET, **settings}
+        whole = Settings.model_validate({"worker": worker})
+        return [(found.state, found.detail) for found in guarded("model", check_model, whole)]
+
+    assert check() == [("ok", f"m at {api.url.removesuffix('/v1')}, 16 dimensions")]
+    assert len(api.seen) == 1
+    ((state, detail),) = check(api_key="wrong")
+    assert (state, "EMBEDWATCH_WORKER_API_KEY" in detail) == ("failed", True)
+    api.moods = [503]
+    ((state, detail),) = check()
+    assert (state, "answers 503" in detail) == ("failed", True)
