@@ -72,7 +72,10 @@ class _Kept:
 
 
 def collect(
-    out: Annotated[Path, typer.Argument(help="The file: its ending, .parquet or .npy, says the form.")],
+    out: Annotated[
+        Path,
+        typer.Argument(envvar="EMBEDWATCH_COLLECT_OUT", help="The file: its ending, .parquet or .npy, says the form."),
+    ],
     config: options.ConfigFile = None,
     bootstrap_servers: options.BootstrapServers = None,
     topic_prefix: options.TopicPrefix = None,
@@ -86,7 +89,7 @@ def collect(
         Literal["first", "all"],
         _option("keep", "Of several vectors of one text: first, or all. first holds all ids in memory."),
     ] = "first",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite the file.")] = False,
+    force: Annotated[bool, _option("force", "Overwrite the file.")] = False,
     as_json: options.AsJson = False,
 ) -> None:
     """Write the vectors that are in the topic now to a file.

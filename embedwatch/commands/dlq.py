@@ -53,7 +53,7 @@ def list_(
     text_id: TextId = None,
     since: Since = None,
     latest: Annotated[int, _option("latest", "How many of the latest are shown.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Print every letter as a line of JSON instead.")] = False,
+    as_json: Annotated[bool, _option("json", "Print every letter as a line of JSON instead.")] = False,
 ) -> None:
     """How many there are, of what kind, and the latest of them."""
     from embedwatch.dead_letters import Summary
@@ -75,11 +75,14 @@ def list_(
 
 @app.command(epilog="Example: embedwatch dlq show 0:17; embedwatch dlq show --raw 0:17 > text.bin")
 def show(
-    place: Annotated[str, typer.Argument(help="The letter: PARTITION:OFFSET, as `dlq list` prints it.")],
+    place: Annotated[
+        str,
+        typer.Argument(envvar="EMBEDWATCH_DLQ_PLACE", help="The letter: PARTITION:OFFSET, as `dlq list` prints it."),
+    ],
     config: options.ConfigFile = None,
     bootstrap_servers: options.BootstrapServers = None,
     topic_prefix: options.TopicPrefix = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Print the bytes of the text, and nothing else.")] = False,
+    raw: Annotated[bool, _option("raw", "Print the bytes of the text, and nothing else.")] = False,
 ) -> None:
     """Everything that is known of one letter, and its text."""
     from embedwatch.dead_letters import Selection, places
@@ -106,7 +109,8 @@ def show(
 @app.command(epilog="Example: embedwatch dlq replay --class unknown_model --dry-run")
 def replay(
     only: Annotated[
-        list[str] | None, typer.Argument(help="Letters by PARTITION:OFFSET; all that are meant without.")
+        list[str] | None,
+        typer.Argument(envvar="EMBEDWATCH_DLQ_PLACES", help="Letters by PARTITION:OFFSET; all that are meant without."),
     ] = None,
     config: options.ConfigFile = None,
     bootstrap_servers: options.BootstrapServers = None,
@@ -119,8 +123,8 @@ def replay(
     since: Since = None,
     max_replays: Annotated[int, _option("max-replays", "Leave out texts that came back so often already.")] = 3,
     again: Annotated[bool, _option("again", "Also what an earlier replay without a filter has sent.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be sent.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, _option("dry-run", "Only say what would be sent.")] = False,
+    yes: Annotated[bool, _option("yes", "Do not ask.", "--yes", "-y")] = False,
 ) -> None:
     """Send letters back to the texts topic, with their bytes and ids as they were.
 

@@ -13,7 +13,7 @@ import typer.main
 from embedwatch.cli import build, main
 from embedwatch.processes import free_port
 
-COMMANDS = {"demo", "up", "produce", "worker", "agents", "alerts", "report", "check", "topics"}
+COMMANDS = {"demo", "up", "produce", "worker", "agents", "alerts", "report", "check", "topics", "dlq", "collect"}
 
 
 @pytest.fixture(autouse=True)

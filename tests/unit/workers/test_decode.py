@@ -98,6 +98,7 @@ def test_a_dead_letter_says_where_it_came_from_and_why(rig: Any) -> None:
         "index": "1",
         "text_id": "b",
         "model": "moody",
+        "asked_model": "moody",
         "tenant": "acme",
         "source": "wiki",
         "time": "12.000",
