@@ -40,6 +40,7 @@ def test_texts_are_embedded_billed_and_dead_lettered_one_by_one(flow: Flow, api:
     log = flow.work(*arguments(api, "--api-max-batch-texts", 10, "--failure-budget-pct", 100))
     assert SECRET not in log
     assert "tried again in" in log
+    assert "HTTP Request" not in log
     vectors = flow.vectors()
     assert Counter(text_id for text_id, _ in vectors) == Counter(ids)
     for text_id, vector in vectors:

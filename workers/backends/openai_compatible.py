@@ -68,6 +68,8 @@ class OpenAIEmbedder:
             raise ConfigError("the openai backend needs --api-base-url, e.g. https://api.openai.com/v1")
         self._settings = settings
         self._clock = clock or SystemClock()
+        # It logs every request with its whole address, in which there may be a key.
+        logging.getLogger("httpx").setLevel(logging.WARNING)
         self._closed = threading.Event()
         self._sleep: Callable[[float], object] = sleep or self._closed.wait
         self._url = settings.api_base_url.rstrip("/") + "/embeddings"
