@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-import heapq
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
 from embedwatch import options
-from embedwatch.errors import InputError
+from embedwatch.errors import ConfigError, InputError
 from embedwatch.settings import Settings, load
 
 if TYPE_CHECKING:
-    from embedwatch.dead_letters import Letter, Selection
+    from embedwatch.dead_letters import Latest, Letter, Selection, Summary
+    from embedwatch.offset_ranges import OffsetRanges
+    from embedwatch.replaying import Plan, Sent
 
 app = typer.Typer(help="Dead letters: texts that could not be embedded.", no_args_is_help=True)
 
-#: Consumer group that remembers how far `replay` without a filter has come.
-REPLAY_GROUP = "embedwatch-dlq-replay"
 SHOWN_CHARS = 2000
-SEND_SECONDS = 60.0
+#: Below it a row of the list takes several lines.
+WIDE = 120
 
 
-def _option(name: str, help: str, *flags: str) -> Any:
+def _option(name: str, help: str, *flags: str, **more: Any) -> Any:
     return typer.Option(
-        *(flags or (f"--{name}",)), envvar=f"EMBEDWATCH_DLQ_{name.upper().replace('-', '_')}", help=help
+        *(flags or (f"--{name}",)), envvar=f"EMBEDWATCH_DLQ_{name.upper().replace('-', '_')}", help=help, **more
     )
 
 
@@ -52,61 +53,89 @@ def list_(
     model: Model = None,
     text_id: TextId = None,
     since: Since = None,
-    latest: Annotated[int, _option("latest", "How many of the latest are shown.")] = 20,
+    latest: Annotated[int, _option("latest", "How many of the latest are shown.", min=0, max=10_000)] = 20,
     as_json: Annotated[bool, _option("json", "Print every letter as a line of JSON instead.")] = False,
+    out: Annotated[
+        Path | None, _option("out", "Write the lines of JSON to this file; it appears when it is whole.")
+    ] = None,
 ) -> None:
     """How many there are, of what kind, and the latest of them."""
-    from embedwatch.dead_letters import Summary
+    from embedwatch.dead_letters import Latest, Summary
+    from embedwatch.offset_ranges import OffsetRanges
+    from embedwatch.replaying import records
 
     settings = _settings(config, bootstrap_servers, topic_prefix)
     chosen = _selection(error_class, tenant, source, model, text_id, since)
-    summary, newest = Summary(), []  # type: ignore[var-annotated]
-    for number, letter in enumerate(_letters(settings, chosen)):
-        if as_json:
-            typer.echo(json.dumps(letter.as_json(), ensure_ascii=False))
-            continue
-        summary.add(letter)
-        heapq.heappush(newest, (letter.time_seconds or 0.0, number, letter))
-        if len(newest) > max(0, latest):
-            heapq.heappop(newest)
-    if not as_json:
-        _print_list(settings, summary, [letter for _, _, letter in sorted(newest, reverse=True)])
+    summary, newest, taken, sent = Summary(), Latest(latest), OffsetRanges(), OffsetRanges()
+    every = 0
+    with _lines_to(out) as lines:
+        for found in records(settings):
+            if isinstance(found, OffsetRanges):
+                sent.update(found)
+                continue
+            every += 1
+            if not chosen.takes(found):
+                continue
+            if as_json or out is not None:
+                print(json.dumps(found.as_json(), ensure_ascii=False), file=lines)
+            taken.add(found.partition, found.offset)
+            summary.add(found)
+            newest.add(found)
+    if out is not None:
+        typer.echo(f"{out}: {summary.letters} dead letters")
+    elif not as_json:
+        _print_list(settings, summary, newest, every, len(taken) - len(taken.without(sent)), sent)
 
 
-@app.command(epilog="Example: embedwatch dlq show 0:17; embedwatch dlq show --raw 0:17 > text.bin")
+@app.command(
+    epilog="Examples: embedwatch dlq show 0:17; embedwatch dlq show doc-42; embedwatch dlq show --raw 0:17 > text.bin"
+)
 def show(
-    place: Annotated[
+    letter: Annotated[
         str,
-        typer.Argument(envvar="EMBEDWATCH_DLQ_PLACE", help="The letter: PARTITION:OFFSET, as `dlq list` prints it."),
+        typer.Argument(
+            envvar="EMBEDWATCH_DLQ_LETTER",
+            help="PARTITION:OFFSET, as `dlq list` prints it, or the id of a text: then its latest letter.",
+        ),
     ],
     config: options.ConfigFile = None,
     bootstrap_servers: options.BootstrapServers = None,
     topic_prefix: options.TopicPrefix = None,
     raw: Annotated[bool, _option("raw", "Print the bytes of the text, and nothing else.")] = False,
 ) -> None:
-    """Everything that is known of one letter, and its text."""
-    from embedwatch.dead_letters import Selection, places
+    """Everything that is known of one letter, and its text. A text whose id looks like a place: `dlq list --id`."""
+    from embedwatch.dead_letters import Selection, place_of
+    from embedwatch.offset_ranges import OffsetRanges
+    from embedwatch.replaying import records
 
     settings = _settings(config, bootstrap_servers, topic_prefix)
-    wanted = places([place])
-    ((partition, offset),) = wanted
-    for letter in _letters(settings, Selection(places=wanted), {partition: offset}):
-        if raw:
-            sys.stdout.buffer.write(letter.value)
-            return
-        for name, value in letter.as_json().items():
-            if value is not None:
-                typer.echo(f"{name + ':':20} {_when(value) if name == 'time_seconds' else value}")
-        text = letter.value.decode("utf-8", "backslashreplace")
-        typer.echo("text:")
-        typer.echo("".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text[:SHOWN_CHARS]))
-        if len(text) > SHOWN_CHARS:
-            typer.echo(f"... and {len(text) - SHOWN_CHARS:,} more characters: --raw prints all")
-        return
-    raise InputError(f"there is no dead letter {place} (any more): see `embedwatch dlq list`")
+    place = place_of(letter)
+    chosen = Selection(text_id=letter) if place is None else Selection(places=frozenset([place]))
+    shown: Letter | None = None
+    others, sent = OffsetRanges(), OffsetRanges()
+    for found in records(settings):
+        if isinstance(found, OffsetRanges):
+            sent.update(found)
+        elif chosen.takes(found):
+            if shown is not None:
+                others.add(shown.partition, shown.offset)
+            shown = found
+            if raw and place is not None:
+                break
+    if shown is None:
+        raise InputError(f"there is no dead letter {letter!r} (any more): see `embedwatch dlq list`")
+    if raw:
+        if shown.clipped_from_bytes is not None:
+            typer.echo(f"embedwatch: note: clipped from {shown.clipped_from_bytes:,} bytes", err=True)
+        sys.stdout.buffer.write(shown.value)
+        sys.stdout.buffer.flush()
+    else:
+        _print_letter(shown, others, (shown.partition, shown.offset) in sent)
 
 
-@app.command(epilog="Example: embedwatch dlq replay --class unknown_model --dry-run")
+@app.command(
+    epilog="Examples: embedwatch dlq replay --class unknown_model --dry-run; embedwatch dlq replay 0:17 0:18 --yes"
+)
 def replay(
     only: Annotated[
         list[str] | None,
@@ -121,133 +150,158 @@ def replay(
     model: Model = None,
     text_id: TextId = None,
     since: Since = None,
-    max_replays: Annotated[int, _option("max-replays", "Leave out texts that came back so often already.")] = 3,
-    again: Annotated[bool, _option("again", "Also what an earlier replay without a filter has sent.")] = False,
+    max_replays: Annotated[int, _option("max-replays", "Leave out texts that came back so often already.", min=1)] = 3,
+    again: Annotated[bool, _option("again", "Also letters that an earlier replay has sent.")] = False,
     dry_run: Annotated[bool, _option("dry-run", "Only say what would be sent.")] = False,
     yes: Annotated[bool, _option("yes", "Do not ask.", "--yes", "-y")] = False,
 ) -> None:
-    """Send letters back to the texts topic, with their bytes and ids as they were.
+    """Send letters back to the topic of texts, with their bytes, ids, models, tenants and sources as they were.
 
-    Without a filter it remembers how far it came, and the next run goes on from there. With one it does not: the same
-    letters are sent again by the next run. Mend the cause first: a text that fails again comes back.
+    No letter goes twice: what the broker has acknowledged is noted in the topic of dead letters itself, with or without
+    a filter, and left out by the next run (--again sends it again). After Ctrl-C or trouble, run it again. Only a crash
+    between acknowledgement and note, or two replays at the same time, can send up to 500 letters twice. A text that was
+    clipped is fetched from where it came from, if it is still there. Mend the cause first: a text that fails again
+    comes back. Exit codes: 0 done, 2 wrong option, 3 no such letter, 4 no broker, 5 not delivered, 130 and 143 stopped.
     """
-    from embedwatch import dead_letters, kafka
+    from embedwatch.processes import stop_on_signals
+    from embedwatch.replaying import make_plan, send
 
     settings = _settings(config, bootstrap_servers, topic_prefix)
     chosen = _selection(error_class, tenant, source, model, text_id, since, only or ())
-    unfiltered = chosen == dead_letters.Selection()
-    starts = _replayed(settings) if unfiltered and not again else {}
-    sendable, left_out, ends = [], {"clipped": 0, "too often": 0}, dict(starts)
-    for letter in _letters(settings, chosen, starts):
-        ends[letter.partition] = letter.offset + 1
-        if letter.clipped_from_bytes is not None:
-            left_out["clipped"] += 1
-        elif letter.replays >= max_replays:
-            left_out["too often"] += 1
-        else:
-            sendable.append((letter.partition, letter.offset))
-    if left_out["clipped"]:
-        typer.echo(f"left out: {left_out['clipped']} whose text is clipped; its source offset has all of it", err=True)
-    if left_out["too often"]:
-        typer.echo(f"left out: {left_out['too often']} that came back {max_replays} times or more", err=True)
-    typer.echo(f"{len(sendable)} dead letters {'would be' if dry_run else 'to be'} sent to {settings.topics.texts}")
-    if dry_run or not sendable:
+    if not (yes or dry_run or sys.stdin.isatty()):
+        raise ConfigError(
+            "dlq replay asks before it sends, and there is no terminal to answer: give --yes or --dry-run"
+        )
+    plan = make_plan(settings, chosen, max_replays=max_replays, again=again)
+    if missing := sorted(chosen.places - plan.found):
+        places = ", ".join(f"{partition}:{offset}" for partition, offset in missing[:5])
+        raise InputError(f"no dead letter at {places} that is meant; nothing was sent (see `embedwatch dlq list`)")
+    _print_plan(settings, plan, dry_run)
+    if dry_run or not plan.letters:
         return
     if not yes:
-        typer.confirm("send them?", abort=True)
-    meant, sent = set(sendable), 0
-    client = kafka.producer(settings.kafka, "embedwatch-dlq-replay")
-    try:
-        waiting = []
-        for letter in _letters(settings, chosen, starts):
-            if (letter.partition, letter.offset) in meant:
-                key, headers = dead_letters.replay(letter)
-                waiting.append(client.send(settings.topics.texts, key=key, value=letter.value, headers=headers))
-            if len(waiting) >= 500:
-                sent += _acknowledged(client, waiting)
-        sent += _acknowledged(client, waiting)
-    except KeyboardInterrupt:
-        typer.echo(f"stopped: {sent} sent and acknowledged, at most {len(waiting)} more on their way", err=True)
-        raise
-    finally:
-        kafka.close_producer(client, 5.0)
-    if unfiltered:
-        _remember(settings, ends)
-    typer.echo(f"{sent} sent and acknowledged")
+        typer.confirm("send them?", abort=True, err=True)
+    with stop_on_signals() as stop:
+        outcome = send(settings, plan, stop)
+    _print_sent(plan, outcome)
+    if stop.signum is not None:
+        raise typer.Exit(128 + stop.signum)
 
 
-def _acknowledged(client: Any, waiting: list[Any]) -> int:
-    client.flush(SEND_SECONDS)
-    for future in waiting:
-        future.get(SEND_SECONDS)
-    count = len(waiting)
-    waiting.clear()
-    return count
-
-
-def _letters(settings: Settings, chosen: Selection, starts: dict[int, int] | None = None) -> Iterator[Letter]:
-    from embedwatch.dead_letters import letter_of
-    from embedwatch.reading import read_to_end
-
-    for record in read_to_end(settings.kafka, settings.topics.dead_letters, starts=starts):
-        letter = letter_of(record.partition, record.offset, record.key, record.value, record.headers)
-        if chosen.takes(letter):
-            yield letter
-
-
-def _replayed(settings: Settings) -> dict[int, int]:
-    """Offsets from which an unfiltered replay goes on."""
-    from embedwatch import kafka
-
-    admin = kafka.admin_client(settings.kafka)
-    try:
-        found = admin.list_group_offsets([REPLAY_GROUP]).get(REPLAY_GROUP, {})
-    finally:
-        admin.close()
-    topic = settings.topics.dead_letters
-    return {log.partition: entry.offset for log, entry in found.items() if log.topic == topic and entry.offset >= 0}
-
-
-def _remember(settings: Settings, ends: dict[int, int]) -> None:
-    from kafka.structs import OffsetAndMetadata
-
-    from embedwatch import kafka
-
-    client = kafka.consumer(settings.kafka, "embedwatch-dlq-replay", group=REPLAY_GROUP)
-    try:
-        logs = {kafka.TopicPartition(settings.topics.dead_letters, p): end for p, end in ends.items()}
-        client.assign(list(logs))
-        client.commit({log: OffsetAndMetadata(end, "", -1) for log, end in logs.items()}, timeout_ms=30_000)
-    finally:
-        client.close(autocommit=False)
-
-
-def _print_list(settings: Settings, summary: Any, newest: list[Letter]) -> None:
+def _print_list(
+    settings: Settings, summary: Summary, newest: Latest, every: int, sent_back: int, sent: OffsetRanges
+) -> None:
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
+    from embedwatch.dead_letters import printable
+
+    topic = settings.topics.dead_letters
     if not summary.letters:
-        typer.echo(f"no dead letters in {settings.topics.dead_letters}, or none that are meant")
+        typer.echo(f"{topic} has {every} dead letters, none of which is meant" if every else f"{topic} is empty")
         return
-    typer.echo(
-        f"{summary.letters} dead letters in {settings.topics.dead_letters}, "
-        f"{_when(summary.first_seconds)} to {_when(summary.last_seconds)}"
-    )
+    typer.echo(f"{summary.letters} dead letters in {topic}")
+    typer.echo(f"  first {_when(summary.first_seconds)}, last {_when(summary.last_seconds)}")
+    if sent_back:
+        typer.echo(f"  {sent_back} of them were sent back by `dlq replay`")
     for kind in ("class", "stage", "model", "tenant", "source"):
         counts = summary.by[kind].most_common()
         if kind in ("class", "stage") or len(counts) > 1:
-            shown = ", ".join(f"{name} {count}" for name, count in counts[:8])
+            shown = ", ".join(f"{printable(name, 40)} {count}" for name, count in counts[:8])
             typer.echo(f"  by {kind + ':':8} {shown}{f' and {len(counts) - 8} more' if len(counts) > 8 else ''}")
-    table = Table("place", "text", "class", "why", title=f"the latest {len(newest)}", title_justify="left")
-    for letter in newest:
-        why = escape(letter.message[:120]) + (f" (replayed {letter.replays} x)" if letter.replays else "")
-        table.add_row(letter.place, escape(letter.text_id[:60]), letter.error_class, why)
-    Console().print(table)
+    letters = newest.newest_first()
+    if not letters:
+        return
+    console = Console()
+    wide = console.width >= WIDE
+    columns = ("place", "when (UTC)", "class", "stage", "text", "model", "why")
+    table = Table(
+        *(columns if wide else ("place", "when (UTC)", "class, stage", "text, model", "why")),
+        title=f"the latest {len(letters)}", title_justify="left",
+    )  # fmt: skip
+    for index in (0, 1):
+        table.columns[index].no_wrap = True
+    for letter in letters:
+        why = printable(letter.message, 160 if wide else 90)
+        if letter.replays:
+            why += f" (replayed {letter.replays} x)"
+        if (letter.partition, letter.offset) in sent:
+            why += " (sent back)"
+        when = _when(letter.time_seconds, "%m-%d %H:%M:%S" if wide else "%m-%d %H:%M")
+        what = [printable(letter.error_class, 40), printable(letter.stage, 40)]
+        which = [printable(letter.text_id, 60), printable(letter.model or "-", 40)]
+        cells = [*what, *which] if wide else ["\n".join(what), "\n".join(which)]
+        # As Text: square brackets in what people wrote are no markup.
+        table.add_row(*(Text(cell, overflow="fold") for cell in (letter.place, when, *cells, why)))
+    console.print(table)
 
 
-def _when(seconds: float | None) -> str:
-    return "unknown time" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+def _print_letter(letter: Letter, others: OffsetRanges, sent_back: bool) -> None:
+    from embedwatch.dead_letters import printable
+
+    facts = letter.as_json()
+    facts["time"] = _when(facts.pop("time_seconds"))
+    facts["sent_back"] = "yes" if sent_back else "no"
+    if len(others):
+        listed = [f"{partition}:{offset}" for partition, offset in list(others)[-10:]]
+        facts["earlier_letters"] = f"{len(others)}, the latest of them {', '.join(reversed(listed))}"
+    for name, value in facts.items():
+        if value is not None:
+            typer.echo(f"{name.replace('_', ' ') + ':':20} {printable(str(value))}")
+    text = letter.value.decode("utf-8", "backslashreplace")
+    typer.echo("text:")
+    typer.echo("\n".join(printable(line) for line in text[:SHOWN_CHARS].split("\n")))
+    if len(text) > SHOWN_CHARS:
+        typer.echo(f"... and {len(text) - SHOWN_CHARS:,} more characters: --raw prints all")
+
+
+def _print_plan(settings: Settings, plan: Plan, dry_run: bool) -> None:
+    from embedwatch.dead_letters import printable
+
+    for reason, left_out in sorted(plan.refused.items()):
+        partition, offset = next(iter(left_out))
+        typer.echo(f"left out: {len(left_out)}, {printable(reason, 200)}; e.g. {partition}:{offset}", err=True)
+    if plan.already_sent:
+        typer.echo(f"left out: {plan.already_sent}, sent by an earlier replay (--again sends them again)", err=True)
+    kinds = sorted(((len(letters), name) for name, letters in plan.sendable.items()), reverse=True)
+    named = ", ".join(f"{printable(name, 40)} {count}" for count, name in kinds[:8])
+    verb = "would be" if dry_run else "to be"
+    typer.echo(f"{plan.letters} dead letters {verb} sent to {settings.topics.texts}{f' ({named})' if named else ''}")
+    if len(plan.clipped):
+        typer.echo(f"{len(plan.clipped)} of them are clipped: their texts are fetched from where they came from")
+
+
+def _print_sent(plan: Plan, outcome: Sent) -> None:
+    for reason, count in outcome.refused.items():
+        typer.echo(f"not sent: {count}, {reason}; e.g. {outcome.example}", err=True)
+    left = plan.letters - outcome.letters - outcome.refused.total()
+    rest = f"; {left} were not sent, the next replay goes on with them" if left else ""
+    typer.echo(f"{outcome.letters} sent and acknowledged{rest}")
+
+
+@contextmanager
+def _lines_to(out: Path | None) -> Iterator[TextIO]:
+    """Standard output, or a file that gets its name when all is written."""
+    if out is None:
+        yield sys.stdout
+        return
+    part = out.with_name(out.name + ".part")
+    try:
+        with part.open("w", encoding="utf-8") as file:
+            yield file
+        part.replace(out)
+    except OSError as error:
+        raise InputError(f"{out} cannot be written: {error.strerror or error}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _when(seconds: float | None, form: str = "%Y-%m-%d %H:%M:%S UTC") -> str:
+    try:
+        return "unknown" if seconds is None else datetime.fromtimestamp(seconds, UTC).strftime(form)
+    except (ValueError, OverflowError, OSError):
+        return "unknown"
 
 
 def _settings(config: Path | None, bootstrap_servers: str | None, topic_prefix: str | None) -> Settings:
@@ -268,7 +322,10 @@ def since_time(text: str, now: datetime) -> datetime:
     """`30m`, `6h`, `2d` before now, or a time in ISO form, in UTC unless it says otherwise. Raises `InputError`."""
     units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
     if text[:-1].isdecimal() and text[-1] in units:
-        return now - timedelta(**{units[text[-1]]: min(int(text[:-1]), 10**6)})
+        try:
+            return now - timedelta(**{units[text[-1]]: int(text[:-1])})
+        except (OverflowError, ValueError):  # longer ago than there are dates
+            return datetime.min.replace(tzinfo=UTC)
     try:
         found = datetime.fromisoformat(text)
     except ValueError:

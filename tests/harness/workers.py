@@ -38,9 +38,12 @@ class Flow:
         if create:
             create_topics(kafka, self.topics.specs())
 
-    def send(self, messages: Iterable[tuple[bytes | None, bytes, list[tuple[str, bytes]]]]) -> None:
+    def send(
+        self, messages: Iterable[tuple[bytes | None, bytes, list[tuple[str, bytes]]]], topic: str | None = None
+    ) -> None:
+        """To the topic of texts, or another one."""
         with opened(producer(self.kafka, "test-producer")) as client:
-            futures = [client.send(self.topics.texts, key=k, value=v, headers=h) for k, v, h in messages]
+            futures = [client.send(topic or self.topics.texts, key=k, value=v, headers=h) for k, v, h in messages]
             client.flush(30)
             for future in futures:
                 future.get(30)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -15,8 +12,10 @@ import pytest
 
 from embedwatch import wire
 from embedwatch.settings import KafkaSettings
+from tests.harness.commands import say
 from tests.harness.workers import DIMS, HASHING, Flow
 from workers.backends.hashing import HashingEmbedder
+from workers.dead_letters import MAX_VALUE_BYTES
 
 
 class Commands:
@@ -34,19 +33,7 @@ class Commands:
         self.flow.work(*HASHING)
 
     def run(self, *arguments: object, code: int = 0) -> str:
-        ours = {name: value for name, value in os.environ.items() if not name.startswith("EMBEDWATCH_")}
-        kafka = self.flow.kafka
-        done = subprocess.run(
-            [sys.executable, "-m", "embedwatch", *map(str, arguments)], capture_output=True, text=True, timeout=90,
-            env=ours | {
-                "EMBEDWATCH_KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-                "EMBEDWATCH_KAFKA_TOPIC_PREFIX": kafka.topic_prefix,
-                "COLUMNS": "80",
-            },
-        )  # fmt: skip
-        assert done.returncode == code, done.stderr
-        assert "Traceback" not in done.stderr
-        return done.stdout + done.stderr
+        return say(self.flow.kafka, *arguments, code=code)
 
     def letters(self, *arguments: object) -> list[dict[str, object]]:
         return [json.loads(line) for line in self.run("dlq", "list", "--json", *arguments).splitlines()]
@@ -68,7 +55,7 @@ def test_letters_are_listed_shown_and_sent_back_with_their_bytes_and_ids(command
     text = commands.run("dlq", "show", broken["place"])
     assert "invalid_utf8" in text
     assert r"\xff\xfe" in text
-    assert "no dead letter 0:99" in commands.run("dlq", "show", "0:99", code=3)
+    assert "no dead letter '0:99'" in commands.run("dlq", "show", "0:99", code=3)
 
     assert "2 dead letters would be sent" in commands.run("dlq", "replay", "--class", "unknown_model", "--dry-run")
     assert "2 sent and acknowledged" in commands.run("dlq", "replay", "--class", "unknown_model", "--yes")
@@ -81,13 +68,38 @@ def test_letters_are_listed_shown_and_sent_back_with_their_bytes_and_ids(command
 def test_a_replay_goes_on_where_the_last_one_ended_and_not_for_ever(commands: Commands) -> None:
     assert "3 sent and acknowledged" in commands.run("dlq", "replay", "--yes")
     assert "0 dead letters to be sent" in commands.run("dlq", "replay", "--yes")
+    assert "3 of them were sent back" in commands.run("dlq", "list")
+    assert "0 dead letters to be sent" in commands.run("dlq", "replay", "--id", "bytes", "--yes")
     commands.flow.work(*HASHING)  # nothing was mended: all three come back
     assert [letter["replays"] for letter in commands.letters()] == [0, 0, 0, 1, 1, 1]
     assert {(letter["text_id"], letter["tenant"]) for letter in commands.letters()} == {
         ("m1", "acme"), ("m2", "acme"), ("bytes", None),
     }  # fmt: skip
     out = commands.run("dlq", "replay", "--max-replays", "1", "--yes")
-    assert "left out: 3 that came back 1 times or more" in out
+    assert "left out: 3, it came back 1 times already" in out
+
+
+def test_an_event_that_did_not_decode_is_never_sent_to_be_embedded(commands: Commands) -> None:
+    topics = commands.flow.topics
+    headers = [
+        ("error_class", b"malformed_message"), ("stage", b"agents.decode"), ("source_topic", topics.metrics.encode())
+    ]  # fmt: skip
+    commands.flow.send([(b"metrics-0-7", b"{", headers)], topics.dead_letters)
+    said = commands.run("dlq", "replay", "--class", "malformed_message", "--yes")
+    assert "0 dead letters to be sent" in said
+    assert f"left out: 1, no text of {topics.texts}: it came from {topics.metrics}" in said
+
+
+def test_a_clipped_text_goes_back_whole(commands: Commands) -> None:
+    text = "x" * (MAX_VALUE_BYTES + 1000)
+    commands.flow.send([(b"long", text.encode(), [("model", b"another")])])
+    commands.flow.work(*HASHING)
+    (letter,) = commands.letters("--id", "long")
+    assert (letter["bytes"], letter["clipped_from_bytes"]) == (MAX_VALUE_BYTES, len(text))
+    assert "1 sent and acknowledged" in commands.run("dlq", "replay", "--id", "long", "--yes")
+    long = [record for record in commands.flow.read(commands.flow.topics.texts) if record.key == b"long"]
+    assert [record.value for record in long] == [text.encode()] * 2
+    assert wire.header(long[1].headers, "replays") == "1"
 
 
 def test_vectors_are_collected_with_their_ids(commands: Commands, tmp_path: Path) -> None:
