@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from embedwatch.errors import ModelError
-from workers.backends import packed
+from workers.backends import attention, packed
 
 log = logging.getLogger(__name__)
 
@@ -103,10 +103,12 @@ def choose(model: Any, plain: Padded, ids: Ids, precision: Precision, extra: dic
     module = getattr(model[0], "model", None) or getattr(model[0], "auto_model", None)
     reason = packed.why_not(module) if module is not None else "its first module holds no transformer"
     if reason is None and want_bfloat16:
-        way = Packed(model, packed.PackedEncoder(module, torch.bfloat16), extra)
-        alike = _alike(way, ids, truth)
-        if alike >= SAME_BFLOAT16:
-            return way, "packed-bfloat16"
+        ragged = attention.ragged_attention() if on_nvidia(device) else None
+        for way_of_attention in (ragged, None) if ragged is not None else (None,):
+            way = Packed(model, packed.PackedEncoder(module, torch.bfloat16, ragged=way_of_attention), extra)
+            alike = _alike(way, ids, truth)
+            if alike >= SAME_BFLOAT16:
+                return way, "packed-bfloat16"
         _refuse(precision, alike)
     elif want_bfloat16:
         way_name = _whole_in_bfloat16(model, plain, ids, truth, precision)
@@ -121,6 +123,10 @@ def choose(model: Any, plain: Padded, ids: Ids, precision: Precision, extra: dic
     else:
         log.info("model: not packed, %s; its own forward pass is used", reason)
     return plain, str(model.dtype).removeprefix("torch.")
+
+
+def on_nvidia(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.version.hip is None
 
 
 def has_bfloat16(device: torch.device) -> bool:

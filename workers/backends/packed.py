@@ -11,7 +11,7 @@ GTE and Arctic families.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch.nn import functional
+
+from workers.backends import attention
+from workers.backends.products import Activation, Product, rows_in
 
 #: Config `model_type` to whether positions start after the padding index.
 _FAMILIES = {"bert": False, "roberta": True, "xlm-roberta": True}
@@ -46,13 +49,13 @@ _Pair = tuple[torch.Tensor, torch.Tensor]
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """Weight and bias of each step; query, key and value are one."""
+    """The products of each step, and weight and bias of each norm; query, key and value are one product."""
 
-    mix: _Pair
-    attended: _Pair
+    mix: Product
+    attended: Product
     attended_norm: _Pair
-    up: _Pair
-    down: _Pair
+    up: Product
+    down: Product
     down_norm: _Pair
 
 
@@ -61,15 +64,19 @@ def _norm(module: Any) -> _Pair:
 
 
 class PackedEncoder:
-    """The encoder of `module` in `dtype`. In bfloat16 its matrices are copies; else most share the module's memory."""
+    """The encoder of `module` in `dtype`. Its matrices are copies where they are laid out anew or in another dtype.
 
-    def __init__(self, module: Any, dtype: torch.dtype) -> None:
+    `ragged`: attention for sequences of different lengths, where the device has it (`attention.ragged_attention`).
+    """
+
+    def __init__(self, module: Any, dtype: torch.dtype, *, ragged: Callable[..., Any] | None = None) -> None:
         config, embeddings = module.config, module.embeddings
         self.dtype = dtype
+        self._ragged = ragged
         self._heads = int(config.num_attention_heads)
         self._width = int(config.hidden_size)
         self._eps = float(config.layer_norm_eps)
-        self._relu = config.hidden_act == "relu"
+        self._activation: Activation = config.hidden_act
         self._first_position = int(config.pad_token_id) + 1 if _FAMILIES[config.model_type] else 0
         self._words = embeddings.word_embeddings.weight.detach()
         # Every token here is of the first type.
@@ -97,50 +104,39 @@ class PackedEncoder:
         longest, ragged = int(sizes.max()), bool(sizes.min() != sizes.max())
         if longest > self.max_tokens:
             raise ValueError(f"a text of {longest} tokens, and the model has {self.max_tokens} positions")
-        place = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        row = np.repeat(np.arange(len(ids)), sizes)
-        words, place_t = self._send(np.concatenate(ids).astype(np.int64)), self._send(place)
+        tokens = int(sizes.sum())
+        rows = rows_in(tokens, self.device)
+        place, cell, words = np.zeros((3, rows), np.int64)  # rows beyond the tokens: anything, nobody looks at them
+        place[:tokens] = np.arange(tokens) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        cell[:tokens] = np.repeat(np.arange(len(ids)), sizes) * longest + place[:tokens]
+        words[:tokens] = np.concatenate(ids)
         mask = self._send(np.arange(longest) < sizes[:, None])
-        cells = self._send(row * longest + place) if ragged else None
-        hidden = functional.embedding(words, self._words) + functional.embedding(
-            place_t + self._first_position, self._positions
+        layout = attention.Layout(
+            texts=len(ids),
+            longest=longest,
+            tokens=tokens,
+            cells=self._send(cell) if ragged or rows > tokens else None,
+            mask=mask[:, None, None, :] if ragged else None,
+            starts=None if self._ragged is None else self._send(np.append(0, np.cumsum(sizes)).astype(np.int32)),
+        )
+        hidden = functional.embedding(self._send(words), self._words) + functional.embedding(
+            self._send(place + self._first_position), self._positions
         )
         hidden = self._normed(hidden, self._norm)
-        shape = (len(ids), longest)
-        attention_mask = mask[:, None, None, :] if ragged else None
         for layer in self._layers:
-            hidden = self._through(layer, hidden, shape, cells, attention_mask)
-        return self._spread(hidden, shape, cells), mask
+            hidden = self._through(layer, hidden, layout)
+        return layout.spread(hidden), mask
 
-    def _through(
-        self,
-        layer: _Layer,
-        hidden: torch.Tensor,
-        shape: tuple[int, int],
-        cells: torch.Tensor | None,
-        mask: torch.Tensor | None,
-    ) -> torch.Tensor:
-        """One layer: hidden (tokens, width) in and out, float32."""
-        mixed = functional.linear(hidden.to(self.dtype), *layer.mix)
-        query, key, value = (
-            self._spread(mixed, shape, cells).view(*shape, 3, self._heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-        )
-        seen = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        seen = seen.transpose(1, 2).reshape(shape[0] * shape[1], self._width)
-        if cells is not None:
-            seen = seen[cells]
-        hidden = self._normed(functional.linear(seen, *layer.attended).float() + hidden, layer.attended_norm)
-        wide = functional.linear(hidden.to(self.dtype), *layer.up)
-        wide = functional.relu(wide) if self._relu else functional.gelu(wide)
-        return self._normed(functional.linear(wide, *layer.down).float() + hidden, layer.down_norm)
-
-    def _spread(self, packed: torch.Tensor, shape: tuple[int, int], cells: torch.Tensor | None) -> torch.Tensor:
-        """(tokens, n) to (texts, longest, n), zeros where padded."""
-        if cells is None:
-            return packed.view(*shape, -1)
-        out = packed.new_zeros(shape[0] * shape[1], packed.shape[1])
-        out[cells] = packed
-        return out.view(*shape, -1)
+    def _through(self, layer: _Layer, hidden: torch.Tensor, layout: attention.Layout) -> torch.Tensor:
+        """One layer: hidden (rows, width) in and out, float32."""
+        mixed = layer.mix(hidden.to(self.dtype))
+        if self._ragged is None:
+            seen = attention.in_rectangles(mixed, self._heads, layout)
+        else:
+            seen = attention.ragged(mixed, self._heads, layout, self._ragged)
+        hidden = self._normed(layer.attended(seen).float() + hidden, layer.attended_norm)
+        wide = layer.up(hidden.to(self.dtype))
+        return self._normed(layer.down(wide).float() + hidden, layer.down_norm)
 
     def _normed(self, hidden: torch.Tensor, norm: _Pair) -> torch.Tensor:
         return functional.layer_norm(hidden, (self._width,), *norm, self._eps)
@@ -152,18 +148,18 @@ class PackedEncoder:
         return tensor.to(self.device)
 
     def _layer(self, layer: Any) -> _Layer:
-        attention = layer.attention.self
-        parts = (attention.query, attention.key, attention.value)
+        inner = layer.attention.self
+        parts = (inner.query, inner.key, inner.value)
         weight = torch.cat([part.weight.detach() for part in parts])
         bias = torch.cat([part.bias.detach() for part in parts])
         return _Layer(
-            mix=(weight.to(self.dtype), bias.to(self.dtype)),
-            attended=self._linear(layer.attention.output.dense),
+            mix=Product(weight.to(self.dtype), bias.to(self.dtype)),
+            attended=self._product(layer.attention.output.dense),
             attended_norm=_norm(layer.attention.output.LayerNorm),
-            up=self._linear(layer.intermediate.dense),
-            down=self._linear(layer.output.dense),
+            up=self._product(layer.intermediate.dense, self._activation),
+            down=self._product(layer.output.dense),
             down_norm=_norm(layer.output.LayerNorm),
         )
 
-    def _linear(self, module: Any) -> _Pair:
-        return module.weight.detach().to(self.dtype), module.bias.detach().to(self.dtype)
+    def _product(self, module: Any, activation: Activation = "none") -> Product:
+        return Product(module.weight.detach().to(self.dtype), module.bias.detach().to(self.dtype), activation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -111,6 +112,78 @@ def test_a_packed_model_gives_the_vectors_of_its_own_forward_pass(tiny: Callable
             assert torch.allclose(way(ids), model.plain()(ids), atol=1e-5)
 
     same()
+
+
+def ragged_stand_in(query: Any, key: Any, value: Any, starts: Any, _: Any, longest: int, __: int) -> Any:
+    """What flash attention for sequences of different lengths computes, text by text: it needs a GPU itself."""
+    import torch
+    from torch.nn.functional import scaled_dot_product_attention
+
+    ends = starts.tolist()
+    assert longest == max(b - a for a, b in itertools.pairwise(ends))
+    parts = [[x[a:b].transpose(0, 1)[None] for x in (query, key, value)] for a, b in itertools.pairwise(ends)]
+    return torch.cat([scaled_dot_product_attention(*part)[0].transpose(0, 1) for part in parts])
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_attention_over_ragged_rows_gives_the_same_vectors(
+    tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    import torch
+
+    from workers.backends import packed
+
+    monkeypatch.setattr(packed, "rows_in", lambda tokens, device: tokens)  # as on a GPU
+    model = Pooled(tiny(family))
+    encoder = packed.PackedEncoder(model.encoder, torch.float32, ragged=ragged_stand_in)
+    plain = packed.PackedEncoder(model.encoder, torch.float32)
+    with torch.inference_mode():
+        for sizes in (PROBE_ROWS, (4, 4), (1,)):
+            (got, mask), (truth, same_mask) = encoder(rows(*sizes)), plain(rows(*sizes))
+            assert torch.allclose(got, truth, atol=1e-5)
+            assert torch.equal(mask, same_mask)
+
+
+def test_a_gpu_without_ragged_attention_still_runs_in_bfloat16(
+    tiny: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workers.backends import attention, forward
+
+    asked = []
+
+    def fails(*_: Any) -> Any:
+        asked.append(1)
+        raise RuntimeError("no kernel image is available for execution on the device")
+
+    model = Pooled(tiny("bert"))
+    monkeypatch.setattr(attention, "ragged_attention", lambda: fails)
+    monkeypatch.setattr(forward, "has_bfloat16", lambda device: True)
+    monkeypatch.setattr(forward, "on_nvidia", lambda device: True)
+    _, name = forward.choose(model, model.plain(), rows(*PROBE_ROWS), "auto", {})
+    assert (name, asked) == ("packed-bfloat16", [1])
+
+
+@pytest.mark.parametrize("laid_out", [True, False])
+def test_products_are_the_same_with_weights_laid_out_and_not(monkeypatch: pytest.MonkeyPatch, laid_out: bool) -> None:
+    import torch
+
+    from workers.backends import products
+
+    need_model()
+    if laid_out and not products.laid_out_weights():
+        pytest.skip("this PyTorch has no oneDNN")
+    monkeypatch.setattr(products, "laid_out_weights", lambda: laid_out)
+    generator = torch.Generator().manual_seed(3)
+    weight, bias = torch.randn(24, 16, generator=generator), torch.randn(24, generator=generator)
+    for activation, function in (
+        ("none", lambda x: x), ("relu", torch.relu), ("gelu", torch.nn.functional.gelu),
+    ):  # fmt: skip
+        product = products.Product(weight, bias, activation)  # type: ignore[arg-type]
+        with torch.inference_mode():
+            for count in (1, 16, 33, products.rows_in(33, torch.device("cpu"))):
+                x = torch.randn(count, 16, generator=generator)
+                assert torch.allclose(product(x), function(x @ weight.T + bias), atol=1e-5)
+    assert products.rows_in(33, torch.device("cpu")) == (48 if laid_out else 33)
 
 
 def test_a_text_with_more_tokens_than_positions_fails_and_names_both(tiny: Callable[..., Any]) -> None:
