@@ -104,6 +104,6 @@ def fill(settings: Settings, embedder: Any, texts: list[str]) -> None:
         part = texts[first : first + 256]
         encoded = embedder.tokenise(part)
         keys = [cache_key(fingerprint, normalised(text)) for text in part]
-        if cache.write(keys, embedder.embed(encoded.payloads), encoded.counts, encoded.full_counts):
+        if cache.write(cache.remember(keys, embedder.embed(encoded.payloads), encoded.counts, encoded.full_counts)):
             raise SystemExit("the cache server did not take the vectors")
     store.close()

@@ -83,7 +83,7 @@ class Lookup:
 class VectorCache:
     """Looks up and writes vectors of one model. `store=None` leaves the in-process part alone.
 
-    One thread may look up while another writes; neither waits for the other's network.
+    One thread may look up while others remember and write; none waits for another's network.
     """
 
     def __init__(self, store: Store | None, *, local_max_bytes: int, dims: int, clock: Clock) -> None:
@@ -123,19 +123,29 @@ class VectorCache:
             )
         return Lookup(entries, errors + entries.foreign)
 
-    def write(
+    def recall(self, keys: Sequence[bytes]) -> Entries:
+        """From this process alone: what was remembered since it was looked up."""
+        with self._lock:
+            values = [self._lru.get(key) for key in keys]
+        return decode_entries(values, self._dims)
+
+    def remember(
         self,
         keys: Sequence[bytes],
         matrix: npt.NDArray[np.floating],
         tokens: npt.NDArray[np.int64],
         full_tokens: npt.NDArray[np.int64],
-    ) -> int:
-        """Remember vectors, row i under key i. Returns how many the server did not take."""
+    ) -> list[tuple[bytes, bytes]]:
+        """Vectors, row i under key i, in this process. Returns what is to be written to the server."""
         values = encode_entries(matrix, tokens, full_tokens)
         items = [(key, value) for key, value in zip(keys, values, strict=True) if value is not None]
         with self._lock:
             for key, value in items:
                 self._lru.put(key, value)
+        return items
+
+    def write(self, items: Sequence[tuple[bytes, bytes]]) -> int:
+        """To the server. Returns how many it did not take."""
         if not items or self._store is None:
             return 0
         if not self._allowed():

@@ -157,8 +157,8 @@ class Pipeline:
             return
         loop_begun = self._clock.monotonic()
         work.waited_seconds = max(0.0, loop_begun - work.started - work.cache_lookup_seconds - work.tokenise_seconds)
-        ready = np.array(sorted(payloads), np.intp)
-        groups = deque([ready[longest_first(work.tokens[ready])].tolist()])
+        ready = self._without_those_embedded_meanwhile(work, np.array(sorted(payloads), np.intp))
+        groups = deque([ready[longest_first(work.tokens[ready])].tolist()] if ready.size else [])
         while groups:
             if work.cancelled:
                 return
@@ -171,7 +171,21 @@ class Pipeline:
                 groups.appendleft(rest)
             groups.extendleft(reversed(self._embed_batch(work, batch, [payloads[index] for index in batch])))
         payloads.clear()  # the next step has no use for them, and tokens of long texts are large
+        fresh = np.flatnonzero(work.outcome == MISS)
+        work.entries = self._cache.remember(
+            [work.keys[i] for i in fresh.tolist()], work.vectors[fresh], work.tokens[fresh], work.full_tokens[fresh]
+        )
         work.embed_loop_seconds = self._clock.monotonic() - loop_begun
+
+    def _without_those_embedded_meanwhile(self, work: Work, ready: Any) -> Any:
+        """A text of the cycles before was not in the cache yet when this one was looked up."""
+        found = self._cache.recall([work.keys[index] for index in ready.tolist()])
+        hits = ready[found.index]
+        work.outcome[hits] = HIT
+        work.vectors[hits] = found.matrix
+        work.tokens[hits] = found.tokens
+        work.full_tokens[hits] = found.full_tokens
+        return np.delete(ready, found.index)
 
     def _tokenise(self, work: Work, group: list[int]) -> None:
         """All in one call; when that fails, in halves, until the text that fails alone is found."""
@@ -293,10 +307,7 @@ class Pipeline:
     def _write_cache(self, work: Work) -> None:
         """After the vectors are out: a slow cache must not hold them up."""
         begun = self._clock.monotonic()
-        fresh = np.flatnonzero(work.outcome == MISS)
-        if fresh.size:
-            refused = self._cache.write(
-                [work.keys[i] for i in fresh.tolist()], work.vectors[fresh], work.tokens[fresh], work.full_tokens[fresh]
-            )
-            work.cache_errors[fresh[:refused]] += 1
+        refused = self._cache.write(work.entries)
+        if refused:
+            work.cache_errors[np.flatnonzero(work.outcome == MISS)[:refused]] += 1
         work.cache_write_seconds = self._clock.monotonic() - begun

@@ -51,6 +51,8 @@ class Work:
         self.keys: list[bytes] = [b""] * count
         self.texts: list[str] = [""] * count
         self.payloads: dict[int, object] = {}
+        #: Entries of the cache for what was embedded, to be written to the server once the vectors are out.
+        self.entries: list[tuple[bytes, bytes]] = []
         #: Set, from any thread, when the partitions went to another worker, which does these texts.
         self.cancelled = False
         #: The group's generation in which the messages were read, as the consumer names it; opaque here.

@@ -33,7 +33,7 @@ def make(store: Any, clock: Any, local_max_bytes: int = 0) -> VectorCache:
 
 def write(cache: VectorCache, *keys: bytes) -> int:
     matrix = np.eye(DIMS, dtype=np.float32)[: len(keys)]
-    return cache.write(keys, matrix, np.full(len(keys), 3), np.full(len(keys), 5))
+    return cache.write(cache.remember(keys, matrix, np.full(len(keys), 3), np.full(len(keys), 5)))
 
 
 @given(

@@ -138,6 +138,20 @@ def test_copies_are_embedded_once_and_a_second_poll_comes_from_the_cache(rig: An
     assert (second.misses, second.duplicates, second.cache_hits) == (0, 1, 1)
 
 
+def test_a_text_repeated_while_the_first_is_under_way_is_embedded_once(make_rig: Callable[..., Any]) -> None:
+    rig = make_rig(local_max_bytes=10**6)
+    first = rig.pipeline.begin([rig.single("a", "alpha beta"), rig.single("b", "gamma")])
+    second = rig.pipeline.begin([rig.single("c", "alpha beta"), rig.single("d", "delta")])
+    for step in (rig.pipeline.prepare, rig.pipeline.embed):
+        step(first)  # as the line does it: both are looked up before the first is delivered
+        step(second)
+    rig.pipeline.deliver(first)
+    rig.pipeline.deliver(second)
+    assert [(event.misses, event.cache_hits) for event in rig.events()] == [(2, 0), (1, 1)]
+    assert dict(rig.vectors())["c"] == pytest.approx(rig.model.vector("alpha beta"), abs=6e-4)
+    assert rig.model.batches == [2, 1]
+
+
 def test_one_poisoned_text_costs_its_neighbours_nothing(rig: Any) -> None:
     rig.pipeline.run([rig.chunk([(str(i), "poison" if i == 11 else f"text {i}") for i in range(20)])])
     assert rig.dead() == {"11": "model_error"}
