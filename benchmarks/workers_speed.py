@@ -24,7 +24,7 @@ VS_DEFAULT = Claim(
 )
 PARITY = Claim("worker_default_min_cosine", "its vectors stay those of encode", "cosine", 0.9995)
 VS_BARE = Claim("worker_vs_bare_forward", "Kafka, cache, counting and metrics cost at most 5 %", "x", 0.95)
-METERING = Claim("metering_overhead_pct", "metrics cost at most 1 % of throughput", "%", 1.0, "at_most")
+METERING = Claim("metering_overhead_pct", "metrics cost at most 1 % of the CPU time", "%", 1.0, "at_most")
 CLAIMS = (VS_BEST, VS_DEFAULT_FLOAT32, VS_DEFAULT, PARITY, VS_BARE, METERING)
 
 TEXTS = 768
@@ -89,8 +89,14 @@ def measure(ids: frozenset[str]) -> Iterator[Result]:
                 ratio("bare_default", "worker_default")
             ))  # fmt: skip
         if METERING.id in ids:
+            # In CPU seconds: on a shared machine the wall time of one run differs from the next by ten times what is
+            # looked for. A worker that computes uses all its processors, so that both say the same of throughput.
             on_off = rig.alternate(
-                {"on": lambda: worker(default), "off": lambda: worker(default, metrics=False)}, 2 * REPETITIONS + 1
+                {
+                    "on": lambda: worker(default, cpu=True),
+                    "off": lambda: worker(default, cpu=True, metrics=False),
+                },
+                4 * REPETITIONS + 1,
             )
             yield Result.of(
                 METERING, [100 * (on / off - 1) for on, off in zip(on_off["on"], on_off["off"], strict=True)]

@@ -32,6 +32,7 @@ from workers.publisher import KafkaPublisher
 from workers.stopping import Stop, StoppedEarly
 from workers.telemetry import Status, Telemetry
 from workers.transactions import TransactionalPublisher, refuse_without_isolation
+from workers.tuning import tuned_budget
 from workers.work import Work
 
 log = logging.getLogger(__name__)
@@ -108,7 +109,7 @@ class _Worker:
             publisher=publisher,
             meter=meter,
             topics=settings.topics,
-            budget=TokenBudget(worker.token_budget or embedder.token_budget),
+            budget=TokenBudget(worker.token_budget or tuned_budget(embedder, self._clock.monotonic)),
             failures=FailureBudget(worker.failure_budget_pct, worker.failure_budget_min_texts),
             clock=self._clock,
             vector_dtype=worker.vector_dtype,

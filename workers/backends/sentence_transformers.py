@@ -25,6 +25,7 @@ from workers.backends import model_files
 from workers.failures import EmbedError, classify
 
 if TYPE_CHECKING:
+    import torch
     from sentence_transformers import SentenceTransformer
 
     from workers.backends.forward import Precision
@@ -116,7 +117,7 @@ class SentenceTransformerEmbedder:
                 out = self._forward(payloads)
                 if self._model.truncate_dim is not None:
                     out = out[:, : self._model.truncate_dim]
-                vectors: Vectors = out.float().cpu().numpy()
+                vectors = _to_host(out.float())
         except RuntimeError as error:
             if classify(error) == "out_of_memory":
                 self._free_memory()
@@ -203,6 +204,23 @@ def _set_prompt(model: SentenceTransformer, name: str) -> None:
         known = ", ".join(sorted(model.prompts)) or "none"
         raise ModelError(f"--prompt-name: the model has no prompt {name!r}; it has {known}")
     model.default_prompt_name = name
+
+
+def _to_host(out: torch.Tensor) -> Vectors:
+    """Through pinned memory from a GPU: the driver copies from there without a buffer of its own in between."""
+    vectors: Vectors
+    if out.device.type != "cuda":
+        vectors = out.cpu().numpy()
+        return vectors
+    import torch
+
+    host = torch.empty(out.shape, dtype=out.dtype, pin_memory=True)
+    host.copy_(out, non_blocking=True)
+    copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    copied.record()
+    copied.synchronize()
+    vectors = host.numpy()
+    return vectors
 
 
 def _device(wanted: str) -> str:
