@@ -38,7 +38,8 @@ def port_answers(port: int, host: str = "127.0.0.1") -> bool:
     return False
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """For `preexec_fn`: only one C call, nothing that could deadlock after the fork."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
@@ -71,7 +72,7 @@ class Child:
                 cwd=cwd,
                 # Ctrl-C in a terminal goes to the whole foreground group: children are stopped by us, in order.
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # only one C call: nothing that could deadlock after the fork
+                preexec_fn=die_with_parent,
             )
 
     def __enter__(self) -> Child:

@@ -138,6 +138,12 @@ class WorkerSettings(Section):
     threads: int | None = Field(
         None, ge=1, le=1024, description="CPU threads of the model; default: those of the machine"
     )
+    processes: int = Field(
+        1, ge=1, le=1024, description="worker processes under this command; the CPU threads are divided among them"
+    )
+    processes_per_gpu: int | None = Field(
+        None, ge=1, le=64, description="so many worker processes on each visible NVIDIA GPU or MIG device"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 where the processor has it and the vectors stay the same, else float32"
     )
@@ -168,7 +174,9 @@ class WorkerSettings(Section):
     vector_dtype: Literal["float32", "float16"] = Field("float32", description="of vectors out: float32 or float16")
     max_poll_texts: int = Field(256, ge=1, le=100_000, description="texts taken together: the span of de-duplication")
     max_poll_messages: int = Field(256, ge=1, le=10_000, description="messages taken together")
-    token_budget: int | None = Field(None, ge=1, description="padded tokens a batch; default by device")
+    token_budget: int | None = Field(
+        None, ge=1, description="padded tokens a batch; default: 1024 on a CPU, tuned at the start on a GPU"
+    )
     max_wait_ms: int = Field(50, ge=0, le=60_000, description="how long a thin poll waits for more")
     max_text_bytes: int = Field(
         4 * 1024 * 1024, ge=1, le=8 * 1024 * 1024, description="a text above it is a dead letter"

@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
+import typer
+
 from embedwatch import logs, options
 from embedwatch.settings import load
 
 _MODEL, _API, _WORK = "Model", "Endpoint (--backend openai)", "Batches and polls"
+_PROCESSES = "Several processes"
 _LIMITS, _DRILL = "Limits and life", "Load tests and fire drill"
 
 
@@ -39,6 +42,8 @@ def app(
     api_retry_seconds: Annotated[float | None, _option(_API, "worker", "api_retry_seconds")] = None,
     device: Annotated[str | None, _option(_MODEL, "worker", "device")] = None,
     threads: Annotated[int | None, _option(_MODEL, "worker", "threads")] = None,
+    processes: Annotated[int | None, _option(_PROCESSES, "worker", "processes")] = None,
+    processes_per_gpu: Annotated[int | None, _option(_PROCESSES, "worker", "processes_per_gpu")] = None,
     allow_download: Annotated[
         bool | None, _option(_MODEL, "worker", "allow_download", "--allow-download/--no-allow-download")
     ] = None,
@@ -79,14 +84,16 @@ def app(
     nothing, and some texts are done again. Start as many as the topic has partitions. SIGTERM or Ctrl-C finishes what
     is in flight; a second one stops at once.
 
+    With --processes or --processes-per-gpu this command starts that many workers, each with its number after its name
+    in events and before its log lines, and starts one that crashed again. Limits such as --max-texts and
+    --token-budget hold for each.
+
     A text that cannot be embedded goes to the dead-letters topic with its reason. With --cache-url vectors are shared
     between workers through Redis or Valkey; a cache in trouble is bypassed.
 
     Example: embedwatch worker -b broker:9092 --cache-url redis://cache:6379/0 --model all-MiniLM-L6-v2
     """
     given = dict(locals())
-    from workers.service import run
-
     config_path: Path | None = given.pop("config")
     sections = {
         "bootstrap_servers": "kafka.bootstrap_servers",
@@ -96,4 +103,13 @@ def app(
     }
     settings = load(config_path, {sections.get(field, f"worker.{field}"): value for field, value in given.items()})
     logs.configure()
+    # What only watches others loads neither Kafka's client nor a model's libraries.
+    from workers.members import members
+
+    if crew := members(settings):
+        from workers.crew import supervise
+
+        raise typer.Exit(supervise(crew, drain_seconds=settings.worker.drain_seconds))
+    from workers.service import run
+
     run(settings)

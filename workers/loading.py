@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from embedwatch.settings import WorkerSettings
-from workers.backend import Embedder
+
+if TYPE_CHECKING:
+    # It loads NumPy, whose threads a process that starts others (`workers.crew`) must not have.
+    from workers.backend import Embedder
 
 
 def load(settings: WorkerSettings) -> Embedder:

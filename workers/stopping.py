@@ -48,14 +48,12 @@ class Stop:
 
     def on_signal(self, signum: int, frame: FrameType | None) -> None:
         if self.requested:
-            os.write(2, b"embedwatch: second signal: stopped at once; what was in flight will be done again\n")
+            _say("embedwatch: second signal: stopped at once; what was in flight will be done again\n")
             os._exit(128 + signum)
         self.request()
         if not self.in_flight:
             raise StoppedEarly
-        # Not the log: a handler may run in the middle of a line that the log is writing.
-        words = f"embedwatch: stopping within {self._drain_seconds:g} s; a second signal stops at once\n"
-        os.write(2, words.encode())
+        _say(f"embedwatch: stopping within {self._drain_seconds:g} s; a second signal stops at once\n")
 
     @contextlib.contextmanager
     def on_signals(self) -> Iterator[None]:
@@ -68,3 +66,12 @@ class Stop:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+
+def _say(words: str) -> None:
+    """Not by the log: a handler may run in the middle of a line that the log is writing.
+
+    Whoever read standard error may be gone, and that must not keep the worker from stopping in order.
+    """
+    with contextlib.suppress(OSError):
+        os.write(2, words.encode())

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from embedwatch.clock import SystemClock
+from workers import crew as crew_module
+from workers.crew import Crew, Member, supervise
+
+PATIENCE_SECONDS = 20.0
+ROOT = Path(__file__).parents[3]
+
+
+def shell(name: str, script: str, **environ: str | None) -> Member:
+    return Member(name, ("/bin/sh", "-c", script), environ)
+
+
+def eventually(done: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not done():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def gone(pid: int) -> bool:
+    """Ended; a zombie that nobody reaps (PID 1 of a container may not) counts as ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+@pytest.fixture
+def said(tmp_path: Path) -> Iterator[tuple[int, Path]]:
+    """Where a crew's members are heard: the file as a descriptor and its path."""
+    path = tmp_path / "said"
+    out_fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    yield out_fd, path
+    os.close(out_fd)
+
+
+def run_down(crew: Crew) -> int:
+    """Step until nothing is left to do."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while crew.busy:
+        assert time.monotonic() < deadline, "the crew does not come to an end"
+        crew.step(0.02)
+    return crew.exit_code
+
+
+def test_when_all_are_done_the_crew_is(said: tuple[int, Path]) -> None:
+    with Crew(clock=SystemClock(), out_fd=said[0]) as crew:
+        for number in range(3):
+            crew.add(shell(f"w-{number}", f"echo line $W >&2; echo more of {number} >&2", W=str(number)))
+        assert run_down(crew) == 0
+    assert sorted(lines(said[1])) == sorted(
+        [f"[w-{n}] line {n}" for n in range(3)] + [f"[w-{n}] more of {n}" for n in range(3)]
+    )
+
+
+def test_what_a_member_says_in_pieces_comes_in_whole_lines_and_its_last_words_too(said: tuple[int, Path]) -> None:
+    big = "x" * 100_000
+    with Crew(clock=SystemClock(), out_fd=said[0]) as crew:
+        crew.add(Member("w", (sys.executable, "-c", "import os\nfor c in b'ab\\ncd': os.write(2, bytes([c]))"), {}))
+        crew.add(Member("v", (sys.executable, "-c", "import os; os.write(2, b'x' * 100_000)"), {}))
+        assert run_down(crew) == 0
+    heard = lines(said[1])
+    assert [line for line in heard if line.startswith("[w]")] == ["[w] ab", "[w] cd"]
+    # A line has a limit, for memory has one; nothing of it is lost.
+    assert "".join(line.removeprefix("[v] ") for line in heard if line.startswith("[v]")) == big
+
+
+def test_a_variable_can_be_taken_from_a_member(said: tuple[int, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OURS", "kept")
+    monkeypatch.setenv("THEIRS", "not this")
+    with Crew(clock=SystemClock(), out_fd=said[0]) as crew:
+        crew.add(shell("w", "echo ${OURS-none} ${THEIRS-none} >&2", THEIRS=None))
+        run_down(crew)
+    assert lines(said[1]) == ["[w] kept none"]
+
+
+def test_one_that_crashed_starts_again_after_a_while_and_keeps_its_name(clock: Any, said: tuple[int, Path]) -> None:
+    with Crew(clock=clock, out_fd=said[0]) as crew:
+        crew.add(shell("w", "echo start >&2; test $(wc -l < $FILE) -ge 3 || kill -9 $$", FILE=str(said[1])))
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        for runs, delay_seconds in ((1, 1.0), (2, 2.0)):
+            while crew.step(0.02) or len(lines(said[1])) < runs or crew._seats[0].starts_at is None:
+                assert time.monotonic() < deadline
+            clock.pass_by(delay_seconds - 0.1)
+            crew.step(0.05)
+            assert len(lines(said[1])) == runs
+            clock.pass_by(0.2)
+        assert run_down(crew) == 0
+    assert lines(said[1]) == ["[w] start"] * 3
+
+
+@pytest.mark.parametrize(("end", "code"), [("exit 4", 4), ("kill -9 $$", 1)])
+def test_a_crash_loop_is_said_once_and_ends_all(
+    clock: Any, said: tuple[int, Path], caplog: pytest.LogCaptureFixture, end: str, code: int
+) -> None:
+    clock.step_seconds = 0.5
+    with Crew(clock=clock, out_fd=said[0]) as crew:
+        crew.add(shell("bad", f"echo start >&2; {end}"))
+        crew.add(shell("good", "exec sleep 600"))
+        assert run_down(crew) == code
+    assert lines(said[1]) == ["[bad] start"] * 6
+    (error,) = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert "crash loop" in error
+    assert error.startswith("bad ")
+
+
+@pytest.mark.parametrize("code", [2, 3, 6, 7])
+def test_an_end_that_no_restart_mends_stops_the_others_too(said: tuple[int, Path], code: int) -> None:
+    with Crew(clock=SystemClock(), out_fd=said[0]) as crew:
+        crew.add(shell("good", "trap 'echo stopped >&2; exit 0' TERM; while :; do sleep 0.05; done"))
+        crew.add(shell("bad", f"sleep 0.3; exit {code}"))
+        assert run_down(crew) == code
+    assert lines(said[1]) == ["[good] stopped"]
+
+
+def test_a_program_that_cannot_be_started_is_tried_again_and_given_up(clock: Any) -> None:
+    clock.step_seconds = 1.0
+    with Crew(clock=clock) as crew:
+        crew.add(Member("w", ("/no/such/program",), {}))
+        assert crew.busy
+        assert run_down(crew) == 1
+
+
+def test_whoever_fails_while_the_crew_stops_gives_it_its_code_and_a_start_owed_is_forgotten(
+    said: tuple[int, Path],
+) -> None:
+    with Crew(clock=SystemClock(), out_fd=said[0]) as crew:
+        crew.add(shell("crashed", "exit 4"))
+        crew.add(shell("w", "trap 'exit 5' TERM; echo ready >&2; while :; do sleep 0.05; done"))
+        while lines(said[1]) != ["[w] ready"] or crew._seats[0].starts_at is None:
+            crew.step(0.02)
+        crew.ask_to_stop()
+        crew.ask_to_stop()
+        assert run_down(crew) == 5
+
+
+def test_nothing_is_left_when_the_crew_is_left() -> None:
+    with Crew(clock=SystemClock()) as crew:
+        for number in range(3):
+            crew.add(shell(f"w-{number}", "trap '' TERM; while :; do sleep 0.05; done"))
+        pids = [seat.process.pid for seat in crew._seats if seat.process is not None]
+        assert not any(gone(pid) for pid in pids)
+    assert len(pids) == 3
+    assert all(gone(pid) for pid in pids)
+
+
+def test_a_reader_who_went_away_does_not_hold_up_the_members(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with Crew(clock=SystemClock(), out_fd=writer) as crew:
+        crew.add(Member("w", (sys.executable, "-c", "import os\nfor _ in range(64): os.write(2, b'x' * 65536)"), {}))
+        assert run_down(crew) == 0
+    os.close(writer)
+
+
+def test_one_that_does_not_stop_in_time_is_killed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(crew_module, "CLOSE_MARGIN_SECONDS", 0.1)
+    bad = shell("bad", "sleep 0.5; exit 2")
+    deaf = shell("deaf", "trap '' TERM; while :; do sleep 0.05; done")
+    assert supervise([deaf, bad], drain_seconds=0.2) == 2
+    assert "killed, because they did not stop within 0.3 s: deaf" in caplog.text
+
+
+PARENT = """
+import logging, sys
+logging.basicConfig(level="INFO", stream=sys.stderr)
+from workers.crew import Member, supervise
+script = "trap '" + sys.argv[1] + "' TERM; echo $$ >> " + sys.argv[2] + "; while :; do sleep 0.05; done"
+members = [Member(f"w-{n}", ("/bin/sh", "-c", script), {}) for n in (1, 2)]
+sys.exit(supervise(members, drain_seconds=30))
+"""
+
+
+@contextlib.contextmanager
+def parent(on_term: str, folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], list[int], Path]]:
+    """A process that supervises two members: it, their process ids, its log."""
+    ids, log = folder / "ids", folder / "log"
+    with log.open("wb") as err:
+        process = subprocess.Popen([sys.executable, "-c", PARENT, on_term, str(ids)], stderr=err, cwd=ROOT)
+    try:
+        assert eventually(lambda: len(lines(ids)) == 2), log.read_text()
+        yield process, [int(pid) for pid in lines(ids)], log
+    finally:
+        process.kill()
+        process.wait(PATIENCE_SECONDS)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_is_passed_on_once_and_the_members_stop_in_their_own_time(
+    tmp_path: Path, signum: signal.Signals
+) -> None:
+    with parent("echo asked >&2; exit 0", tmp_path) as (process, pids, log):
+        process.send_signal(signum)
+        assert process.wait(PATIENCE_SECONDS) == 0
+        assert all(gone(pid) for pid in pids)
+        assert sorted(line for line in lines(log) if line.startswith("[")) == ["[w-1] asked", "[w-2] asked"]
+        assert "embedwatch: stopping within 30 s; a second signal stops at once" in lines(log)
+
+
+def test_a_second_signal_stops_at_once_and_leaves_nothing(tmp_path: Path) -> None:
+    with parent("echo asked >&2", tmp_path) as (process, pids, log):
+        process.terminate()
+        assert eventually(lambda: log.read_text().count("asked") == 2)
+        assert not any(gone(pid) for pid in pids)
+        process.terminate()
+        assert process.wait(PATIENCE_SECONDS) == 128 + signal.SIGTERM
+        assert eventually(lambda: all(gone(pid) for pid in pids))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
+def test_members_end_also_when_the_command_is_killed(tmp_path: Path) -> None:
+    with parent("exit 0", tmp_path) as (process, pids, _):
+        process.kill()
+        assert eventually(lambda: all(gone(pid) for pid in pids))

@@ -1,0 +1,259 @@
+"""Several processes under one command: started, started again after trouble, and stopped in order.
+
+Knows nothing of settings, Kafka or models, and imports none of them: a `Member` is a command with an environment. One
+thread does everything: beside others a process does not fork safely, and on Linux the kernel ends the children when
+the thread that started them ends, as it does after a kill -9 of the command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import selectors
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import IO
+
+from embedwatch.clock import Clock, SystemClock
+from embedwatch.processes import die_with_parent
+from workers.restarts import Again, Done, GiveUp, Restarts, describe, exit_code
+from workers.stopping import Stop
+
+log = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.1
+#: A worker that has drained still closes its clients, each within 5 s (`workers.service.CLOSE_SECONDS`).
+CLOSE_MARGIN_SECONDS = 30.0
+_READ_BYTES = 65_536
+_MAX_LINE_BYTES = 65_536
+#: How long the kernel may take to end a process that was killed. It cannot end one that hangs in a driver.
+_REAP_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Member:
+    """`environ` changes our own environment for it: a value of None removes a variable. There may be secrets in it."""
+
+    name: str
+    command: tuple[str, ...]
+    environ: Mapping[str, str | None] = field(repr=False)
+
+
+class Crew:
+    """Members that are kept running. Use it as a context manager: at the end nothing of it is left.
+
+    Call `step` again and again, from the main thread. `exit_code` is that of the first member that made the crew give
+    up, or that failed while it was to stop; else 0. Members may be added at any time.
+    """
+
+    def __init__(self, *, clock: Clock, out_fd: int = 2) -> None:
+        self._clock = clock
+        self._out_fd = out_fd
+        self._seats: list[_Seat] = []
+        self._selector = selectors.DefaultSelector()
+        self.stopping = False
+        self.exit_code = 0
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        for seat in self._seats:
+            self._close(seat)
+        self._selector.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a member runs, or is owed a start."""
+        return any(seat.process is not None or seat.starts_at is not None for seat in self._seats)
+
+    def add(self, member: Member) -> None:
+        """Start a member."""
+        seat = _Seat(member)
+        self._seats.append(seat)
+        self._start(seat)
+
+    def step(self, wait_seconds: float) -> None:
+        """Pass on what the members say, for at most so long; see who has ended; start those whose time it is."""
+        for key, _ in self._selector.select(wait_seconds):
+            self._relay(key.data)
+        now = self._clock.monotonic()
+        for seat in self._seats:
+            if seat.process is not None:
+                status = seat.process.poll()
+                if status is not None:
+                    self._close(seat)
+                    self._judge(seat, status, now)
+            elif seat.starts_at is not None and now >= seat.starts_at:
+                self._start(seat)
+
+    def ask_to_stop(self) -> None:
+        """SIGTERM to all, once: a worker takes a second one as "at once". Nothing is started any more."""
+        if self.stopping:
+            return
+        self.stopping = True
+        for seat in self._seats:
+            seat.starts_at = None
+            if seat.process is not None:
+                seat.process.terminate()
+
+    def kill(self) -> list[str]:
+        """SIGKILL to all that still run. Returns their names."""
+        self.stopping = True
+        killed = []
+        for seat in self._seats:
+            if seat.process is not None and seat.process.poll() is None:
+                seat.process.kill()
+                killed.append(seat.member.name)
+        return killed
+
+    def _start(self, seat: _Seat) -> None:
+        seat.starts_at, seat.started = None, self._clock.monotonic()
+        try:
+            process = subprocess.Popen(
+                seat.member.command,
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                env={k: v for k, v in {**os.environ, **seat.member.environ}.items() if v is not None},
+                # Ctrl-C in a terminal goes to the whole foreground group: members are stopped by us, once.
+                start_new_session=True,
+                preexec_fn=die_with_parent,
+            )
+        except OSError as error:
+            log.warning("%s could not be started: %s", seat.member.name, error)
+            self._judge(seat, 1, seat.started)
+            return
+        seat.process, seat.pipe = process, process.stderr
+        if seat.pipe is not None:
+            os.set_blocking(seat.pipe.fileno(), False)
+            self._selector.register(seat.pipe, selectors.EVENT_READ, seat)
+        log.info("%s started, process %d", seat.member.name, process.pid)
+
+    def _judge(self, seat: _Seat, status: int, now: float) -> None:
+        name = seat.member.name
+        if self.stopping:
+            # A process that was asked before it could listen ends by the signal itself, and has done nothing yet.
+            if status not in (0, -signal.SIGTERM):
+                log.warning("%s %s while it was to stop", name, describe(status))
+                self.exit_code = self.exit_code or exit_code(status)
+            return
+        match seat.restarts.ended(status, lived_seconds=now - seat.started, now=now):
+            case Done():
+                log.info("%s is done", name)
+            case Again(delay_seconds):
+                log.warning("%s %s; it starts again in %g s", name, describe(status), delay_seconds)
+                seat.starts_at = now + delay_seconds
+            case GiveUp(code, reason):
+                log.error("%s %s; %s: all are stopped", name, describe(status), reason)
+                self.exit_code = code
+                self.ask_to_stop()
+
+    def _relay(self, seat: _Seat) -> bool:
+        """Pass on what a member has said by now, at most one buffer. False when there is nothing more."""
+        if seat.pipe is None:
+            return False
+        try:
+            heard = os.read(seat.pipe.fileno(), _READ_BYTES)
+        except BlockingIOError:
+            return False
+        if not heard:
+            self._close_pipe(seat)
+            return False
+        *lines, rest = (seat.unfinished + heard).split(b"\n")
+        if len(rest) > _MAX_LINE_BYTES:
+            lines, rest = [*lines, rest], b""
+        seat.unfinished = rest
+        self._write(seat, lines)
+        return True
+
+    def _close(self, seat: _Seat) -> None:
+        """The last words of a process that has ended, or was killed."""
+        if seat.process is None:
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            seat.process.wait(_REAP_SECONDS)
+        # Bounded: a process of its own that a member left behind may hold the pipe open, and go on writing.
+        for _ in range(64):
+            if not self._relay(seat):
+                break
+        self._write(seat, [seat.unfinished] if seat.unfinished else [])
+        seat.unfinished = b""
+        self._close_pipe(seat)
+        seat.process = None
+
+    def _close_pipe(self, seat: _Seat) -> None:
+        if seat.pipe is not None:
+            self._selector.unregister(seat.pipe)
+            seat.pipe.close()
+            seat.pipe = None
+
+    def _write(self, seat: _Seat, lines: Sequence[bytes]) -> None:
+        """Each line with the name of its member, so that it is known whose it is whatever program wrote it."""
+        rest = memoryview(b"".join(b"[%s] %s\n" % (seat.member.name.encode(), line) for line in lines))
+        # Nobody may be listening any more; the members are to work on, and not to wait for a full pipe.
+        with contextlib.suppress(OSError):
+            while rest:
+                rest = rest[os.write(self._out_fd, rest) :]
+
+
+class _Seat:
+    """One member, its process while there is one, and what became of those before."""
+
+    def __init__(self, member: Member) -> None:
+        self.member = member
+        self.restarts = Restarts()
+        self.process: subprocess.Popen[bytes] | None = None
+        self.pipe: IO[bytes] | None = None
+        self.started = 0.0
+        self.starts_at: float | None = None
+        self.unfinished = b""
+
+
+def supervise(members: Sequence[Member], *, drain_seconds: float, clock: Clock | None = None) -> int:
+    """Keep the members running until all are done, one makes the crew give up, or SIGTERM or Ctrl-C.
+
+    Returns the exit code of the command. A stop gives them `drain_seconds` and a margin to close; a second signal
+    stops at once and ends this process.
+    """
+    clock = clock or SystemClock()
+    with Crew(clock=clock) as crew:
+        stop = _CrewStop(drain_seconds, clock, crew)
+        deadline: float | None = None
+        with stop.on_signals():
+            for member in members:
+                if not stop.requested and not crew.stopping:
+                    crew.add(member)
+            while crew.busy:
+                crew.step(TICK_SECONDS)
+                if stop.requested:
+                    crew.ask_to_stop()
+                if crew.stopping and deadline is None:
+                    deadline = clock.monotonic() + drain_seconds + CLOSE_MARGIN_SECONDS
+                if deadline is not None and clock.monotonic() >= deadline:
+                    late = crew.kill()
+                    log.error(
+                        "killed, because they did not stop within %g s: %s",
+                        drain_seconds + CLOSE_MARGIN_SECONDS, ", ".join(late),
+                    )  # fmt: skip
+                    return crew.exit_code or 1
+        return crew.exit_code
+
+
+class _CrewStop(Stop):
+    """A worker's own stop, and at the second signal no process is left behind."""
+
+    def __init__(self, drain_seconds: float, clock: Clock, crew: Crew) -> None:
+        super().__init__(drain_seconds, clock)
+        self._crew = crew
+        self.in_flight = True
+
+    def on_signal(self, signum: int, frame: FrameType | None) -> None:
+        if self.requested:
+            self._crew.kill()
+        super().on_signal(signum, frame)

@@ -1,0 +1,87 @@
+"""The members of a crew: for each slot the command that is its worker process, and the environment it gets.
+
+A member is a plain `embedwatch worker`. It gets the settings that were resolved here as environment variables: a
+command line is open to every user of the machine, and a file of settings may change before a member starts again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import SecretStr
+
+from embedwatch.errors import ConfigError
+from embedwatch.settings import PREFIX, Settings, env_name, load
+from workers import slots, visible_gpus
+from workers.crew import Member
+from workers.loading import cpu_quota
+from workers.slots import Slot
+
+
+def members(settings: Settings) -> list[Member]:
+    """The worker processes that the settings ask for; none when this process itself is to be the only worker.
+
+    Raises `ConfigError`.
+    """
+    worker = settings.worker
+    planned = slots.plan(
+        worker,
+        name=worker.name or f"{socket.gethostname()}-{os.getpid()}",
+        cpus=cpu_quota(),
+        gpus=visible_gpus.find,
+    )
+    return [_member(settings, slot) for slot in planned]
+
+
+def _member(settings: Settings, slot: Slot) -> Member:
+    own = {
+        "name": slot.name,
+        "device": slot.device,
+        "threads": slot.threads,
+        "processes": 1,
+        "processes_per_gpu": None,
+    }
+    worker = settings.worker.model_copy(update=own)
+    environ = as_environment(settings.model_copy(update={"worker": worker}))
+    if slot.gpu is not None:
+        environ[visible_gpus.MASK] = slot.gpu
+    # -P: a folder `workers` where the command happens to be started must not take the place of ours.
+    return Member(slot.name, (sys.executable, "-P", "-m", "embedwatch", "worker"), environ)
+
+
+def as_environment(settings: Settings) -> dict[str, str | None]:
+    """The variables from which `load` makes these same settings, whatever else the environment says.
+
+    Raises `ConfigError`, which names no values, for settings that no variable can hold.
+    """
+    environ: dict[str, str | None] = {f"{PREFIX}CONFIG": None}
+    for section in Settings.model_fields:
+        part = getattr(settings, section)
+        for name in type(part).model_fields:
+            environ[env_name(section, name)] = _written(getattr(part, name))
+    try:
+        again = load(environ={name: value for name, value in environ.items() if value is not None})
+    except ConfigError as error:
+        raise ConfigError(f"these settings cannot be handed to worker processes: {error}") from None
+    for section in Settings.model_fields:
+        part, other = getattr(settings, section), getattr(again, section)
+        for name in type(part).model_fields:
+            if getattr(part, name) != getattr(other, name):
+                raise ConfigError(f"{section}.{name}: this value cannot be handed to worker processes; is it empty?")
+    return environ
+
+
+def _written(value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, Mapping):
+        # As text: a float would not be the same decimal. Unescaped, as YAML does not join JSON's halves of a character.
+        return json.dumps({key: str(item) for key, item in value.items()}, ensure_ascii=False)
+    return str(value)
