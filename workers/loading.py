@@ -28,7 +28,7 @@ def load(settings: WorkerSettings) -> Embedder:
     from workers.backends.sentence_transformers import ModelOptions
     from workers.backends.sentence_transformers import load as load_sentence_transformers
 
-    return load_sentence_transformers(
+    embedder = load_sentence_transformers(
         settings.model,
         device=settings.device,
         threads=settings.threads or cpu_quota(),
@@ -41,6 +41,8 @@ def load(settings: WorkerSettings) -> Embedder:
             trust_remote_code=settings.trust_remote_code,
         ),
     )
+    embedder.drop_spare_weights()
+    return embedder
 
 
 def cpu_quota() -> int:

@@ -137,6 +137,13 @@ class SentenceTransformerEmbedder:
     def close(self) -> None:
         pass
 
+    def drop_spare_weights(self) -> None:
+        """Let go of matrices that the packed way has copied. The model's own forward pass cannot run any more."""
+        if self.way.startswith("packed"):
+            first: Any = self._model[0]
+            module = getattr(first, "model", None) or first.auto_model
+            module.encoder.to("meta")
+
     def _free_memory(self) -> None:
         import torch
 

@@ -127,3 +127,18 @@ def test_a_folder_that_only_looks_like_a_model_is_one_line(model: Any, tmp_path:
     with pytest.raises(ModelError, match="cannot be loaded") as raised:
         load(str(tmp_path), device="cpu", threads=1, allow_download=False)
     assert "\n" not in str(raised.value)
+
+
+def test_a_packed_worker_keeps_no_second_copy_of_the_weights_and_gives_the_same_vectors() -> None:
+    from embedwatch.settings import WorkerSettings
+    from workers import loading
+    from workers.backends.sentence_transformers import load
+
+    need_model()
+    plain = load("all-MiniLM-L6-v2", device="cpu", threads=2, allow_download=False)
+    slim = loading.load(WorkerSettings(threads=2))
+    payloads = plain.tokenise(TEXTS).payloads
+    assert np.array_equal(slim.embed(payloads), plain.embed(payloads))
+    assert plain.way.startswith("packed")
+    weights = slim._model[0].model.encoder.parameters()  # type: ignore[attr-defined]
+    assert {parameter.device.type for parameter in weights} == {"meta"}
