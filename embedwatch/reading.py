@@ -137,12 +137,16 @@ def read_one(settings: KafkaSettings, topic: str, partition: int, offset: int) -
             if end is None or not 0 <= offset < end:
                 return None
             client.assign([log])
+            if offset < client.beginning_offsets([log], timeout_ms=10_000)[log]:
+                return None  # deleted; after it there may be nothing that would come
             client.seek(log, offset)
             deadline = time.monotonic() + ONE_RECORD_SECONDS
             while time.monotonic() < deadline:
                 for record in client.poll(POLL_MS).get(log, ()):
-                    # Deleted or compacted away: then the next one that is there comes.
+                    # Compacted away: then the next one that is there comes.
                     return record if record.offset == offset else None
+                if (client.position(log, timeout_ms=1000) or 0) > offset:
+                    return None  # the mark of a transaction
         except kafka_errors.KafkaError as error:
             why = describe_error(error)
         else:

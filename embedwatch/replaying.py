@@ -24,7 +24,7 @@ from embedwatch.dead_letters import (
     replay,
     restored,
 )
-from embedwatch.errors import ConfigError, DeliveryError
+from embedwatch.errors import ConfigError, ConnectionFailed, DeliveryError
 from embedwatch.kafka import KafkaError, describe_error
 from embedwatch.offset_ranges import OffsetRanges
 from embedwatch.processes import StopRequest
@@ -121,11 +121,18 @@ def send(settings: Settings, plan: Plan, stop: StopRequest) -> Sent:
                         sender.add(_letter(record))
                 if stop.signum is not None or not left:
                     break
+    finally:
+        _finish(sender, client)
+    return outcome
+
+
+def _finish(sender: _Sender, client: Any) -> None:
+    """Also after trouble: what is under way arrives all the same, and without a receipt it would go twice."""
+    try:
         sender.settle()
     finally:
         with contextlib.suppress(KafkaError):  # what it could not send is counted as not sent already
             kafka.close_producer(client, 5.0)
-    return outcome
 
 
 def records(settings: Settings, starts: dict[int, int] | None = None) -> Iterator[Letter | OffsetRanges]:
@@ -200,7 +207,10 @@ class _Sender:
         topic, partition, offset = letter.source_topic, letter.source_partition, letter.source_offset
         if topic is None or partition is None or offset is None:
             return "its text is clipped, and where it came from is not known"
-        source = read_one(self._settings.kafka, topic, partition, offset)
+        try:
+            source = read_one(self._settings.kafka, topic, partition, offset)
+        except ConnectionFailed:
+            return "its text is clipped, and its source could not be read"
         if source is None:
             return "its text is clipped, and its source has been deleted"
         return restored(letter, source.key, source.value, source.headers)

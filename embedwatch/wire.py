@@ -143,6 +143,14 @@ def encode_vectors(ids: Sequence[str], matrix: Vector) -> bytes:
     return struct.pack("<I", len(head)) + head + _little_endian(matrix).tobytes()
 
 
+def encoded_id_bytes(text_id: str) -> int:
+    """Bytes that an id takes in a chunk of vectors, quotes and comma included."""
+    try:
+        return len(_encoder.encode(text_id)) + 1
+    except UnicodeEncodeError:
+        return len(_encoder.encode(_printable(text_id))) + 1
+
+
 def read_vectors(key: bytes | None, value: bytes | None, headers: Headers | None) -> Iterator[tuple[str, Vector]]:
     """(id, vector) for every vector of one message, single or chunk; vectors are 1-d, float32 or float16.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import selectors
 import signal
 import subprocess
@@ -28,6 +29,10 @@ log = logging.getLogger(__name__)
 TICK_SECONDS = 0.1
 #: A worker that has drained still closes its clients, each within 5 s (`workers.service.CLOSE_SECONDS`).
 CLOSE_MARGIN_SECONDS = 30.0
+#: How long a reader of our output may keep the members waiting before lines are dropped.
+WRITE_SECONDS = 0.5
+#: POSIX: a pipe that select calls writable takes so much at once (PIPE_BUF is 512 at least, 4096 on Linux).
+_PIPE_BUF_BYTES = select.PIPE_BUF
 _READ_BYTES = 65_536
 _MAX_LINE_BYTES = 65_536
 #: How long the kernel may take to end a process that was killed. It cannot end one that hangs in a driver.
@@ -196,10 +201,11 @@ class Crew:
     def _write(self, seat: _Seat, lines: Sequence[bytes]) -> None:
         """Each line with the name of its member, so that it is known whose it is whatever program wrote it."""
         rest = memoryview(b"".join(b"[%s] %s\n" % (seat.member.name.encode(), line) for line in lines))
-        # Nobody may be listening any more; the members are to work on, and not to wait for a full pipe.
-        with contextlib.suppress(OSError):
-            while rest:
-                rest = rest[os.write(self._out_fd, rest) :]
+        # Nobody may be listening any more, or not keep up: the members are to work on, and what they say is lost.
+        # In pieces that a pipe takes whole when it is ready, so that no write waits.
+        with contextlib.suppress(OSError, ValueError):
+            while rest and select.select([], [self._out_fd], [], WRITE_SECONDS)[1]:
+                rest = rest[os.write(self._out_fd, rest[:_PIPE_BUF_BYTES]) :]
 
 
 class _Seat:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from embedwatch.dead_letters import REPLAYS
 from embedwatch.errors import InvalidEvent
-from embedwatch.wire import MAX_CHUNK_TEXTS, Headers, TextItem, decode_texts, header
+from embedwatch.wire import MAX_CHUNK_TEXTS, MAX_TEXT_ID_CHARS, Headers, TextItem, decode_texts, header
 from workers.failures import Failure
 
 #: Texts of one message beyond this are refused: their vectors would not fit into memory and messages of any sane size.
@@ -88,7 +88,7 @@ class Decoder:
 
     def _judge(self, item: TextItem) -> Failure | None:
         """Why a text cannot be embedded; None when it can."""
-        if item.model is not None and item.model not in self.models:
+        if item.model and item.model not in self.models:  # an empty header asks for none
             return Failure(
                 "unknown_model",
                 "decode",
@@ -114,7 +114,7 @@ def label(value: str | None) -> str | None:
 
 
 def _whole(record: Record, fallback_id: str) -> TextItem:
-    text_id = record.key.decode("utf-8", "replace") if record.key else fallback_id
+    text_id = record.key.decode("utf-8", "replace")[:MAX_TEXT_ID_CHARS] if record.key else fallback_id
     headers: Headers = record.headers
     return TextItem(
         text_id, record.value or b"", None, header(headers, "model"), header(headers, "tenant"),

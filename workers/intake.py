@@ -189,7 +189,8 @@ class Intake:
                 log.warning("worker: poll: %s; trying again", describe_error(error))
                 return {}
             raise self._unreadable(error) from None
-        self._drop_revoked()
+        finally:
+            self._drop_revoked()  # a poll that ends in an error may have given up partitions before
         return records
 
     def _unreadable(self, error: Exception) -> ConnectionFailed:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -30,6 +30,8 @@ from workers.work import HIT, MISS, PENDING, Work
 
 log = logging.getLogger(__name__)
 
+#: Of a key that vectors are keyed with like their texts; beyond it the text's id, which is clipped, is the key.
+MAX_KEY_BYTES = 4096
 #: A topic takes 1 MiB a message unless told otherwise; a chunk of vectors beyond this goes out as several.
 MAX_VECTORS_BYTES = 900_000
 
@@ -294,13 +296,12 @@ class Pipeline:
             dtype=self._dtype, dims=matrix.shape[1], model=self._embedder.name,
             fingerprint=self._embedder.fingerprint, chunk=message.is_chunk,
         )  # fmt: skip
-        key = message.key or ids[0].encode("utf-8", "surrogatepass")
+        key = message.key if message.key and len(message.key) <= MAX_KEY_BYTES else _utf8(ids[0])
         if not message.is_chunk:
             self._publisher.send(self._topics.vectors, key=key, value=wire.encode_vector(matrix[0]), headers=headers)
             return
-        rows = max(1, MAX_VECTORS_BYTES // (matrix.shape[1] * matrix.dtype.itemsize + wire.MAX_TEXT_ID_CHARS))
-        for start in range(0, len(ids), rows):
-            part = slice(start, start + rows)
+        row_bytes = matrix.shape[1] * matrix.dtype.itemsize
+        for part in _parts([row_bytes + wire.encoded_id_bytes(text_id) for text_id in ids], MAX_VECTORS_BYTES):
             value = wire.encode_vectors(ids[part], matrix[part])
             self._publisher.send(self._topics.vectors, key=key, value=value, headers=headers)
 
@@ -311,3 +312,19 @@ class Pipeline:
         if refused:
             work.cache_errors[np.flatnonzero(work.outcome == MISS)[:refused]] += 1
         work.cache_write_seconds = self._clock.monotonic() - begun
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _parts(sizes: Sequence[int], most: int) -> Iterator[slice]:
+    """Consecutive runs whose sizes add up to at most `most`; one that is larger is alone."""
+    first = total = 0
+    for index, size in enumerate(sizes):
+        if index > first and total + size > most:
+            yield slice(first, index)
+            first, total = index, 0
+        total += size
+    if sizes:
+        yield slice(first, len(sizes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import threading
 from collections.abc import Iterator
@@ -73,5 +74,7 @@ def _say(words: str) -> None:
 
     Whoever read standard error may be gone, and that must not keep the worker from stopping in order.
     """
-    with contextlib.suppress(OSError):
-        os.write(2, words.encode())
+    # Or may have stopped reading: a full pipe would hold the process for ever, in its signal handler.
+    with contextlib.suppress(OSError, ValueError):
+        if select.select([], [2], [], 0)[1]:
+            os.write(2, words.encode())

@@ -73,7 +73,10 @@ class TransactionalPublisher(KafkaPublisher):
                 "worker: a transaction of %d partitions was given up (%s): the group has given them to another worker, "
                 "which does these texts again", len(ends), describe_error(error),
             )  # fmt: skip
-            self._abort()
+            try:
+                self._abort()
+            except kafka_errors.KafkaError as abort_error:
+                raise self._failed("the end of a transaction", abort_error) from None
             return False
         except kafka_errors.ProducerFencedError:
             raise DeliveryError(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from workers.backend import Embedder
-from workers.failures import EmbedError
+from workers.failures import classify
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ TEXT_TOKENS = 128
 @dataclass(frozen=True, slots=True)
 class Trial:
     budget_tokens: int
-    #: None: it did not fit into memory.
+    #: None: it did not fit into memory, or failed in another way that a smaller one did not.
     tokens_per_second: float | None
 
 
@@ -44,15 +44,15 @@ def choose(trials: list[Trial]) -> int | None:
 def trials_of(embedder: Embedder, monotonic: Callable[[], float]) -> list[Trial]:
     """Runs each candidate, smallest first, until one does not fit."""
     payload, tokens = _text_of(embedder)
-    found = []
+    found: list[Trial] = []
     for budget in CANDIDATES:
         batch = [payload] * max(1, budget // tokens)
         try:
             embedder.embed(batch)
             seconds = min(_timed(embedder, batch, monotonic) for _ in range(PASSES))
-        except EmbedError as error:
-            if error.error_class != "out_of_memory":
-                raise
+        except Exception as error:
+            if not found and classify(error) != "out_of_memory":
+                raise  # a model that cannot embed at all
             found.append(Trial(budget, None))
             break
         found.append(Trial(budget, len(batch) * tokens / max(seconds, 1e-9)))
@@ -67,7 +67,7 @@ def tuned_budget(embedder: Embedder, monotonic: Callable[[], float]) -> int:
     budget = choose(trials)
     said = ", ".join(
         f"{trial.budget_tokens} "
-        + ("out of memory" if trial.tokens_per_second is None else f"{trial.tokens_per_second:,.0f} tokens/s")
+        + ("failed" if trial.tokens_per_second is None else f"{trial.tokens_per_second:,.0f} tokens/s")
         for trial in trials
     )
     log.info("worker: token budget tuned: %s; %s", said, "half the smallest" if budget is None else f"{budget} taken")

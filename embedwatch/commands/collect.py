@@ -186,7 +186,7 @@ class _Run:
                 progress.update(self.rows, reader.done_pct)
 
     def finish(self) -> list[_Written]:
-        """All files whole, then all named: a mistake in one leaves none."""
+        """All files whole, then all named: one that cannot be made whole leaves none."""
         masks: list[Any] = [None] * len(self.outs)
         if self.copies is not None and self.outs:
             rows = self.copies.count if self.texts is None else self.copies.rows_with(self.texts)

@@ -102,6 +102,20 @@ def test_a_clipped_text_goes_back_whole(commands: Commands) -> None:
     assert wire.header(long[1].headers, "replays") == "1"
 
 
+def test_a_clipped_letter_whose_source_is_gone_keeps_no_other_from_going(commands: Commands) -> None:
+    topics = commands.flow.topics
+    headers = [
+        ("error_class", b"unknown_model"), ("source_topic", topics.texts.encode()), ("source_partition", b"0"),
+        ("source_offset", b"100000"), ("clipped_from_bytes", b"50"),
+    ]  # fmt: skip
+    commands.flow.send([(b"cut", b"half a text", headers)], topics.dead_letters)
+    said = commands.run("dlq", "replay", "--yes")
+    assert "3 sent and acknowledged; 1" not in said
+    assert "3 sent and acknowledged" in said
+    assert "not sent: 1, its text is clipped, and its source has been deleted" in said
+    assert "0 sent" in commands.run("dlq", "replay", "--yes")  # the clipped one is looked for again, no other goes
+
+
 def test_vectors_are_collected_with_their_ids(commands: Commands, tmp_path: Path) -> None:
     model = HashingEmbedder("test-model", DIMS)
     truth = {i: model.embed([f"text of {i}"])[0] for i in commands.ids}

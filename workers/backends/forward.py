@@ -35,6 +35,7 @@ PROBES = (
     "Die Würde des Menschen ist unantastbar. Sie zu achten und zu schützen ist Verpflichtung aller staatlichen Gewalt.",
     "日本語のテキストと中文文本，以及한국어 문장.",
     "https://example.com/a/very/long/path?with=query&and=values#fragment 0123456789 ABCDEF \t !!! ???",
+    "An unused <pad> or [PAD] in a tokenizer's own words, <pad> <pad>.",
     "Invoice 4711 of 2026-11-25: 3 x 19.99 EUR, due in 30 days. " * 6,
 )
 
@@ -142,13 +143,21 @@ def has_bfloat16(device: torch.device) -> bool:
 def _whole_in_bfloat16(model: Any, plain: Padded, ids: Ids, truth: Any, precision: Precision) -> str | None:
     """Turn a model that cannot be packed; None, and the model as it was, when its vectors would differ."""
     before = model.dtype
+    kept = [tensor.detach().cpu().clone() for tensor in _tensors(model)]
     model.to(torch.bfloat16)
     alike = _alike(plain, ids, truth)
     if alike >= SAME_BFLOAT16:
         return "bfloat16"
     model.to(before)
+    with torch.no_grad():
+        for tensor, value in zip(_tensors(model), kept, strict=True):
+            tensor.copy_(value)  # the way there and back has rounded it
     _refuse(precision, alike)
     return None
+
+
+def _tensors(model: Any) -> list[torch.Tensor]:
+    return [*model.parameters(), *model.buffers()]
 
 
 def _refuse(precision: Precision, alike: float) -> None:

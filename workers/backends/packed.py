@@ -77,7 +77,9 @@ class PackedEncoder:
         self._width = int(config.hidden_size)
         self._eps = float(config.layer_norm_eps)
         self._activation: Activation = config.hidden_act
-        self._first_position = int(config.pad_token_id) + 1 if _FAMILIES[config.model_type] else 0
+        #: Where positions start after the padding index, padding that stands in a text has that position itself.
+        self._pad_id = int(config.pad_token_id) if _FAMILIES[config.model_type] else None
+        self._first_position = 0 if self._pad_id is None else self._pad_id + 1
         self._words = embeddings.word_embeddings.weight.detach()
         # Every token here is of the first type.
         types = embeddings.token_type_embeddings.weight.detach()
@@ -120,12 +122,22 @@ class PackedEncoder:
             starts=None if self._ragged is None else self._send(np.append(0, np.cumsum(sizes)).astype(np.int32)),
         )
         hidden = functional.embedding(self._send(words), self._words) + functional.embedding(
-            self._send(place + self._first_position), self._positions
+            self._send(self._numbered(ids, words, place, tokens)), self._positions
         )
         hidden = self._normed(hidden, self._norm)
         for layer in self._layers:
             hidden = self._through(layer, hidden, layout)
         return layout.spread(hidden), mask
+
+    def _numbered(
+        self, ids: Sequence[npt.NDArray[np.int32]], words: Any, place: Any, tokens: int
+    ) -> npt.NDArray[np.int64]:
+        """Position of each row, as transformers numbers them (`create_position_ids_from_input_ids`)."""
+        positions: npt.NDArray[np.int64] = place + self._first_position
+        if self._pad_id is not None and (words[:tokens] == self._pad_id).any():
+            real = [row != self._pad_id for row in ids]
+            positions[:tokens] = np.concatenate([np.where(r, np.cumsum(r) + self._pad_id, self._pad_id) for r in real])
+        return positions
 
     def _through(self, layer: _Layer, hidden: torch.Tensor, layout: attention.Layout) -> torch.Tensor:
         """One layer: hidden (rows, width) in and out, float32."""

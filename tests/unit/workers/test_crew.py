@@ -235,3 +235,20 @@ def test_members_end_also_when_the_command_is_killed(tmp_path: Path) -> None:
     with parent("exit 0", tmp_path) as (process, pids, _):
         process.kill()
         assert eventually(lambda: all(gone(pid) for pid in pids))
+
+
+def test_a_reader_that_has_stopped_reading_keeps_no_member_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crew_module, "WRITE_SECONDS", 0.01)
+    reads, writes = os.pipe()
+    os.set_blocking(writes, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writes, b"x" * 4096)
+    os.set_blocking(writes, True)
+    try:
+        with Crew(clock=SystemClock(), out_fd=writes) as crew:
+            crew.add(shell("w", "echo one >&2; echo two >&2"))
+            assert run_down(crew) == 0
+    finally:
+        os.close(reads)
+        os.close(writes)

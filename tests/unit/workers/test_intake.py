@@ -222,6 +222,20 @@ def test_a_passing_trouble_of_a_poll_is_tried_again_and_a_lasting_one_is_an_erro
         setup.intake.take(0.25)
 
 
+def test_a_poll_that_fails_after_giving_up_partitions_hands_out_nothing_of_theirs(setup: Setup) -> None:
+    setup.chunks(3, texts=8)
+    setup.intake.take(0.25)
+    assert setup.intake.pending_texts > 0
+
+    def gives_up_and_fails() -> None:
+        setup.consumer.listener.on_partitions_revoked({TP0})
+        raise kafka_errors.NodeNotReadyError
+
+    setup.consumer.before_poll = gives_up_and_fails
+    assert setup.intake.take(0.25) == []
+    assert (setup.intake.pending_texts, setup.intake.revocations) == (0, 1)
+
+
 def test_it_can_stay_in_the_group_without_taking_more(setup: Setup) -> None:
     setup.singles(3)
     setup.intake.serve(0.05)

@@ -128,6 +128,22 @@ def test_a_chunk_of_vectors_too_large_for_a_message_goes_out_as_several(rig: Any
     assert [text_id for text_id, _ in rig.vectors()] == [str(i) for i in range(256)]
 
 
+@pytest.mark.parametrize("letter", ["日", "\x07", "a"])
+def test_a_chunk_with_ids_that_are_long_in_bytes_goes_out_as_several(rig: Any, letter: str) -> None:
+    pairs = [(f"{n:04}{letter * 500}", f"text {n}") for n in range(700)]
+    rig.pipeline.run([rig.chunk(pairs)])
+    sizes = [len(value) for _, value, _ in rig.publisher.on(rig.topics.vectors)]
+    assert max(sizes) <= MAX_VECTORS_BYTES + 1000
+    assert sum(sizes) > MAX_VECTORS_BYTES or len(sizes) == 1
+    assert len(rig.vectors()) == 700
+
+
+def test_a_key_too_large_for_the_topic_of_vectors_gives_way_to_the_id(rig: Any) -> None:
+    rig.pipeline.run([rig.single("k" * 1_200_000, "one"), rig.single("short", "two")])
+    keys = [key for key, _, _ in rig.publisher.on(rig.topics.vectors)]
+    assert keys == [b"k" * wire.MAX_TEXT_ID_CHARS, b"short"]
+
+
 def test_copies_are_embedded_once_and_a_second_poll_comes_from_the_cache(rig: Any) -> None:
     rig.pipeline.run([rig.chunk([("a", "same"), ("b", "same"), ("c", "other")])])
     assert rig.model.tokenised == [["same", "other"]]

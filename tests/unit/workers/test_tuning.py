@@ -53,6 +53,20 @@ def test_on_a_cpu_and_for_an_endpoint_nothing_is_tried() -> None:
     assert tuned_budget(embedder, lambda: pytest.fail("it was timed")) == embedder.token_budget
 
 
+def test_what_fails_at_a_larger_budget_only_is_not_used_and_stops_nothing() -> None:
+    clock = FakeClock()
+    gpu = Gpu(clock, 0.050, 1e6, 10**9)
+    works = gpu.embed
+
+    def embed(payloads: Any) -> Any:
+        if len(payloads) > 300:
+            raise RuntimeError("CUDA error: invalid configuration argument")
+        return works(payloads)
+
+    gpu.embed = embed  # type: ignore[method-assign]
+    assert tuned_budget(gpu, clock.monotonic) == 32_768
+
+
 def test_trouble_that_is_not_memory_is_not_hidden() -> None:
     clock = FakeClock()
     gpu = Gpu(clock, 0.0, 1e6, 10**9)
