@@ -96,7 +96,13 @@ class BatchEvent(Struct, frozen=True, tag="batch", tag_field="type"):
 
 
 class GpuSample(Struct, frozen=True):
-    """One device. A field the driver cannot give is None; `unavailable` says why when all are."""
+    """One device. A reading the driver cannot give is None, and `missing` says why, by the name of its field;
+    `unavailable` says why when there is none at all.
+
+    `uuid` is as the driver writes it: `GPU-...` for a whole GPU, `MIG-...` for a slice of one. `energy_joules` is the
+    driver's counter since it was loaded, for the whole GPU and whoever uses it: take differences. A slice has no
+    power, energy, utilisation and temperature of its own, and those of its GPU are not put in their place.
+    """
 
     index: int | None = None
     name: str | None = None
@@ -107,10 +113,15 @@ class GpuSample(Struct, frozen=True):
     energy_joules: float | None = None
     temperature_celsius: float | None = None
     unavailable: str | None = None
+    uuid: Label | None = None  # None from a sender that is older than this field
+    missing: Annotated[dict[Label, Label], Meta(max_length=16)] = msgspec.field(default_factory=dict)
 
 
 class HeartbeatEvent(Struct, frozen=True, tag="heartbeat", tag_field="type"):
-    """A worker is alive, and how it is. Sent every few seconds, also when there is nothing to embed."""
+    """A worker is alive, and how it is. Sent every few seconds, also when there is nothing to embed.
+
+    `tokens_embedded` counts up from the start of the process, whose `event_id` begins the same up to the last colon.
+    """
 
     event_id: str
     time_seconds: float
@@ -123,6 +134,7 @@ class HeartbeatEvent(Struct, frozen=True, tag="heartbeat", tag_field="type"):
     batch_budget_tokens: Count | None = None
     resident_bytes: Count | None = None
     gpus: list[GpuSample] = msgspec.field(default_factory=list)
+    tokens_embedded: Count | None = None  # None from a sender that is older than this field
     v: int = VERSION
 
 

@@ -84,6 +84,10 @@ def _cost(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:
     yield "Avg cost/text", _UNKNOWN if each is None or (unpriced and not each) else usd(each)
     per_million = day["cost_per_million_tokens_usd"]
     yield "Cost/1M tokens", _UNKNOWN if per_million is None else usd(per_million)
+    gpus = summary.get("gpus")  # agents of an older version do not tell
+    if gpus:
+        shown = ", ".join(_energy(gpu) for gpu in gpus[:5])
+        yield "Energy/1M tokens", shown + (f" and {len(gpus) - 5} more GPUs" if len(gpus) > 5 else "")
     share = day["savings_pct"]
     yield "Saved by the cache", usd(day["saved_usd"]) + ("" if share is None else f" ({share:.1f} % of the whole)")
 
@@ -161,6 +165,12 @@ def _by_class(errors: dict[str, int]) -> str:
 
 def _worker(worker: dict[str, Any]) -> str:
     return f"{worker['worker']} ({worker['state']}, {worker['model']})"
+
+
+def _energy(gpu: dict[str, Any]) -> str:
+    joules = gpu["joules_per_million_tokens"]
+    where = f"{gpu['name'] or 'GPU'} {gpu['uuid'][:12]}"
+    return f"{where}: {_UNKNOWN} ({gpu['reason']})" if joules is None else f"{where}: {number(joules)} J"
 
 
 def _window(summary: dict[str, Any]) -> str:

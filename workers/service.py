@@ -98,6 +98,7 @@ class _Worker:
         price = book.quote(embedder.name, local=embedder.local)
         drill = self._drill(embedder)
         meter = Meter(self._identity, model=embedder.name, token_method=embedder.token_method, price=price)
+        telemetry.meter = meter
         pipeline = Pipeline(
             embedder=drill or embedder,
             cache=VectorCache(

@@ -21,7 +21,7 @@ from embedwatch.clock import Clock
 from embedwatch.events import CacheEvent, HeartbeatEvent
 from workers.cache import Store, StoreError
 from workers.gpu import GpuProbe, NoGpu
-from workers.meter import Identity
+from workers.meter import Identity, Meter
 
 log = logging.getLogger(__name__)
 
@@ -38,8 +38,8 @@ class Status:
 
 
 class Telemetry:
-    """`send` hands one encoded event to the metrics topic and must not block for long; `probe` and `store` may be set
-    once they are known."""
+    """`send` hands one encoded event to the metrics topic and must not block for long; `probe`, `meter` and `store` may
+    be set once they are known."""
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class Telemetry:
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="embedwatch-telemetry", daemon=True)
         self.probe: GpuProbe = NoGpu("the model is not loaded yet")
+        self.meter: Meter | None = None
         self.store: Store | None = None
 
     def start(self) -> None:
@@ -75,7 +76,10 @@ class Telemetry:
 
     def heartbeat(self) -> HeartbeatEvent:
         """How the worker is now."""
-        status = self._status
+        status, meter = self._status, self.meter
+        # Both counters are read at once, right before the time: the agents divide one by the other.
+        gpus = self.probe.sample()
+        tokens_embedded = 0 if meter is None else meter.tokens_embedded  # before there is a meter nothing is embedded
         return HeartbeatEvent(
             event_id=self._identity.next_event_id(),
             time_seconds=self._clock.now(),
@@ -87,7 +91,8 @@ class Telemetry:
             queued_texts=status.queued_texts,
             batch_budget_tokens=status.batch_budget_tokens,
             resident_bytes=resident_bytes(),
-            gpus=self.probe.sample(),
+            gpus=gpus,
+            tokens_embedded=tokens_embedded,
         )
 
     def cache_sample(self, store: Store) -> CacheEvent:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from embedwatch.events import NANO_USD_PER_USD, PHASES, Contributor, Judgement, Verdict
+from embedwatch.events import NANO_USD_PER_USD, PHASES, Contributor, GpuSample, Judgement, Verdict
 from embedwatch.rules import METRICS, Rule
 from stream_agents.compute.ledger import day_scopes
 from stream_agents.compute.scopes import ALL, Scope, parse_scope, scope_key
@@ -103,8 +103,7 @@ def _present(metric: str, world: World, now: float) -> Reading:
         top = tuple(Contributor("worker", n[:256], s) for n, s in sorted(loads.items(), key=lambda p: -p[1])[:3])
         return Reading(max(loads.values(), default=None), len(loads), contributors=top)
     if metric == "gpu_utilization_pct":
-        known = [g.utilization_pct for b in world.workers.values() for g in b.gpus if g.utilization_pct is not None]
-        return Reading(sum(known) / len(known) if known else None, len(known), "" if known else "no GPU is visible")
+        return _gpu_use(world)
     queue = world.queue(now)
     value = {
         "queue_depth": queue.depth_texts,
@@ -112,6 +111,22 @@ def _present(metric: str, world: World, now: float) -> Reading:
         "stalled_partitions": queue.stalled_partitions,
     }[metric]
     return Reading(None if value is None else float(value), queue.partitions, queue.reason or "")
+
+
+def _gpu_use(world: World) -> Reading:
+    """Mean over GPUs, not over workers: several may share one. The newest that knows speaks for it."""
+    newest: dict[str, GpuSample] = {}
+    for beat in sorted(world.workers.values(), key=lambda beat: beat.time_seconds):
+        for number, gpu in enumerate(beat.gpus):
+            # An older worker does not say which GPU it is.
+            key = gpu.uuid or f"{beat.worker} {number}"
+            if key not in newest or gpu.utilization_pct is not None:
+                newest[key] = gpu
+    known = [gpu.utilization_pct for gpu in newest.values() if gpu.utilization_pct is not None]
+    if known:
+        return Reading(sum(known) / len(known), len(known))
+    reasons = (gpu.missing.get("utilization_pct") for gpu in newest.values())
+    return Reading(None, 0, next((reason for reason in reasons if reason), "no GPU is visible"))
 
 
 def _verdict(rule: Rule, scope: Scope, reading: Reading, world: World, now: float, step_pct: float | None) -> Verdict:

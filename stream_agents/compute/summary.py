@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any
 
 from embedwatch.events import NANO_USD_PER_USD, Verdict
@@ -41,6 +42,8 @@ def summary(world: World, now: float, *, window_seconds: int = 300, scope: Scope
         "today": day_summary(world, world.today(now), scope),
         "queue": _queue(world, now),
         "workers": _workers(world, now),
+        # Once for each GPU, however many workers share it; always over the last five minutes, as each row says.
+        "gpus": [asdict(row) for row in world.energy.rows(now)],
         "late_events": world.windows.late_events,
         "rejected_events": _rejected(world),
         "accepted_gaps": sum(state.accepted_gaps for state in world.partitions.values()),
@@ -133,6 +136,7 @@ def _workers(world: World, now: float) -> list[dict[str, Any]]:
                 "in_flight_texts": beat.in_flight_texts,
                 "batch_budget_tokens": beat.batch_budget_tokens,
                 "resident_bytes": beat.resident_bytes,
+                "tokens_embedded": beat.tokens_embedded,
                 "gpus": gpus,
             }
         )

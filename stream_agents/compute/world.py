@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from embedwatch.events import BatchEvent, CacheEvent, HeartbeatEvent, LagEvent
+from stream_agents.compute.energy import Energy
 from stream_agents.compute.ledger import DayTotals, PartitionState, day_of, day_totals
 from stream_agents.compute.scopes import Scope, scope_key
 from stream_agents.compute.windows import Windows
@@ -46,6 +47,7 @@ class World:
         self.lag_group = lag_group
         self.lag_topic = lag_topic
         self.windows = Windows(max_scopes=max_scopes)
+        self.energy = Energy()
         self.partitions: dict[int, PartitionState] = {}
         self.workers: dict[str, HeartbeatEvent] = {}
         self.caches: dict[str, CacheEvent] = {}
@@ -62,6 +64,7 @@ class World:
         known = self.workers.get(event.worker)
         if known is not None and known.time_seconds > event.time_seconds:
             return  # heartbeats of one worker may come through two partitions after a repartition
+        self.energy.add(event, known)
         if event.state == "stopping":
             self.workers.pop(event.worker, None)
             self.caches.pop(event.worker, None)
@@ -79,6 +82,7 @@ class World:
     def tidy(self, now: float) -> None:
         """Forget what no question asks about any more. Call it every few seconds."""
         self.windows.prune(now)
+        self.energy.tidy(now)
         for state in self.partitions.values():
             state.prune(now, self.zone)
         for worker, beat in list(self.workers.items()):

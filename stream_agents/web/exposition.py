@@ -44,6 +44,15 @@ class WorldCollector(Collector):
             if value is not None:
                 gauge.add_metric([], float(value))
             yield gauge
+        energy = GaugeMetricFamily(
+            "embedwatch_gpu_joules_per_million_tokens",
+            "Energy of the whole GPU for each million tokens embedded on it over the last five minutes.",
+            labels=["gpu"],
+        )
+        for row in world.energy.rows(now):
+            if row.joules_per_million_tokens is not None:
+                energy.add_metric([row.uuid], row.joules_per_million_tokens)
+        yield energy
         for name, count, text in (
             ("offset_gaps", self.runtime.guard.seen, "Gaps in source offsets met since the start; most are legal."),
             ("skipped_deliveries", self.runtime.guard.skipped, "Times that records were skipped and sought back."),

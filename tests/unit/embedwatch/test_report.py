@@ -118,6 +118,18 @@ def test_tokens_without_a_price_stand_beside_the_cost_and_make_no_average_of_zer
     assert line(text, "Avg cost/text") == "unknown"
 
 
+def test_the_energy_of_each_gpu_stands_with_the_cost_or_why_it_is_not_known() -> None:
+    gpu = {"uuid": "GPU-12345678-9abc", "name": "H100", "joules_per_million_tokens": 81_234.5, "reason": None}
+    part = gpu | {"uuid": "MIG-1", "name": None, "joules_per_million_tokens": None, "reason": "a slice has none"}
+    shown = "H100 GPU-12345678: 81,234.5 J"
+    assert line(dashboard(SUMMARY | {"gpus": [gpu]}), "Energy/1M tokens") == shown
+    both = line(dashboard(SUMMARY | {"gpus": [gpu, part]}), "Energy/1M tokens")
+    assert both == f"{shown}, GPU MIG-1: unknown (a slice has none)"
+    assert line(dashboard(SUMMARY | {"gpus": [gpu] * 7}), "Energy/1M tokens").endswith("J and 2 more GPUs")
+    for without in (SUMMARY, SUMMARY | {"gpus": []}):
+        assert "Energy" not in dashboard(without)
+
+
 def test_a_cache_that_is_away_is_shouted_with_its_reason() -> None:
     text = dashboard(with_({"cache": {"available": False, "reason": "refused"}}))
     assert line(text, "Cache server") == "NOT AVAILABLE (refused)"

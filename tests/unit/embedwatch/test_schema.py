@@ -29,7 +29,11 @@ EXAMPLES: list[events.MetricEvent | events.Verdict] = [
     ),
     events.HeartbeatEvent(
         event_id="w1:8", time_seconds=1.0, worker="w1", model="m", state="running", resident_bytes=1,
-        gpus=[events.GpuSample(unavailable="no driver"), events.GpuSample(index=0, utilization_pct=12.5)],
+        gpus=[
+            events.GpuSample(unavailable="no driver"),
+            events.GpuSample(index=0, utilization_pct=12.5, uuid="MIG-1", missing={"power_watts": "a slice has none"}),
+        ],
+        tokens_embedded=7,
     ),
     events.LagEvent(event_id="l:1", time_seconds=1.0, group="g", topic="t", partition=0, status="UNKNOWN"),
     events.CacheEvent(event_id="c:1", time_seconds=1.0, worker="w1", available=False, reason="refused"),
@@ -70,7 +74,7 @@ def fits(data: Any, schema: dict[str, Any], defs: dict[str, Any]) -> bool:
                 good = data == wanted
             case "minimum":
                 good = data >= wanted
-            case "maxLength":
+            case "maxLength" | "maxProperties":
                 good = len(data) <= wanted
             case "required":
                 good = set(wanted) <= set(data)

@@ -232,6 +232,24 @@ def test_a_machine_without_a_gpu_is_not_a_lazy_gpu() -> None:
     assert (found.judgement, found.value, found.reason) == ("inconclusive", None, "no GPU is visible")
 
 
+def test_a_gpu_that_workers_share_is_one_gpu_and_its_newest_reading_counts() -> None:
+    world = world_of()
+    shared = [("a", 3, 10.0), ("b", 2, 20.0), ("c", 1, None)]
+    for worker, ago, use in shared:
+        world.apply_heartbeat(beat(worker, ago, gpus=[GpuSample(uuid="GPU-1", utilization_pct=use)]))
+    world.apply_heartbeat(beat("d", 5, gpus=[GpuSample(uuid="GPU-2", utilization_pct=90.0)]))
+    found = one("thresholds: {gpu_utilization_pct: 60}", world)
+    assert (found.value, found.samples) == (55, 2)
+
+
+def test_a_slice_of_a_gpu_says_why_its_utilisation_is_not_known() -> None:
+    world = world_of()
+    missing = {"utilization_pct": "not of a slice"}
+    world.apply_heartbeat(beat("a", gpus=[GpuSample(uuid="MIG-1", memory_used_bytes=1, missing=missing)]))
+    found = one("thresholds: {gpu_utilization_pct: 60}", world)
+    assert (found.judgement, found.value, found.reason) == ("inconclusive", None, "not of a slice")
+
+
 def test_silence_counts_from_the_last_batch_or_else_from_the_start() -> None:
     text = "thresholds: {data_silent_seconds: 60}"
     assert one(text, world_of()).value == 1000

@@ -126,6 +126,24 @@ def test_workers_and_the_cache_as_they_last_said() -> None:
     assert (data["cache"]["available"], data["cache"]["entries"]) == (True, 5)
 
 
+def test_the_energy_of_a_gpu_is_told_once_for_the_workers_that_share_it() -> None:
+    world = world_of()
+    assert summary(world, NOW)["gpus"] == []
+    for ago in (60, 30, 0):
+        for worker in ("v", "w"):
+            gpu = GpuSample(uuid="GPU-1", name="H100", energy_joules=30_000.0 - 300 * ago)
+            world.apply_heartbeat(HeartbeatEvent(
+                event_id=f"{worker}:{ago}", time_seconds=NOW - ago, worker=worker, model="m", state="running",
+                gpus=[gpu], tokens_embedded=1000 * (60 - ago),
+            ))  # fmt: skip
+    data = summary(world, NOW)
+    assert data["gpus"] == [{
+        "uuid": "GPU-1", "name": "H100", "joules_per_million_tokens": 150_000.0, "reason": None,
+        "energy_joules": 18_000.0, "tokens_embedded": 120_000, "covered_seconds": 60.0, "workers": 2,
+    }]  # fmt: skip
+    assert [(row["tokens_embedded"], row["gpus"][0]["uuid"]) for row in data["workers"]] == [(60_000, "GPU-1")] * 2
+
+
 def test_what_was_not_counted_is_told() -> None:
     world = world_of(batch_event(time_seconds=NOW - 7200))
     world.partitions[0].rejected = {"invalid": 2}

@@ -12,7 +12,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
 from embedwatch.codec import encode
-from embedwatch.events import CacheEvent, HeartbeatEvent, LagEvent
+from embedwatch.events import CacheEvent, GpuSample, HeartbeatEvent, LagEvent
 from embedwatch.rules import default_rules
 from embedwatch.sketch import Sketch
 from stream_agents.runtime import LASTING_GAP_SECONDS, Runtime
@@ -155,6 +155,30 @@ def test_what_is_not_known_is_absent_from_the_metrics() -> None:
     known = {name for name, _ in samples(after)}
     assert {"embedwatch_cost_usd_today", "embedwatch_workers"} <= known
     assert not {name for name in known if "latency" in name or "ratio" in name or "queue" in name}
+
+
+def test_the_energy_of_a_gpu_is_a_metric_where_it_is_known() -> None:
+    beats = [
+        encode(HeartbeatEvent(
+            event_id=f"w:{ago}", time_seconds=NOW - ago, worker=worker, model="m", state="running",
+            gpus=[GpuSample(uuid=uuid, energy_joules=9000.0 - 100 * ago)], tokens_embedded=tokens,
+        ))
+        for ago, tokens in ((60, 0), (0, 60_000))
+        for worker, uuid in (("v", "GPU-1"), ("w", "MIG-1"))
+    ]  # fmt: skip
+    log = log_of(*beats)
+
+    async def run() -> Runtime:
+        runtime = runtime_on(log)
+        runtime.recover({}, {0})
+        await deliver(log, runtime, 4)
+        return runtime
+
+    ((_, text), (_, data)) = ask(asyncio.run(run()), "/metrics", "/api/v1/summary")
+    found = {key: value for key, value in samples(text).items() if "joules" in key[0]}
+    assert found == {("embedwatch_gpu_joules_per_million_tokens", (("gpu", "GPU-1"),)): 100_000.0}
+    assert [row["uuid"] for row in data["gpus"]] == ["GPU-1", "MIG-1"]
+    assert "MIG slice" in data["gpus"][1]["reason"]
 
 
 def test_a_model_of_any_name_is_a_label() -> None:

@@ -12,7 +12,8 @@ from kafka import errors as kafka_errors
 from embedwatch import codec
 from embedwatch.errors import DeliveryError
 from embedwatch.events import CacheEvent, HeartbeatEvent
-from workers.meter import Identity
+from embedwatch.pricing import Price
+from workers.meter import Identity, Meter
 from workers.publisher import KafkaPublisher
 from workers.stopping import Stop, StoppedEarly
 from workers.telemetry import Status, Telemetry, resident_bytes
@@ -99,6 +100,15 @@ def test_a_heartbeat_says_how_the_worker_is(clock: Any) -> None:
     assert (event.in_flight_texts, event.queued_texts, event.batch_budget_tokens) == (10, 20, 1024)
     assert event.gpus[0].unavailable == "the model is not loaded yet"
     assert codec.decode_metric(codec.encode(event)) == event
+
+
+def test_a_heartbeat_counts_the_tokens_of_the_process_and_none_before_there_is_a_meter(clock: Any) -> None:
+    telemetry = make_telemetry(clock, lambda event: None)
+    assert telemetry.heartbeat().tokens_embedded == 0
+    price = Price("unknown")
+    telemetry.meter = meter = Meter(Identity("w1"), model="m", token_method="model", price=price)
+    meter.tokens_embedded = 1234
+    assert telemetry.heartbeat().tokens_embedded == 1234
 
 
 def test_memory_is_known_or_none_but_never_zero() -> None:
