@@ -67,6 +67,10 @@ def app(
     on_too_large: Annotated[
         TooLargeChoice, _option("--on-too-large", help="At a text above --max-text-bytes: stop, or skip and list it.")
     ] = "stop",
+    on_bad: Annotated[
+        TooLargeChoice,
+        _option("--on-bad", help="At a record without a usable text or id (null, no JSON): stop, or skip and list it."),
+    ] = "stop",
     max_text_bytes: Annotated[int | None, options.setting("worker", "max_text_bytes")] = None,
     timeout_seconds: Annotated[
         float,
@@ -122,6 +126,7 @@ def app(
         skip=skip,
         limits=Limits(chunk_texts, chunk_bytes, max_wait_ms / 1000),
         on_too_large=on_too_large,
+        on_bad=on_bad,
         create_topics=create_topics,
         delivery_timeout_seconds=timeout_seconds,
     )

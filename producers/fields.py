@@ -7,7 +7,7 @@ from typing import Any
 
 from embedwatch.errors import InputError
 from embedwatch.wire import MAX_TEXT_ID_CHARS
-from producers.text import Input, Item, Oversized, ReadOptions, SourceText
+from producers.text import Bad, Input, Item, Oversized, ReadOptions, SourceText
 
 #: JSON's words for what a field may hold.
 _TYPE_NAMES = {
@@ -54,17 +54,30 @@ class Records:
     def error(self, number: int, problem: str) -> InputError:
         return InputError(f"{self.where(number)}: {problem}")
 
-    def missing(self, number: int, field: str, option: str, there: Iterable[object]) -> InputError:
+    def bad(self, number: int, problem: str) -> Item:
+        """The item of a record that cannot be used. Raises `InputError` where such records are not left out."""
+        if self._options.skip_bad:
+            return Bad(self.where(number), problem)
+        raise self.error(number, f"{problem}. Records like it can be left out with --on-bad skip")
+
+    def missing(self, number: int, field: str, option: str, there: Iterable[object]) -> Item:
+        """The item of a record without that field."""
         names = list(there)
         found = f"the fields there are: {some_of(names)}" if names else "the object is empty"
-        return self.error(number, f"no field {field!r}; {found}. Name the right one with {option}")
+        return self.bad(number, f"no field {field!r}; {found}. Name the right one with {option}")
 
     def item(self, number: int, text: Any, text_id: Any = None) -> Item:
         """The item of one record. `text_id` None: the id is made of name and number."""
         if type(text) is not str:
             field = self._options.field
-            raise self.error(number, f"field {field!r} is not text but {type_name(text)}; mend it or choose --field")
-        made = f"{self._name}:{number}" if text_id is None else self._checked_id(number, text_id)
+            return self.bad(number, f"field {field!r} is not text but {type_name(text)}; mend it or choose --field")
+        if text_id is None:
+            made = f"{self._name}:{number}"
+        else:
+            problem = self._id_problem(text_id)
+            if problem is not None:
+                return self.bad(number, problem)
+            made = str(text_id)
         if text.isascii():
             size = len(text)
         else:
@@ -89,22 +102,21 @@ class Records:
         except UnicodeDecodeError:
             return self.raw_item(number, data, text_id)
 
-    def _checked_id(self, number: int, value: Any) -> str:
+    def _id_problem(self, value: Any) -> str | None:
+        """Why this cannot be the id of a text; None when it can."""
         field = self._options.id_field
         if isinstance(value, bool) or not isinstance(value, str | int):
-            raise self.error(number, f"id field {field!r} is {type_name(value)}; an id is a string or a whole number")
+            return f"id field {field!r} is {type_name(value)}; an id is a string or a whole number"
         text = str(value)
         if not text:
-            raise self.error(number, f"id field {field!r} is empty; each text needs an id of its own")
+            return f"id field {field!r} is empty; each text needs an id of its own"
         if len(text) > MAX_TEXT_ID_CHARS:
-            raise self.error(
-                number, f"id field {field!r} has {len(text)} characters; at most {MAX_TEXT_ID_CHARS} are kept"
-            )
+            return f"id field {field!r} has {len(text)} characters; at most {MAX_TEXT_ID_CHARS} are kept"
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise self.error(number, f"id field {field!r} is not valid UTF-8") from None
-        return text
+            return f"id field {field!r} is not valid UTF-8"
+        return None
 
 
 def as_bytes(text: str) -> bytes:

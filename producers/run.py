@@ -14,7 +14,7 @@ from producers.packing import Chunk, Labels, Packer, to_message
 from producers.progress import Progress
 from producers.publish import Publisher
 from producers.stopping import Stop
-from producers.text import Item, Oversized, Tally
+from producers.text import Bad, Item, Oversized, Tally
 
 #: How long Ctrl-C and SIGTERM wait for what is under way.
 STOP_FLUSH_SECONDS = 5.0
@@ -35,7 +35,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Counts:
-    """`read` is the place in the input after the last text taken: texts skipped, sent and too large."""
+    """`read` is the place in the input after the last text taken: texts skipped, sent, too large and bad."""
 
     read: int = 0
     skipped: int = 0
@@ -44,6 +44,8 @@ class Counts:
     invalid_utf8: int = 0
     too_large: int = 0
     too_large_listed: list[str] = field(default_factory=list)
+    bad: int = 0
+    bad_listed: list[str] = field(default_factory=list)
 
 
 def counted(number: int, what: str) -> str:
@@ -137,6 +139,11 @@ class Run:
                 continue
             if isinstance(item, Oversized):
                 self._too_large(item)
+                continue
+            if isinstance(item, Bad):
+                counts.bad += 1
+                if len(counts.bad_listed) < MAX_LISTED:
+                    counts.bad_listed.append(f"{item.where}: {item.problem}")
                 continue
             if pacer is not None and not self._pace(pacer):
                 counts.read -= 1

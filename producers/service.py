@@ -54,6 +54,7 @@ class Order:
     skip: int = 0
     limits: Limits = Limits()  # noqa: RUF009 (frozen)
     on_too_large: Literal["stop", "skip"] = "stop"
+    on_bad: Literal["stop", "skip"] = "stop"
     create_topics: bool = True
     delivery_timeout_seconds: float = 30.0
 
@@ -69,6 +70,8 @@ class Result(msgspec.Struct, frozen=True):
     texts_skipped: int
     texts_too_large: int
     too_large: list[str]
+    records_bad: int
+    bad: list[str]
     invalid_utf8: int
     empty_texts: int
     blank_lines: int
@@ -125,6 +128,7 @@ def _checked(order: Order, settings: Settings) -> tuple[Order, ReadOptions]:
         whole_files=order.whole_files,
         delimiter=order.delimiter,
         encoding=codec_name(order.encoding),
+        skip_bad=order.on_bad == "skip",
     )
     return order, options
 
@@ -171,6 +175,8 @@ def _connected(
         texts_skipped=counts.skipped,
         texts_too_large=counts.too_large,
         too_large=counts.too_large_listed,
+        records_bad=counts.bad,
+        bad=counts.bad_listed,
         invalid_utf8=counts.invalid_utf8,
         empty_texts=counts.empty_texts,
         blank_lines=tally.blank_lines,
@@ -254,13 +260,17 @@ def _verdict(result: Result) -> InputError | None:
     """A run that went through and yet is no success."""
     if result.outcome != "done":
         return None
-    if result.texts_too_large:
-        listed = "; ".join(result.too_large)
-        more = result.texts_too_large - len(result.too_large)
-        return InputError(
-            f"{counted(result.texts_too_large, 'text')} too large and not sent: {listed}"
-            + (f"; and {more:,} more (the first {MAX_LISTED} are listed)" if more else "")
+    left_out = [
+        f"{counted(number, what)}{how} and not sent: {'; '.join(listed)}"
+        + (f"; and {number - len(listed):,} more (the first {MAX_LISTED} are listed)" if number > len(listed) else "")
+        for number, what, how, listed in (
+            (result.texts_too_large, "text", " too large", result.too_large),
+            (result.records_bad, "record", " without a usable text or id", result.bad),
         )
+        if number
+    ]
+    if left_out:
+        return InputError(". ".join(left_out))
     if not result.texts_read:
         names = ", ".join(result.empty_inputs[:5]) or "the input"
         blank = f" ({counted(result.blank_lines, 'blank line')})" if result.blank_lines else ""

@@ -33,12 +33,22 @@ class Oversized(msgspec.Struct, frozen=True, gc=False):
     limit_bytes: int
 
 
-Item = SourceText | Oversized
+class Bad(msgspec.Struct, frozen=True, gc=False):
+    """A record without a usable text or id, and why; only where such records are left out."""
+
+    where: str
+    problem: str
+
+
+Item = SourceText | Oversized | Bad
 
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How files are read. `encoding` is a Python codec name; anything but UTF-8 is converted strictly."""
+    """How files are read. `encoding` is a Python codec name; anything but UTF-8 is converted strictly.
+
+    `skip_bad`: a record that cannot be used is yielded as `Bad`; else it raises `InputError`.
+    """
 
     max_text_bytes: int
     field: str = "text"
@@ -46,6 +56,7 @@ class ReadOptions:
     whole_files: bool = False
     delimiter: str | None = None
     encoding: str = "utf-8"
+    skip_bad: bool = False
 
 
 @dataclass(frozen=True, slots=True)

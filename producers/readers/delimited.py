@@ -39,7 +39,7 @@ def read_csv(stream: BinaryIO, spec: Input, options: ReadOptions, tally: Tally) 
         elif not row:
             tally.blank_lines += 1
         else:
-            raise records.error(
+            yield records.bad(
                 number,
                 f"{len(row)} cells where the header has {width}; a cell that holds {delimiter!r} or a quote must be "
                 'in quotes, with "" for a quote',

@@ -33,33 +33,37 @@ def read_jsonl(stream: BinaryIO, spec: Input, options: ReadOptions, tally: Tally
             if not line.strip():
                 tally.blank_lines += 1
                 continue
-            row = _leniently(line, number, records)
+            found = _leniently(line)
+            if isinstance(found, str):
+                yield records.bad(number, found)
+                continue
+            (row,) = found
         if type(row) is not dict:
             hint = " (a JSON array? one object a line is needed: `jq -c '.[]'`)" if isinstance(row, list) else ""
-            raise records.error(number, f'expected an object such as {{"text": …}}, found {type_name(row)}{hint}')
+            yield records.bad(number, f'expected an object such as {{"text": …}}, found {type_name(row)}{hint}')
+            continue
         text = row.get(field, _ABSENT)
+        text_id = None if id_field is None else row.get(id_field, _ABSENT)
         if text is _ABSENT:
-            raise records.missing(number, field, "--field", row)
-        if id_field is None:
-            yield records.item(number, text)
+            yield records.missing(number, field, "--field", row)
+        elif text_id is _ABSENT and id_field is not None:
+            yield records.missing(number, id_field, "--id-field", row)
+        elif text_id is None and id_field is not None:
+            yield records.bad(number, f"id field {id_field!r} is null; an id is a string or a whole number")
         else:
-            text_id = row.get(id_field, _ABSENT)
-            if text_id is _ABSENT:
-                raise records.missing(number, id_field, "--id-field", row)
-            if text_id is None:
-                raise records.error(number, f"id field {id_field!r} is null; an id is a string or a whole number")
             yield records.item(number, text, text_id)
 
 
-def _leniently(line: bytes, number: int, records: Records) -> Any:
-    """What the strict decoder refuses and yet has a text: NaN, lone surrogates, invalid UTF-8 (kept as surrogates)."""
+def _leniently(line: bytes) -> tuple[Any] | str:
+    """What the strict decoder refuses and yet has a text: NaN, lone surrogates, invalid UTF-8 (kept as surrogates).
+
+    Why it is no JSON, else.
+    """
     text = line.decode("utf-8", "surrogateescape")
     try:
-        return json.loads(text)
+        return (json.loads(text),)
     except json.JSONDecodeError as error:
         found = text[max(0, error.pos - 10) : error.pos + 30].encode("utf-8", "replace").decode()
-        raise records.error(
-            number, f"not JSON: {error.msg} at column {error.colno}, near {found!r}; one object a line is expected"
-        ) from None
+        return f"not JSON: {error.msg} at column {error.colno}, near {found!r}; one object a line is expected"
     except (ValueError, RecursionError) as error:
-        raise records.error(number, f"not usable JSON: {str(error)[:120]}") from None
+        return f"not usable JSON: {str(error)[:120]}"

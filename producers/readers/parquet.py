@@ -44,8 +44,9 @@ def read_parquet(spec: Input, options: ReadOptions, tally: Tally) -> Iterator[It
                 number += 1
                 text_id = None if ids is None else ids[at]
                 if ids is not None and text_id is None:
-                    raise records.error(number, f"id field {options.id_field!r} is null; each text needs an id")
-                yield records.item(number, value, text_id)
+                    yield records.bad(number, f"id field {options.id_field!r} is null; each text needs an id")
+                else:
+                    yield records.item(number, value, text_id)
 
 
 def _values(pa: Any, column: Any) -> list[Any]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from embedwatch.errors import InputError
 from producers.readers import delimited
 from producers.readers.delimited import read_csv
-from producers.text import Input, Oversized, ReadOptions, SourceText, Tally
+from producers.text import Bad, Input, Item, Oversized, ReadOptions, SourceText, Tally
 
 Read = Callable[..., list[object]]
 
@@ -108,3 +108,8 @@ def test_what_csv_writes_is_read_back(texts: list[str]) -> None:
     spec = Input("file", "f.csv", "f", "f", "f", "csv")
     found = read_csv(io.BytesIO(out.getvalue().encode()), spec, ReadOptions(10_000), Tally())
     assert [item.text for item in found] == texts  # type: ignore[union-attr]
+
+
+def test_a_row_with_another_number_of_cells_may_be_left_out(read: Callable[..., list[Item]]) -> None:
+    found = read(read_csv, b"text,n\na,1\nb\nc,3\n", "x.csv", skip_bad=True)
+    assert [type(item) for item in found] == [SourceText, Bad, SourceText]

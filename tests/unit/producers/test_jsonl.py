@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from embedwatch.errors import InputError
 from producers.readers.jsonl import read_jsonl
-from producers.text import Oversized, SourceText, Tally
+from producers.text import Bad, Oversized, SourceText, Tally
 
 Read = Callable[..., list[object]]
 
@@ -58,8 +58,25 @@ def test_a_wrong_line_is_named_with_what_was_found(read: Read, line: bytes, says
     message = str(caught.value)
     assert message.startswith("x.jsonl, line 2: ")
     assert says in message
+    assert "--on-bad skip" in message
     assert "\n" not in message
     assert len(message) < 400
+
+    good, bad, after = read(read_jsonl, b'{"text": "good"}\n' + line + b'\n{"text": "after"}', "x.jsonl", skip_bad=True)
+    assert isinstance(bad, Bad)
+    assert bad.where == "x.jsonl, line 2"
+    assert f"{bad.where}: {bad.problem}" in message
+    assert [item.text for item in (good, after)] == ["good", "after"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("text_id", [b"null", b'""', b"true", b"[1]", b'"' + b"x" * 600 + b'"', b'"\\ud800"'])
+def test_a_record_whose_id_cannot_be_used_may_be_left_out(read: Read, text_id: bytes) -> None:
+    data = b'{"text": "a", "id": ' + text_id + b'}\n{"text": "b", "id": "b"}'
+    with pytest.raises(InputError, match="--on-bad skip"):
+        read(read_jsonl, data, id_field="id")
+    bad, good = read(read_jsonl, data, id_field="id", skip_bad=True)
+    assert isinstance(bad, Bad)
+    assert good == SourceText("b", "b", None, "in.txt", 2)
 
 
 @pytest.mark.parametrize(

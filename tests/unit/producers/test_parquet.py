@@ -8,7 +8,7 @@ import pytest
 
 from embedwatch.errors import InputError
 from producers.readers.parquet import read_parquet
-from producers.text import Input, Item, Oversized, ReadOptions, SourceText, Tally
+from producers.text import Bad, Input, Item, Oversized, ReadOptions, SourceText, Tally
 
 
 def read(path: Path, **options: object) -> list[Item]:
@@ -113,3 +113,12 @@ def test_how_far_reading_is_grows_to_the_size_of_the_file(tmp_path: Path) -> Non
     seen = [tally.position_bytes() for _ in read_parquet(spec, ReadOptions(1000), tally)]
     assert seen == sorted(seen)
     assert seen[-1] == size
+
+
+def test_a_null_text_or_id_may_be_left_out(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.parquet", text=["a", None, "c", "d"], id=["1", "2", None, "4"])
+    with pytest.raises(InputError, match=r"row 2: field 'text' is not text but null; .*--on-bad skip"):
+        read(path, id_field="id")
+    found = read(path, id_field="id", skip_bad=True)
+    assert [type(item) for item in found] == [SourceText, Bad, Bad, SourceText]
+    assert found[2] == Bad("x.parquet, row 3", "id field 'id' is null; each text needs an id")

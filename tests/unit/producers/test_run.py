@@ -14,7 +14,7 @@ from producers.pacing import Pacer
 from producers.packing import Labels, Limits, Message, Packer
 from producers.run import Plan, Run
 from producers.stopping import Stop
-from producers.text import Item, Oversized, SourceText, Tally
+from producers.text import Bad, Item, Oversized, SourceText, Tally
 
 
 class Clock:
@@ -166,6 +166,16 @@ def test_texts_too_large_may_be_left_out_and_are_listed() -> None:
     assert it.run.counts.too_large == 38
     assert it.run.counts.too_large_listed[0] == "a.txt, line 2 (5,000,000 bytes)"
     assert len(it.run.counts.too_large_listed) == 20
+    assert it.sender.settled == 40
+
+
+def test_bad_records_are_left_out_listed_and_count_as_places_in_the_input() -> None:
+    it = Setup()
+    bad = [Bad(f"a.jsonl, line {n}", "field 'text' is not text but null") for n in range(2, 40)]
+    it.run.send([text(1), *bad, text(40)])
+    assert it.sender.ids == ["1", "40"]
+    assert (it.run.counts.bad, len(it.run.counts.bad_listed)) == (38, 20)
+    assert it.run.counts.bad_listed[0] == "a.jsonl, line 2: field 'text' is not text but null"
     assert it.sender.settled == 40
 
 
