@@ -46,7 +46,10 @@ PHASES = ("queue_wait", "cache_lookup", "tokenise", "embed", "cache_write", "pub
 
 
 class PhaseSeconds(Struct, frozen=True, forbid_unknown_fields=False):
-    """Wall seconds by phase, summed over the batches of the event. Queue wait is the mean over its texts."""
+    """Wall seconds by phase, summed over the batches of the event. Queue wait is the mean over its texts.
+
+    What comes after the event is made is in none: its own acknowledgement, and with exactly-once delivery the commit.
+    """
 
     queue_wait: Seconds = 0.0
     cache_lookup: Seconds = 0.0
