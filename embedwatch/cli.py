@@ -7,19 +7,20 @@ image without torch or Faust has all commands listed and says what is missing wh
 
 from __future__ import annotations
 
+import difflib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 import typer.exceptions
 import typer.main
 
 from embedwatch import __version__
-from embedwatch.errors import EmbedwatchError
-from embedwatch.settings import PREFIX
+from embedwatch.errors import ConfigError, EmbedwatchError
+from embedwatch.settings import OPTION_PREFIXES, PREFIX
 
 #: Which extra brings a module that an image may lack.
 EXTRAS = {
@@ -34,6 +35,8 @@ EXTRAS = {
     "slack_sdk": "alerts",
     "pyarrow": "parquet",
 }
+
+OWN_OPTIONS = tuple(PREFIX + each for each in OPTION_PREFIXES)
 
 
 def _version(wanted: bool) -> None:
@@ -72,11 +75,44 @@ def build() -> typer.Typer:
     return root
 
 
+def variables(command: Any) -> set[str]:
+    """The environment variables of all options below a command."""
+    found: set[str] = set()
+    for parameter in command.params:
+        names = parameter.envvar or ()
+        found.update([names] if isinstance(names, str) else names)
+    for below in getattr(command, "commands", {}).values():
+        found |= variables(below)
+    return found
+
+
+def refuse_unknown_variables(command: Any, environ: Mapping[str, str]) -> None:
+    """A mistyped variable of a command's own option would pass in silence. Raises `ConfigError`.
+
+    Those of settings are looked at where settings are read.
+    """
+    known: set[str] | None = None
+    for name in sorted(environ):
+        if not name.startswith(OWN_OPTIONS):
+            continue
+        known = variables(command) if known is None else known
+        if name not in known:
+            # Without the prefix, which would make any two of our names look alike.
+            short = {each.removeprefix(PREFIX): each for each in known}
+            near = difflib.get_close_matches(name.removeprefix(PREFIX), list(short), n=1)
+            raise ConfigError(
+                f"environment variable {name} is not known" + (f"; did you mean {short[near[0]]}?" if near else "")
+            )
+
+
 def main() -> None:
     """Entry point of the `embedwatch` script."""
     try:
         # Not standalone: what is wrong with the options is told as everything else is, in one line.
-        code = typer.main.get_command(build()).main(prog_name="embedwatch", standalone_mode=False)
+        command = typer.main.get_command(build())
+        if not {"-h", "--help", "--version"} & set(sys.argv[1:]):
+            refuse_unknown_variables(command, os.environ)
+        code = command.main(prog_name="embedwatch", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
     except typer.exceptions.TyperException as error:
         sys.exit(_complain_of_usage(error))

@@ -25,11 +25,8 @@ from embedwatch.topics import Topics
 from embedwatch.yamlfile import closest, read_yaml
 
 PREFIX = "EMBEDWATCH_"
-#: Variables under our prefix that belong to a command's own options rather than to a section below.
-COMMAND_PREFIXES = (
-    "CONFIG",
-    "JSON",
-    "LOG_",
+#: Variables of commands' own options; `cli` knows which there are.
+OPTION_PREFIXES = (
     "DEMO_",
     "UP_",
     "PRODUCE_",
@@ -39,9 +36,9 @@ COMMAND_PREFIXES = (
     "DLQ_",
     "COLLECT_",
     "ALERTS_TEST_",
-    "TEST_",
-    "TRACEBACK",
 )
+#: Variables under our prefix that belong to no section below.
+COMMAND_PREFIXES = ("CONFIG", "JSON", "LOG_", "TEST_", "TRACEBACK", *OPTION_PREFIXES)
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 

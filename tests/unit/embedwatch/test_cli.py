@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 import typer.main
 
-from embedwatch.cli import build, main
+from embedwatch.cli import build, main, refuse_unknown_variables, variables
+from embedwatch.errors import ConfigError
 from embedwatch.processes import free_port
+from embedwatch.settings import COMMAND_PREFIXES, PREFIX, Settings, env_name
 
 COMMANDS = {"demo", "up", "produce", "worker", "agents", "alerts", "report", "check", "topics", "dlq", "collect"}
 
@@ -148,3 +150,25 @@ def test_a_bug_is_told_in_one_line_and_asks_for_the_trace(run: Any, monkeypatch:
     assert code == 70
     assert "RuntimeError: boom" in err.splitlines()[-1]
     assert "Traceback" not in err
+
+
+def test_a_mistyped_variable_of_a_commands_own_option_is_said() -> None:
+    command = typer.main.get_command(build())
+    right = {
+        "EMBEDWATCH_PRODUCE_RATE": "5", "EMBEDWATCH_DLQ_CLASS": "x", "EMBEDWATCH_ALERTS_TEST_SEVERITY": "x",
+        "EMBEDWATCH_TEST_REQUIRE": "kafka", "HOME": "/",
+    }  # fmt: skip
+    right = {name: value for name, value in right.items() if name in variables(command) or "TEST_R" in name}
+    assert len(right) >= 3
+    refuse_unknown_variables(command, right)
+    with pytest.raises(ConfigError, match="PRODUCE_RAET is not known; did you mean EMBEDWATCH_PRODUCE_RATE"):
+        refuse_unknown_variables(command, right | {"EMBEDWATCH_PRODUCE_RAET": "5"})
+
+
+def test_the_variables_of_every_option_are_known_by_their_prefix() -> None:
+    """Else one of them would be called unknown where settings are read."""
+    sections: dict[str, Any] = {name: info.annotation for name, info in Settings.model_fields.items()}
+    settings = {env_name(name, field) for name, section in sections.items() for field in section.model_fields}
+    for name in variables(typer.main.get_command(build())):
+        if not name.removeprefix(PREFIX).startswith(COMMAND_PREFIXES):
+            assert name in settings
