@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
 import selectors
 import signal
 import subprocess
@@ -22,7 +21,7 @@ from typing import IO
 from embedwatch.clock import Clock, SystemClock
 from embedwatch.processes import die_with_parent
 from workers.restarts import Again, Done, GiveUp, Restarts, describe, exit_code
-from workers.stopping import Stop
+from workers.stopping import Stop, write_bounded
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +30,6 @@ TICK_SECONDS = 0.1
 CLOSE_MARGIN_SECONDS = 30.0
 #: How long a reader of our output may keep the members waiting before lines are dropped.
 WRITE_SECONDS = 0.5
-#: POSIX: a pipe that select calls writable takes so much at once (PIPE_BUF is 512 at least, 4096 on Linux).
-_PIPE_BUF_BYTES = select.PIPE_BUF
 _READ_BYTES = 65_536
 _MAX_LINE_BYTES = 65_536
 #: How long the kernel may take to end a process that was killed. It cannot end one that hangs in a driver.
@@ -200,12 +197,9 @@ class Crew:
 
     def _write(self, seat: _Seat, lines: Sequence[bytes]) -> None:
         """Each line with the name of its member, so that it is known whose it is whatever program wrote it."""
-        rest = memoryview(b"".join(b"[%s] %s\n" % (seat.member.name.encode(), line) for line in lines))
+        said = b"".join(b"[%s] %s\n" % (seat.member.name.encode(), line) for line in lines)
         # Nobody may be listening any more, or not keep up: the members are to work on, and what they say is lost.
-        # In pieces that a pipe takes whole when it is ready, so that no write waits.
-        with contextlib.suppress(OSError, ValueError):
-            while rest and select.select([], [self._out_fd], [], WRITE_SECONDS)[1]:
-                rest = rest[os.write(self._out_fd, rest[:_PIPE_BUF_BYTES]) :]
+        write_bounded(self._out_fd, said, WRITE_SECONDS)
 
 
 class _Seat:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from embedwatch.errors import ConfigError
 from embedwatch.events import GpuSample
+from workers.nvml import slices_of, text_of
 from workers.visible_gpus import MASK, visible
 
 GPU, MIG = "GPU-", "MIG-"
@@ -114,9 +115,9 @@ class NvmlProbe:
             raise _Unknown(f"the NVIDIA driver knows no device {uuid}")
         if self._is_slice(found):
             return self._slice(found)
-        if not self._is_split(found):
-            return _Device(_text(nvml.nvmlDeviceGetUUID(found)), found, found, is_slice=False)
-        slices = self._slices(found)
+        slices = slices_of(nvml, found)
+        if slices is None:
+            return _Device(text_of(nvml.nvmlDeviceGetUUID(found)), found, found, is_slice=False)
         if len(slices) != 1:
             raise _Unknown(
                 f"this GPU is split into {len(slices)} MIG slices, and which one is used cannot be told: "
@@ -150,32 +151,10 @@ class NvmlProbe:
                 return False  # a GPU, or a driver, that is older than MIG
             raise
 
-    def _is_split(self, handle: Any) -> bool:
-        nvml = self._nvml
-        try:
-            current, _ = nvml.nvmlDeviceGetMigMode(handle)
-        except nvml.NVMLError as error:
-            if error.value in (nvml.NVML_ERROR_NOT_SUPPORTED, nvml.NVML_ERROR_FUNCTION_NOT_FOUND):
-                return False
-            raise
-        return bool(current == nvml.NVML_DEVICE_MIG_ENABLE)
-
-    def _slices(self, gpu: Any) -> list[Any]:
-        nvml = self._nvml
-        found = []
-        for index in range(nvml.nvmlDeviceGetMaxMigDeviceCount(gpu)):
-            try:
-                found.append(nvml.nvmlDeviceGetMigDeviceHandleByIndex(gpu, index))
-            except nvml.NVMLError as error:
-                # There may be gaps, and slices that were given to another container.
-                if error.value not in (nvml.NVML_ERROR_NOT_FOUND, nvml.NVML_ERROR_NO_PERMISSION):
-                    raise
-        return found
-
     def _slice(self, handle: Any) -> _Device:
         nvml = self._nvml
         gpu = nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(handle)
-        return _Device(_text(nvml.nvmlDeviceGetUUID(handle)), handle, gpu, is_slice=True)
+        return _Device(text_of(nvml.nvmlDeviceGetUUID(handle)), handle, gpu, is_slice=True)
 
     def _read(self, device: _Device) -> GpuSample:
         nvml, handle = self._nvml, device.handle
@@ -208,7 +187,7 @@ class NvmlProbe:
         name = ask(lambda: nvml.nvmlDeviceGetName(handle), "name")
         return GpuSample(
             index=None if index is None else int(index),
-            name=None if name is None else _text(name),
+            name=None if name is None else text_of(name),
             utilization_pct=None if use is None else float(use.gpu),
             memory_used_bytes=None if memory is None else int(memory.used),
             memory_total_bytes=None if memory is None else int(memory.total),
@@ -249,8 +228,3 @@ def named_slice(device: str, environ: Mapping[str, str]) -> str | None:
 
 def _without(uuid: str, reason: str) -> GpuSample:
     return GpuSample(uuid=uuid[:256], unavailable=reason[:LONGEST_REASON])
-
-
-def _text(value: str | bytes) -> str:
-    """Older releases of the library give bytes."""
-    return value.decode() if isinstance(value, bytes) else value

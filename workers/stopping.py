@@ -69,12 +69,20 @@ class Stop:
                 signal.signal(number, handler)
 
 
+def write_bounded(fd: int, data: bytes, wait_seconds: float = 0.0) -> None:
+    """To a terminal, file or pipe that may have lost its reader, or one that has stopped reading: the rest is dropped.
+
+    In pieces that a pipe takes whole when it is ready (POSIX, PIPE_BUF), so that no write waits longer.
+    """
+    rest = memoryview(data)
+    with contextlib.suppress(OSError, ValueError):
+        while rest and select.select([], [fd], [], wait_seconds)[1]:
+            rest = rest[os.write(fd, rest[: select.PIPE_BUF]) :]
+
+
 def _say(words: str) -> None:
     """Not by the log: a handler may run in the middle of a line that the log is writing.
 
-    Whoever read standard error may be gone, and that must not keep the worker from stopping in order.
+    Whoever read standard error may be gone or have stopped reading, and that must not keep the worker from stopping.
     """
-    # Or may have stopped reading: a full pipe would hold the process for ever, in its signal handler.
-    with contextlib.suppress(OSError, ValueError):
-        if select.select([], [2], [], 0)[1]:
-            os.write(2, words.encode())
+    write_bounded(2, words.encode())

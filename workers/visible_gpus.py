@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from embedwatch.errors import ConfigError
+from workers.nvml import slices_of, text_of
 
 MASK, ORDER = "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"
 
@@ -80,27 +81,9 @@ def _read(nvml: Any, index: int) -> _Gpu | None:
         if error.value == nvml.NVML_ERROR_NO_PERMISSION:
             return None
         raise
-    return _Gpu(_text(nvml.nvmlDeviceGetUUID(handle)), _text(nvml.nvmlDeviceGetName(handle)), _mig(nvml, handle))
-
-
-def _mig(nvml: Any, handle: Any) -> tuple[str, ...] | None:
-    try:
-        current, _ = nvml.nvmlDeviceGetMigMode(handle)
-    except nvml.NVMLError as error:
-        if error.value == nvml.NVML_ERROR_NOT_SUPPORTED:  # most GPUs
-            return None
-        raise
-    if current != nvml.NVML_DEVICE_MIG_ENABLE:
-        return None
-    devices = []
-    for index in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
-        try:
-            devices.append(_text(nvml.nvmlDeviceGetUUID(nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index))))
-        except nvml.NVMLError as error:
-            # There may be gaps, and devices that were given to another container.
-            if error.value not in (nvml.NVML_ERROR_NOT_FOUND, nvml.NVML_ERROR_NO_PERMISSION):
-                raise
-    return tuple(devices)
+    slices = slices_of(nvml, handle)
+    mig = None if slices is None else tuple(text_of(nvml.nvmlDeviceGetUUID(each)) for each in slices)
+    return _Gpu(text_of(nvml.nvmlDeviceGetUUID(handle)), text_of(nvml.nvmlDeviceGetName(handle)), mig)
 
 
 def _named(name: str, gpus: list[_Gpu], order: str | None) -> tuple[str, ...]:
@@ -128,8 +111,3 @@ def _named(name: str, gpus: list[_Gpu], order: str | None) -> tuple[str, ...]:
         what = "no device here" if not matches else f"{len(matches)} devices"
         raise ConfigError(f"{MASK} names {name!r}, which begins the UUID of {what} (see nvidia-smi -L)")
     return matches[0]
-
-
-def _text(value: str | bytes) -> str:
-    """Older releases of the library give bytes."""
-    return value.decode() if isinstance(value, bytes) else value

@@ -14,6 +14,7 @@ import pytest
 from embedwatch.events import HeartbeatEvent
 from embedwatch.processes import Child
 from embedwatch.settings import KafkaSettings
+from tests.harness.waiting import gone
 from tests.harness.workers import ENDS_WHEN_IDLE, HASHING, Flow, said, until
 
 CREW = (*HASHING, "--processes", 2, "--name", "w")
@@ -27,14 +28,6 @@ def flow(embedded_settings: KafkaSettings, tmp_path: Path) -> Flow:
 def processes(child: Child, name: str) -> list[int]:
     """Process ids that this member of the crew has had, latest last."""
     return [int(pid) for pid in re.findall(rf" {name} started, process (\d+)\n", child.log.read_text())]
-
-
-def gone(pid: int) -> bool:
-    """Ended; a zombie that nobody reaps (PID 1 of a container may not) counts as ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 def both_work(child: Child) -> None:

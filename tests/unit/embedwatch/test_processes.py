@@ -4,38 +4,19 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from embedwatch.errors import EmbedwatchError
 from embedwatch.processes import Child, free_port, port_answers, stop_on_signals
+from tests.harness.waiting import PATIENCE_SECONDS, eventually, gone
 
-PATIENCE_SECONDS = 20.0
 SLEEP = "import time; time.sleep(600)"
 
 
 def python(code: str) -> list[str]:
     return [sys.executable, "-c", code]
-
-
-def eventually(done: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not done():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def gone(pid: int) -> bool:
-    """Ended; a zombie that nobody reaps (PID 1 of a container may not) counts as ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 def test_a_child_writes_to_its_log_and_ends_with_its_own_status(tmp_path: Path) -> None:

@@ -7,39 +7,22 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from embedwatch.clock import SystemClock
+from tests.harness.waiting import PATIENCE_SECONDS, eventually, full_pipe, gone
 from workers import crew as crew_module
 from workers.crew import Crew, Member, supervise
 
-PATIENCE_SECONDS = 20.0
 ROOT = Path(__file__).parents[3]
 
 
 def shell(name: str, script: str, **environ: str | None) -> Member:
     return Member(name, ("/bin/sh", "-c", script), environ)
-
-
-def eventually(done: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not done():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def gone(pid: int) -> bool:
-    """Ended; a zombie that nobody reaps (PID 1 of a container may not) counts as ended."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 def lines(path: Path) -> list[str]:
@@ -239,16 +222,6 @@ def test_members_end_also_when_the_command_is_killed(tmp_path: Path) -> None:
 
 def test_a_reader_that_has_stopped_reading_keeps_no_member_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew_module, "WRITE_SECONDS", 0.01)
-    reads, writes = os.pipe()
-    os.set_blocking(writes, False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            os.write(writes, b"x" * 4096)
-    os.set_blocking(writes, True)
-    try:
-        with Crew(clock=SystemClock(), out_fd=writes) as crew:
-            crew.add(shell("w", "echo one >&2; echo two >&2"))
-            assert run_down(crew) == 0
-    finally:
-        os.close(reads)
-        os.close(writes)
+    with full_pipe() as pipe, Crew(clock=SystemClock(), out_fd=pipe) as crew:
+        crew.add(shell("w", "echo one >&2; echo two >&2"))
+        assert run_down(crew) == 0

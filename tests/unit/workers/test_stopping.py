@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import subprocess
 import sys
 
 import pytest
+
+from tests.harness.waiting import full_pipe
 
 PROGRAM = """
 import os, time
@@ -28,23 +28,16 @@ with stop.on_signals():
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
 def test_a_full_pipe_keeps_no_signal_from_doing_its_work() -> None:
-    reads, writes = os.pipe()
-    os.set_blocking(writes, False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            os.write(writes, b"x" * 4096)
-    os.set_blocking(writes, True)
-    process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=writes)
-    try:
-        assert process.stdout is not None
-        assert process.stdout.read(5) == b"ready"
-        process.send_signal(signal.SIGINT)
-        assert process.stdout.read(5) == b"asked"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 128 + signal.SIGINT
-    finally:
-        process.kill()
-        process.wait(10)
-        process.stdout.close()
-        os.close(reads)
-        os.close(writes)
+    with full_pipe() as pipe:
+        process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=pipe)
+        try:
+            assert process.stdout is not None
+            assert process.stdout.read(5) == b"ready"
+            process.send_signal(signal.SIGINT)
+            assert process.stdout.read(5) == b"asked"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 128 + signal.SIGINT
+        finally:
+            process.kill()
+            process.wait(10)
+            process.stdout.close()
