@@ -22,6 +22,7 @@ from embedwatch.errors import ModelError
 from embedwatch.events import TokenMethod
 from workers.backend import Encoded, Vectors
 from workers.backends import model_files
+from workers.backends.one_thread import torch_thread
 from workers.failures import EmbedError, classify
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class SentenceTransformerEmbedder:
             extra=extra,
         )
         #: How it is run: `packed-bfloat16`, `packed-float32`, `float32`, ...
-        self._forward, self.way = choose(self._model, plain, self.tokenise(PROBES).payloads, precision, extra)
+        probes = self.tokenise(PROBES).payloads
+        self._forward, self.way = torch_thread.run(lambda: choose(self._model, plain, probes, precision, extra))
         described = (name, revision, self.dims, self.way, self.max_tokens, self._prompt, model.truncate_dim, modules)
         self.fingerprint = blake2b("\0".join(map(str, described)).encode(), digest_size=16).hexdigest()
 
@@ -110,6 +112,9 @@ class SentenceTransformerEmbedder:
         return Encoded(payloads, counts, full)
 
     def embed(self, payloads: Sequence[Any]) -> Vectors:
+        return torch_thread.run(lambda: self._embed(payloads))
+
+    def _embed(self, payloads: Sequence[Any]) -> Vectors:
         import torch
 
         try:
@@ -173,8 +178,8 @@ def load(
 
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)  # the worker says itself what it loads
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    torch.set_num_threads(threads)
     try:
+        torch.set_num_threads(1)  # here; no pool of this thread's own (`one_thread`)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the library about itself; nothing a user of the worker could act on
             loaded = SentenceTransformer(
@@ -185,6 +190,7 @@ def load(
                 revision=options.revision,
                 truncate_dim=options.truncate_dim,
             )
+        torch.set_num_threads(threads)
         if options.prompt_name is not None:
             _set_prompt(loaded, options.prompt_name)
         here = folder or model_files.find(model, allow_download=False, revision=options.revision) or Path(model)

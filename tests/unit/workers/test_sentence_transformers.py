@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -48,6 +51,19 @@ def test_vectors_are_those_of_encode(model: Any, budget_tokens: int) -> None:
     cosine = (vectors * expected).sum(axis=1) / np.linalg.norm(vectors, axis=1) / np.linalg.norm(expected, axis=1)
     assert cosine.min() >= 0.9999
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the threads are counted in /proc")
+def test_another_caller_brings_no_second_pool_of_computing_threads(model: Any) -> None:
+    def threads() -> int:
+        return len(os.listdir("/proc/self/task"))
+
+    payloads = model.tokenise(TEXTS).payloads
+    model.embed(payloads)
+    before = threads()
+    with ThreadPoolExecutor(1) as caller:
+        caller.submit(model.embed, payloads).result(60)
+        assert threads() == before + 1
 
 
 def test_tokens_are_those_of_the_models_tokenizer_and_truncation_is_seen(model: Any) -> None:
