@@ -14,6 +14,7 @@ import pytest
 from embedwatch.events import HeartbeatEvent
 from embedwatch.processes import Child
 from embedwatch.settings import KafkaSettings
+from tests.harness.brokers import Broker, settings_for
 from tests.harness.waiting import gone
 from tests.harness.workers import ENDS_WHEN_IDLE, HASHING, Flow, said, until
 
@@ -23,6 +24,12 @@ CREW = (*HASHING, "--processes", 2, "--name", "w")
 @pytest.fixture
 def flow(embedded_settings: KafkaSettings, tmp_path: Path) -> Flow:
     return Flow(embedded_settings, tmp_path)
+
+
+@pytest.fixture
+def apache_flow(apache_kafka: Broker, tmp_path: Path) -> Flow:
+    """For what two workers that leave the group in the same moment do: the embedded broker forgets one of the two."""
+    return Flow(settings_for(apache_kafka), tmp_path)
 
 
 def processes(child: Child, name: str) -> list[int]:
@@ -81,7 +88,8 @@ def test_what_no_restart_mends_ends_the_command_with_its_code(flow: Flow) -> Non
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child that its parent died")
-def test_a_command_killed_with_9_leaves_no_worker_behind_and_they_finish_what_they_had(flow: Flow) -> None:
+def test_a_command_killed_with_9_leaves_no_worker_behind_and_they_finish_what_they_had(apache_flow: Flow) -> None:
+    flow = apache_flow
     with flow.worker(*CREW, "--hashing-seconds-per-text", 0.02, "--max-poll-texts", 20) as child:
         both_work(child)
         ids = flow.send_chunks(20, 20)
