@@ -195,6 +195,8 @@ class NpyOut:
         _sync(self._ids_part)
 
     def publish(self) -> None:
+        # Two files cannot change at once. Cut off in between, there is no matrix, rather than one with others' ids.
+        self.path.unlink(missing_ok=True)
         os.replace(self._ids_part, self._ids_path)
         os.replace(self._part, self.path)
 

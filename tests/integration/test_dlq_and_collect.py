@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from embedwatch import wire
+from embedwatch.kafka import TopicPartition, admin_client, true_end_offsets
 from embedwatch.settings import KafkaSettings
+from tests.harness.brokers import Broker, settings_for
 from tests.harness.commands import say
-from tests.harness.workers import DIMS, HASHING, Flow
+from tests.harness.workers import DIMS, HASHING, PARTITIONS, Flow
 from workers.backends.hashing import HashingEmbedder
 from workers.dead_letters import MAX_VALUE_BYTES
 
@@ -114,6 +116,27 @@ def test_a_clipped_letter_whose_source_is_gone_keeps_no_other_from_going(command
     assert "3 sent and acknowledged" in said
     assert "not sent: 1, its text is clipped, and its source has been deleted" in said
     assert "0 sent" in commands.run("dlq", "replay", "--yes")  # the clipped one is looked for again, no other goes
+
+
+def test_a_clipped_text_that_retention_has_deleted_is_named_and_the_rest_goes(
+    apache_kafka: Broker, tmp_path: Path
+) -> None:
+    commands = Commands(settings_for(apache_kafka), tmp_path)
+    topics, kafka = commands.flow.topics, commands.flow.kafka
+    commands.flow.send([(b"long", b"x" * (MAX_VALUE_BYTES + 1000), [("model", b"another")])])
+    commands.flow.work(*HASHING)
+    partitions = [TopicPartition(topics.texts, p) for p in range(PARTITIONS)]
+    admin = admin_client(kafka)
+    try:
+        admin.delete_records(true_end_offsets(kafka, partitions))
+    finally:
+        admin.close()
+    said = commands.run("dlq", "replay", "--yes")
+    assert "3 sent and acknowledged" in said
+    assert "not sent: 1, its text is clipped, and its source has been deleted" in said
+    again = commands.run("dlq", "replay", "--yes")
+    assert "0 sent" in again
+    assert "its source has been deleted" in again
 
 
 def test_vectors_are_collected_with_their_ids(commands: Commands, tmp_path: Path) -> None:

@@ -107,6 +107,30 @@ def test_row_groups_are_bounded_whatever_comes(tmp_path: Path, monkeypatch: pyte
     assert min(sizes[:-1]) >= 10
 
 
+def test_a_matrix_cut_off_before_its_name_never_stands_beside_the_ids_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "out.npy"
+    write(path, [message(["old"], [1.0])])
+    out = open_out(path, KIND)
+    out.add(message(["new", "newer"], [2.0, 3.0]))
+    out.close(None)
+    names = iter((vector_files.os.replace, None))
+
+    def replace(source: Path, target: Path) -> None:
+        rename = next(names)
+        if rename is None:
+            raise KeyboardInterrupt
+        rename(source, target)
+
+    monkeypatch.setattr(vector_files.os, "replace", replace)
+    with pytest.raises(KeyboardInterrupt):
+        out.publish()
+    assert not path.exists()
+    out.discard()
+    assert [found.name for found in tmp_path.iterdir()] == ["out.ids.jsonl"]
+
+
 def test_what_is_held_in_memory_has_a_bound_in_bytes_too() -> None:
     assert group_rows(KIND) == vector_files.MAX_GROUP_ROWS
     assert group_rows(Kind(1_000_000, "float32", "m", "f")) == 4

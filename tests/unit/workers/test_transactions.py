@@ -1,0 +1,103 @@
+"""The end of a transaction when the group has moved on and the broker does not even take the abort."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from kafka import errors as kafka_errors
+
+from embedwatch.errors import DeliveryError
+from workers.transactions import TransactionalPublisher
+
+
+class Result:
+    def __init__(self, error: Exception | None = None, answered: bool = True) -> None:
+        self.error, self.answered = error, answered
+
+    def wait(self, timeout_ms: float) -> bool:
+        assert timeout_ms > 0, "without a limit it would wait for ever"
+        if self.error is not None:
+            raise self.error
+        return self.answered
+
+
+class Future:
+    def succeeded(self) -> bool:
+        return True
+
+
+class Broker:
+    """A producer, its transaction manager and its sender in one; `abort` is what it answers to an abort."""
+
+    def __init__(self) -> None:
+        self.offsets, self.commit, self.abort = Result(), Result(), Result()
+        self.begun = self.aborts = self.closed = 0
+        self._transaction_manager = self._sender = self
+        self._closed = False
+
+    def init_transactions(self) -> None: ...
+    def wakeup(self) -> None: ...
+    def flush(self, timeout: float) -> None: ...
+
+    def begin_transaction(self) -> None:
+        self.begun += 1
+
+    def send(self, topic: str, **_: Any) -> Future:
+        return Future()
+
+    def send_offsets_to_transaction(self, offsets: Any, membership: Any) -> Result:
+        return self.offsets
+
+    def begin_commit(self) -> Result:
+        return self.commit
+
+    def begin_abort(self) -> Result:
+        self.aborts += 1
+        return self.abort
+
+    def close(self, timeout: float) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+@pytest.fixture
+def sink(broker: Broker) -> TransactionalPublisher:
+    made = TransactionalPublisher(broker, where="broker:9092", timeout_seconds=1.0)
+    made.send("vectors", key=None, value=b"v", headers=[])
+    return made
+
+
+def test_partitions_that_went_away_are_given_up_and_the_next_cycle_begins_a_transaction_of_its_own(
+    broker: Broker, sink: TransactionalPublisher
+) -> None:
+    broker.offsets = Result(kafka_errors.CommitFailedError())
+    assert not sink.finish({("texts", 0): 1}, None)
+    assert broker.aborts == 1
+    broker.offsets = Result()
+    sink.send("vectors", key=None, value=b"next", headers=[])
+    assert sink.finish({("texts", 0): 2}, None)
+    assert broker.begun == 2
+
+
+@pytest.mark.parametrize("abort", [Result(answered=False), Result(kafka_errors.BrokerNotAvailableError())])
+def test_an_abort_that_fails_stops_the_worker_in_words_rather_than_go_on_in_a_transaction_that_is_open(
+    broker: Broker, sink: TransactionalPublisher, abort: Result
+) -> None:
+    broker.offsets, broker.abort = Result(kafka_errors.CommitFailedError()), abort
+    with pytest.raises(DeliveryError, match="the end of a transaction") as stopped:
+        sink.finish({("texts", 0): 1}, None)
+    assert "\n" not in str(stopped.value)
+    # Closing tries once more, whatever comes of it: what stays open the broker ends by itself.
+    sink.close(1.0)
+    assert (broker.aborts, broker.closed) == (2, 1)
+
+
+def test_a_commit_without_an_answer_is_no_success(broker: Broker, sink: TransactionalPublisher) -> None:
+    broker.commit = Result(answered=False)
+    with pytest.raises(DeliveryError, match="a transaction"):
+        sink.finish({("texts", 0): 1}, None)
