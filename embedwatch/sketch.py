@@ -30,6 +30,7 @@ _LOW = math.ceil(math.log(SMALLEST_MS) / _LOG_GAMMA)
 BUCKETS = math.ceil(math.log(LARGEST_MS) / _LOG_GAMMA) - _LOW + 1
 _HEAD = struct.Struct("<BQddd")
 _FORMAT = 1
+_NOTHING: npt.NDArray[np.int64] = np.zeros(0, np.int64)  # shared: what has no elements cannot be written to
 
 
 class Sketch:
@@ -41,7 +42,7 @@ class Sketch:
     __slots__ = ("_counts", "_low", "count", "maximum", "minimum", "total")
 
     def __init__(self) -> None:
-        self._counts: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+        self._counts: npt.NDArray[np.int64] = _NOTHING
         self._low = 0
         self.count = 0
         self.total = 0.0
@@ -77,16 +78,18 @@ class Sketch:
 
     def _absorb(self, low: int, counts: npt.NDArray[np.int64]) -> None:
         """Add counts whose first bucket is `low`, widening the range held where needed."""
-        if not self._counts.size:
+        held = self._counts
+        if not held.size:
             self._low, self._counts = low, counts.copy()
             return
-        new_low = min(self._low, low)
-        new_high = max(self._low + self._counts.size, low + counts.size)
-        if new_low < self._low or new_high > self._low + self._counts.size:
+        first, behind = low - self._low, low - self._low + counts.size
+        if first < 0 or behind > held.size:
+            new_low, new_high = min(self._low, low), max(self._low + held.size, low + counts.size)
             wider = np.zeros(new_high - new_low, np.int64)
-            wider[self._low - new_low : self._low - new_low + self._counts.size] = self._counts
-            self._low, self._counts = new_low, wider
-        self._counts[low - self._low : low - self._low + counts.size] += counts
+            wider[self._low - new_low : self._low - new_low + held.size] = held
+            self._low, self._counts, held = new_low, wider, wider
+            first, behind = low - new_low, low - new_low + counts.size
+        held[first:behind] += counts
 
     def quantile(self, q: float) -> float | None:
         """Value in ms at rank `ceil(q * (count - 1))`, within 0.5 % (relative) of the exact one; None when empty.
@@ -134,16 +137,23 @@ class Sketch:
             raise InvalidEvent("invalid", f"{len(data)} bytes are not a latency sketch")
         _, count, total, minimum, maximum = _HEAD.unpack_from(data)
         filled = (len(data) - _HEAD.size) // 6
-        index = np.frombuffer(data, "<u2", filled, _HEAD.size).astype(np.int64)
-        counts = np.frombuffer(data, "<u4", filled, _HEAD.size + 2 * filled).astype(np.int64)
-        if filled and (index.max() >= BUCKETS or np.unique(index).size != filled):
-            raise InvalidEvent("invalid", "a latency sketch with impossible buckets")
-        if int(counts.sum()) != count or not all(map(math.isfinite, (total, minimum, maximum))):
+        index = np.frombuffer(data, "<u2", filled, _HEAD.size)
+        counts = np.frombuffer(data, "<u4", filled, _HEAD.size + 2 * filled)
+        low, dense = 0, _NOTHING
+        if filled:
+            if not _ascending(index):  # we write them in order; nobody else has to
+                order = np.argsort(index)
+                index, counts = index[order], counts[order]
+            low, high = int(index[0]), int(index[-1])
+            if high >= BUCKETS or not _ascending(index):
+                raise InvalidEvent("invalid", "a latency sketch with impossible buckets")
+            dense = np.zeros(high - low + 1, np.int64)
+            dense[index - np.uint16(low)] = counts
+        finite = math.isfinite(total) and math.isfinite(minimum) and math.isfinite(maximum)
+        if int(np.add.reduce(dense)) != count or not finite:
             raise InvalidEvent("invalid", "a latency sketch whose counts do not add up")
         if count:
-            sketch._low = int(index.min())
-            sketch._counts = np.zeros(int(index.max()) - sketch._low + 1, np.int64)
-            sketch._counts[index - sketch._low] = counts
+            sketch._low, sketch._counts = low, dense
             sketch.count, sketch.total, sketch.minimum, sketch.maximum = count, total, minimum, maximum
         return sketch
 
@@ -172,3 +182,8 @@ class Sketch:
         for sketch in sketches:
             out.merge(sketch)
         return out
+
+
+def _ascending(index: npt.NDArray[np.uint16]) -> bool:
+    """Each larger than the one before, so none twice."""
+    return bool(np.logical_and.reduce(index[1:] > index[:-1]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -16,6 +17,7 @@ import msgspec
 
 from embedwatch.errors import InvalidEvent
 from embedwatch.events import BatchEvent
+from stream_agents.compute.adding import adder
 from stream_agents.compute.scopes import ALL, OTHER, scope_key, scopes_of
 
 STATE_VERSION = 1
@@ -43,17 +45,18 @@ class DayTotals(msgspec.Struct):
     unpriced_tokens: int = 0
 
     def book(self, event: BatchEvent) -> None:
-        for name in _BOOKED:
-            setattr(self, name, getattr(self, name) + getattr(event, name))
-        self.errors += sum(event.errors.values())
+        _book(self, event)
+        if event.errors:
+            self.errors += sum(event.errors.values())
 
     def merge(self, other: DayTotals) -> None:
-        for name in self.__struct_fields__:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        _merge(self, other)
 
 
 _BOOKED = tuple(name for name in DayTotals.__struct_fields__ if name != "errors")
 _COUNTS = (*_BOOKED, "batches", "truncated_texts", "padding_tokens", "cache_errors")
+_book, _merge = adder(_BOOKED), adder(DayTotals.__struct_fields__)
+_counts_of = attrgetter(*_COUNTS)
 
 
 def day_of(time_seconds: float, zone: ZoneInfo) -> str:
@@ -81,9 +84,9 @@ def check_bookable(event: BatchEvent, zone: ZoneInfo, now: float) -> None:
     if event.time_seconds > now + MAX_AHEAD_SECONDS:
         days = (event.time_seconds - now) / 86_400
         raise InvalidEvent("invalid", f"time_seconds {event.time_seconds:.0f} is {days:.0f} days ahead")
-    for name in _COUNTS:
-        if getattr(event, name) > LARGEST_COUNT:
-            raise InvalidEvent("invalid", f"{name} is above {LARGEST_COUNT}")
+    counts = _counts_of(event)
+    if max(counts) > LARGEST_COUNT:
+        raise InvalidEvent("invalid", f"{_COUNTS[counts.index(max(counts))]} is above {LARGEST_COUNT}")
     if any(count > LARGEST_COUNT for count in event.errors.values()):
         raise InvalidEvent("invalid", f"a count of errors is above {LARGEST_COUNT}")
 
@@ -108,7 +111,10 @@ class PartitionState(msgspec.Struct):
                 if overflowed:
                     continue
                 overflowed, key = True, scope_key(OTHER)
-            day.setdefault(key, DayTotals()).book(event)
+            totals = day.get(key)
+            if totals is None:
+                totals = day[key] = DayTotals()
+            totals.book(event)
         self.events += 1
 
     def prune(self, now: float, zone: ZoneInfo) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from urllib.parse import quote, unquote
 
 Scope = tuple[tuple[str, str], ...]
@@ -11,6 +12,8 @@ ALL: Scope = ()
 OTHER: Scope = (("scope", "other"),)
 
 
+# Both are asked for with the same few names, several times an event.
+@lru_cache(maxsize=4096)
 def scopes_of(model: str, tenant: str | None) -> tuple[Scope, ...]:
     """The scopes an event counts in."""
     if tenant is None:
@@ -18,6 +21,7 @@ def scopes_of(model: str, tenant: str | None) -> tuple[Scope, ...]:
     return (ALL, (("model", model),), (("tenant", tenant),), (("model", model), ("tenant", tenant)))
 
 
+@lru_cache(maxsize=16_384)
 def scope_key(scope: Scope) -> str:
     """Text form, unambiguous whatever the names hold: `all`, `model=a,tenant=b`."""
     return ",".join(f"{dimension}={quote(value, safe=' ./:@-')}" for dimension, value in scope) or "all"

@@ -7,15 +7,21 @@ and W seconds. Panes hold exact sums and mergeable sketches, so a window's perce
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import attrgetter
 
-from embedwatch.events import PHASES, BatchEvent
+from embedwatch.events import PHASES, BatchEvent, PhaseSeconds
 from embedwatch.rules import MAX_WINDOW_SECONDS, PANE_SECONDS
 from embedwatch.sketch import Sketch
+from stream_agents.compute.adding import adder
+from stream_agents.compute.merges import Merges
 from stream_agents.compute.scopes import ALL, OTHER, Scope, scopes_of
 
 #: A clock ahead of ours by more than this is taken as ours: its panes would never be looked at.
 MAX_AHEAD_SECONDS = 10.0
+#: What a window is compared with: the hour before it, as far as it is kept.
+BEFORE_SECONDS = 3600
 
 
 @dataclass(slots=True)
@@ -46,20 +52,20 @@ class Totals:
 
     def add(self, event: BatchEvent, latency: Sketch, queue_wait: Sketch, time_seconds: float) -> None:
         """Count one event; its sketches come decoded, since it counts in several scopes."""
-        for name in _SUMS:
-            setattr(self, name, getattr(self, name) + getattr(event, name))
+        _add_sums(self, event)
         self.events += 1
         for error, count in event.errors.items():
             self.errors[error] = self.errors.get(error, 0) + count
-        for phase in PHASES:
-            self.phase_seconds[phase] += getattr(event.phase_seconds, phase)
+        mine = self.phase_seconds
+        for phase, seconds in zip(PHASES, _phases_of(event.phase_seconds), strict=True):
+            mine[phase] += seconds
         self.latency.merge(latency)
         self.queue_wait.merge(queue_wait)
-        self.first_seconds = min(self.first_seconds, time_seconds)
+        if time_seconds < self.first_seconds:
+            self.first_seconds = time_seconds
 
     def merge(self, other: Totals) -> None:
-        for name in _SUMS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        _add_sums(self, other)
         self.events += other.events
         for error, count in other.errors.items():
             self.errors[error] = self.errors.get(error, 0) + count
@@ -97,6 +103,8 @@ _SUMS = (
     "truncated_texts", "padding_tokens", "cost_nano_usd", "saved_nano_usd", "unpriced_tokens", "cache_errors",
     "busy_seconds",
 )  # fmt: skip
+_add_sums = adder(_SUMS)
+_phases_of: Callable[[PhaseSeconds], tuple[float, ...]] = attrgetter(*PHASES)
 
 
 def pane_start(time_seconds: float) -> int:
@@ -112,6 +120,7 @@ class Windows:
         self.late_events = 0
         self.overflow_events = 0
         self._panes: dict[Scope, dict[int, Totals]] = {ALL: {}}
+        self._merges: dict[Scope, Merges[Totals]] = {}  # of scopes that a window was asked of
 
     def add(self, event: BatchEvent, now: float) -> bool:
         """Count an event in its pane. False when it is too late for any window (it is counted as late).
@@ -127,7 +136,13 @@ class Windows:
             return False
         for scope in self._admitted(event):
             panes = self._panes.setdefault(scope, {})
-            panes.setdefault(start, Totals()).add(event, latency, queue_wait, time_seconds)
+            pane = panes.get(start)
+            if pane is None:
+                pane = panes[start] = Totals()
+            pane.add(event, latency, queue_wait, time_seconds)
+            merges = self._merges.get(scope)
+            if merges is not None:
+                merges.changed(start)
         return True
 
     def _admitted(self, event: BatchEvent) -> list[Scope]:
@@ -141,14 +156,27 @@ class Windows:
 
     def window(self, scope: Scope, window_seconds: int, now: float) -> Totals:
         """Totals of a window; empty when the scope is not known."""
+        merges = self._merges_of(scope)
+        if merges is None:
+            return Totals()
         last = pane_start(now)
-        first = last - window_seconds + PANE_SECONDS
-        out = Totals()
-        for start, pane in self._panes.get(scope, {}).items():
-            # A pane may lie ahead of `now` by as much as clocks differ: it belongs to the present.
-            if start >= first:
-                out.merge(pane)
-        return out
+        # A pane may lie ahead of `now` by as much as clocks differ: it belongs to the present.
+        return merges.window(last - window_seconds + PANE_SECONDS, last)
+
+    def before(self, scope: Scope, window_seconds: int, now: float) -> Totals:
+        """Totals of what is kept of the hour before a window; empty when nothing is."""
+        merges = self._merges_of(scope)
+        if merges is None:
+            return Totals()
+        last = pane_start(now)
+        end = last - window_seconds + PANE_SECONDS
+        return merges.span(max(end - BEFORE_SECONDS, last - self.keep_seconds + PANE_SECONDS), end, last)
+
+    def _merges_of(self, scope: Scope) -> Merges[Totals] | None:
+        merges = self._merges.get(scope)
+        if merges is None and scope in self._panes:
+            merges = self._merges[scope] = Merges(self._panes[scope], Totals)
+        return merges
 
     def covered_seconds(self, totals: Totals, window_seconds: int, now: float) -> float | None:
         """How long the window has been looking: from its first pane, or the first event if that is later, to `now`.
@@ -168,7 +196,11 @@ class Windows:
         """Forget panes no window reaches any more, and scopes without panes."""
         oldest = pane_start(now) - self.keep_seconds
         for scope, panes in list(self._panes.items()):
-            for start in [start for start in panes if start <= oldest]:
+            gone = [start for start in panes if start <= oldest]
+            for start in gone:
                 del panes[start]
+            if gone and scope in self._merges:
+                self._merges[scope].forget(oldest)
             if not panes and scope != ALL:
                 del self._panes[scope]
+                self._merges.pop(scope, None)
