@@ -6,6 +6,7 @@ cleaned and clipped here.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +17,7 @@ from embedwatch.events import Contributor, Severity, Verdict
 
 NAME_CHARS = 80
 NOTE_CHARS = 500
+_KINDS = {"error_class": "error class"}
 _SEVERITY_EMOJI: dict[Severity, str] = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
 
 
@@ -119,13 +121,19 @@ def cause(verdict: Verdict) -> str | None:
         what, advice = PHASE_CAUSES.get(first.name, (name, ""))
         text = f"mostly {what} ({_share(first, verdict)}){': ' if advice else ''}{advice}"
     else:
-        text = f"mostly {first.kind} {name} ({_share(first, verdict)})"
-    others = [f"{clean(c.name, NAME_CHARS)} ({_share(c, verdict)})" for c in ranked[1:3]]
+        text = f"mostly {_KINDS.get(first.kind, first.kind)} {name} ({_share(first, verdict)})"
+    others = [
+        f"{'' if c.kind in (first.kind, 'phase') else _KINDS.get(c.kind, c.kind) + ' '}{clean(c.name, NAME_CHARS)}"
+        f" ({_share(c, verdict)})"
+        for c in ranked[1:3]
+    ]
     return f"{text}; then {', '.join(others)}." if others else f"{text}."
 
 
 def _share(part: Contributor, verdict: Verdict) -> str:
     value = quantity(part.value, _unit(verdict))
+    if part.factor is not None and math.isfinite(part.factor) and not 0.95 < part.factor < 1.05:
+        value += f", {quantity(part.factor, '')} times what it was"
     return f"{value}, {quantity(part.share_pct, '%')}" if part.share_pct is not None else value
 
 

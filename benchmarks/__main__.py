@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import workers_cache, workers_memory, workers_speed
+from benchmarks import agents_speed, workers_cache, workers_memory, workers_speed
 from benchmarks.claims import Claim, Result, machine, write
 
 #: A group measures several claims in one run, so that their ratios come from the same minutes.
@@ -23,6 +23,7 @@ GROUPS: tuple[Group, ...] = (
     (workers_speed.CLAIMS, workers_speed.measure),
     (workers_cache.CLAIMS, workers_cache.measure),
     (workers_memory.CLAIMS, workers_memory.measure),
+    (agents_speed.CLAIMS, agents_speed.measure),
 )
 
 

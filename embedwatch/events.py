@@ -209,12 +209,16 @@ Judgement = Literal["ok", "breached", "inconclusive", "no_data"]
 
 
 class Contributor(Struct, frozen=True):
-    """Who or what moved the number: a phase, model, worker or tenant with its value in the rule's unit."""
+    """Who or what moved the number: a phase, error class, model, worker or tenant with its value in the rule's unit.
 
-    kind: Literal["phase", "model", "worker", "tenant"]
+    `share_pct` is its part of what moved, or of the whole where nothing is known of before.
+    """
+
+    kind: Literal["phase", "error_class", "model", "worker", "tenant"]
     name: Label
     value: float
     share_pct: float | None = None
+    factor: float | None = None  # value over that of the hour before; None when that is not known, or was 0
 
 
 class Verdict(Struct, frozen=True, tag="verdict", tag_field="type"):

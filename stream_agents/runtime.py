@@ -72,6 +72,7 @@ class Runtime:
         self.recovered = False
         self.failure: str | None = None
         self.flushes = 0
+        self.judging_seconds = 0.0  # how long judging every rule took the last time
         self._pending: list[Record] = []
         self._dirty: set[int] = set()
         self._rejects: list[Callable[[], Awaitable[None]]] = []
@@ -272,8 +273,9 @@ class Runtime:
         """Judge every rule now, and publish what changed or is due."""
         if not self.recovered or self.edges.rebalancing():
             return
-        now = self.clock.now()
+        now, begun = self.clock.now(), self.clock.monotonic()
         self.verdicts = judge(self.rules, self.world, now)
+        self.judging_seconds = self.clock.monotonic() - begun
         due = self.announcer.due(self.verdicts, now)
         if due:
             await self.edges.publish(due)

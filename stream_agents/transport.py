@@ -1,14 +1,21 @@
-"""Faust over Kafka, reading committed records only.
+"""Faust over Kafka, reading committed records only, and without four tasks a record.
 
 Faust reads uncommitted records unless it runs its own exactly_once mode, which cannot be used here. With workers that
 publish inside transactions it would then count work that was aborted. No setting changes that, hence this subclass.
+
+For each record Faust waits for the first of four: the record is handed on, the flow is suspended, the service stops, it
+crashes. It makes a task of each, though handing on hardly ever waits: that was half of the time of an event here.
 """
 
 from __future__ import annotations
 
+import inspect
+import types
+from collections.abc import Coroutine, Generator
 from typing import Any
 
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from mode.services import WaitResults
 
 
 class ReadCommittedThread(AIOKafkaConsumerThread):
@@ -25,6 +32,46 @@ class ReadCommittedThread(AIOKafkaConsumerThread):
 class ReadCommittedConsumer(Consumer):
     def _new_consumer_thread(self) -> ReadCommittedThread:
         return ReadCommittedThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def wait_first(self, *coros: Any, timeout: Any = None) -> Any:
+        """As in Faust, but what ends without waiting is done at once, and then there is nothing to wait for."""
+        first, *others = coros
+        if not inspect.iscoroutine(first) or not all(map(inspect.iscoroutine, others)):
+            return await super().wait_first(*coros, timeout=timeout)
+        try:
+            waits_for = first.send(None)
+        except StopIteration as end:
+            for other in others:
+                other.close()  # never begun
+            return WaitResults([first], [end.value], stopped=False)
+        except BaseException:
+            for other in others:
+                other.close()
+            raise
+        return await super().wait_first(_rest(first, waits_for), *others, timeout=timeout)
+
+
+async def _rest(begun: Coroutine[Any, Any, Any], waits_for: Any) -> Any:
+    """What is left of a coroutine that has run up to its first wait."""
+    return await _resumed(begun, waits_for)
+
+
+@types.coroutine
+def _resumed(begun: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, Any]:
+    try:
+        while True:
+            try:
+                sent = yield waits_for
+            except GeneratorExit:
+                raise
+            except BaseException as error:
+                waits_for = begun.throw(error)
+            else:
+                waits_for = begun.send(sent)
+    except StopIteration as end:
+        return end.value
+    finally:
+        begun.close()
 
 
 class ReadCommittedTransport(Transport):

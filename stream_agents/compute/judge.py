@@ -9,10 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
-from embedwatch.events import NANO_USD_PER_USD, PHASES, Contributor, GpuSample, Judgement, Verdict
+from msgspec.structs import replace
+
+from embedwatch.events import NANO_USD_PER_USD, Contributor, GpuSample, Judgement, Verdict
 from embedwatch.rules import METRICS, Rule
+from stream_agents.compute.contributors import Explainer, latency_ms
 from stream_agents.compute.ledger import day_scopes
 from stream_agents.compute.scopes import ALL, Scope, parse_scope, scope_key
 from stream_agents.compute.windows import Totals
@@ -39,14 +43,29 @@ def judge(rules: Iterable[Rule], world: World, now: float) -> list[Verdict]:
     """Every rule on every scope it applies to."""
     cache: dict[tuple[Scope, int], Totals] = {}
     out: list[Verdict] = []
+    scopes: dict[tuple[object, ...], list[Scope]] = {}
+    explainer = Explainer(world.windows, now, partial(_window, world, now, cache))
     for rule in rules:
-        for scope in _scopes(rule, world, now):
+        alike = (rule.by, rule.scope, rule.metric == "daily_cost_usd")  # what `_scopes` looks at
+        if alike not in scopes:
+            scopes[alike] = _scopes(rule, world, now)
+        for scope in scopes[alike]:
             reading = read(rule, scope, world, now, cache)
             if rule.steps_pct:
                 out += [_verdict(rule, scope, reading, world, now, step) for step in rule.steps_pct]
-            else:
-                out.append(_verdict(rule, scope, reading, world, now, None))
+                continue
+            found = _verdict(rule, scope, reading, world, now, None)
+            if rule.window_seconds and found.judgement == "breached" and not reading.contributors:
+                found = replace(found, contributors=list(explainer.explain(rule, scope)))
+            out.append(found)
     return out
+
+
+def _window(world: World, now: float, cache: dict[tuple[Scope, int], Totals], scope: Scope, seconds: int) -> Totals:
+    """Looked up once for all rules of a moment: for reading only."""
+    if (scope, seconds) not in cache:
+        cache[scope, seconds] = world.windows.window(scope, seconds, now)
+    return cache[scope, seconds]
 
 
 def read(
@@ -54,11 +73,8 @@ def read(
 ) -> Reading:
     """The value of a rule's metric."""
     if rule.window_seconds:
-        cache = {} if cache is None else cache
-        key = (scope, rule.window_seconds)
-        if key not in cache:
-            cache[key] = world.windows.window(scope, rule.window_seconds, now)
-        return _windowed(rule, cache[key], world, now)
+        seen = {} if cache is None else cache
+        return _windowed(rule, _window(world, now, seen, scope, rule.window_seconds), world, now)
     if rule.metric == "daily_cost_usd":
         totals = world.day(world.today(now), scope)
         return Reading(totals.cost_nano_usd / NANO_USD_PER_USD, totals.texts, contributors=_spenders(world, now, scope))
@@ -68,13 +84,7 @@ def read(
 def _windowed(rule: Rule, totals: Totals, world: World, now: float) -> Reading:
     metric = rule.metric
     if metric.startswith("latency_"):
-        sketch = totals.latency
-        statistic = metric.removeprefix("latency_").removesuffix("_ms")
-        value = {
-            "avg": sketch.mean(),
-            "max": sketch.maximum if sketch.count else None,
-        }.get(statistic) if statistic in ("avg", "max") else sketch.quantile(int(statistic[1:]) / 100)  # fmt: skip
-        return Reading(value, sketch.count, contributors=_phases(totals))
+        return Reading(latency_ms(metric, totals.latency), totals.latency.count)
     if metric == "error_rate_pct":
         return Reading(totals.error_rate_pct(), totals.texts)
     if metric == "cache_hit_rate_pct":
@@ -87,7 +97,7 @@ def _windowed(rule: Rule, totals: Totals, world: World, now: float) -> Reading:
     if covered is None:
         return Reading(None, 0)
     amount = totals.tokens_embedded if metric == "throughput_tokens_per_s" else totals.texts
-    return Reading(amount / covered, totals.texts, contributors=_phases(totals))
+    return Reading(amount / covered, totals.texts)
 
 
 def _present(metric: str, world: World, now: float) -> Reading:
@@ -194,18 +204,6 @@ def _scopes(rule: Rule, world: World, now: float) -> list[Scope]:
         seen = [parse_scope(key) for key in sorted(day_scopes(world.partitions.values(), world.today(now)))]
     wanted = {*rule.by, *(dimension for dimension, _ in rule.scope)}
     return sorted(s for s in seen if {d for d, _ in s} == wanted and set(rule.scope) <= set(s))
-
-
-def _phases(totals: Totals) -> tuple[Contributor, ...]:
-    """Mean milliseconds a batch by working phase, the largest first. Queue wait is not work and stands apart."""
-    working = {phase: totals.phase_seconds[phase] for phase in PHASES if phase != "queue_wait"}
-    whole = sum(working.values())
-    if not whole or not totals.batches:
-        return ()
-    top = sorted(working.items(), key=lambda pair: -pair[1])[:TOP_CONTRIBUTORS]
-    return tuple(
-        Contributor("phase", name, 1000.0 * seconds / totals.batches, 100.0 * seconds / whole) for name, seconds in top
-    )
 
 
 def _spenders(world: World, now: float, scope: Scope) -> tuple[Contributor, ...]:

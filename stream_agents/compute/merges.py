@@ -44,16 +44,18 @@ class Merges(Generic[T]):
     def window(self, first: int, last: int) -> T:
         """A sum of the caller's own over the panes from `first` on. `last` is the present one; some may lie ahead."""
         out = self._empty()
+        for part in self.parts(first, last):
+            out.merge(part)
+        return out
+
+    def parts(self, first: int, last: int) -> list[T]:
+        """What `window` adds up, for reading only: the sum of the older panes and each of the hot ones."""
         hot = max(first, last - (HOT_PANES - 1) * PANE_SECONDS)
-        if first < hot:
-            out.merge(self._span(first, hot, last))
+        out = [self._span(first, hot, last)] if first < hot else []
         ahead = range(hot, self._newest + PANE_SECONDS, PANE_SECONDS)
         # After a clock was set back, the newest pane may be far away.
-        for start in ahead if len(ahead) <= len(self._panes) else [s for s in self._panes if s >= hot]:
-            pane = self._panes.get(start)
-            if pane is not None:
-                out.merge(pane)
-        return out
+        starts = ahead if len(ahead) <= len(self._panes) else [start for start in self._panes if start >= hot]
+        return out + [self._panes[start] for start in starts if start in self._panes]
 
     def span(self, first: int, end: int, last: int) -> T:
         """A sum of the caller's own over the panes from `first` to before `end`, when `last` is the present one."""

@@ -12,7 +12,7 @@ ALL: Scope = ()
 OTHER: Scope = (("scope", "other"),)
 
 
-# Both are asked for with the same few names, several times an event.
+# All three are asked for with the same few names, several times an event or tick.
 @lru_cache(maxsize=4096)
 def scopes_of(model: str, tenant: str | None) -> tuple[Scope, ...]:
     """The scopes an event counts in."""
@@ -21,12 +21,13 @@ def scopes_of(model: str, tenant: str | None) -> tuple[Scope, ...]:
     return (ALL, (("model", model),), (("tenant", tenant),), (("model", model), ("tenant", tenant)))
 
 
-@lru_cache(maxsize=16_384)
+@lru_cache(maxsize=4096)
 def scope_key(scope: Scope) -> str:
     """Text form, unambiguous whatever the names hold: `all`, `model=a,tenant=b`."""
     return ",".join(f"{dimension}={quote(value, safe=' ./:@-')}" for dimension, value in scope) or "all"
 
 
+@lru_cache(maxsize=4096)
 def parse_scope(key: str) -> Scope:
     """Inverse of `scope_key`. Raises ValueError for a text that is no scope."""
     if key == "all":

@@ -172,6 +172,12 @@ class Windows:
         end = last - window_seconds + PANE_SECONDS
         return merges.span(max(end - BEFORE_SECONDS, last - self.keep_seconds + PANE_SECONDS), end, last)
 
+    def texts(self, scope: Scope, window_seconds: int, now: float) -> int:
+        """Texts of a scope in a window, without adding up the rest."""
+        merges, last = self._merges_of(scope), pane_start(now)
+        parts = [] if merges is None else merges.parts(last - window_seconds + PANE_SECONDS, last)
+        return sum(part.texts for part in parts)
+
     def _merges_of(self, scope: Scope) -> Merges[Totals] | None:
         merges = self._merges.get(scope)
         if merges is None and scope in self._panes:
