@@ -14,7 +14,15 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import agents_speed, workers_cache, workers_memory, workers_speed
+from benchmarks import (
+    agents_latency,
+    agents_recovery,
+    agents_sketch,
+    agents_speed,
+    workers_cache,
+    workers_memory,
+    workers_speed,
+)
 from benchmarks.claims import Claim, Result, machine, write
 
 #: A group measures several claims in one run, so that their ratios come from the same minutes.
@@ -24,6 +32,9 @@ GROUPS: tuple[Group, ...] = (
     (workers_cache.CLAIMS, workers_cache.measure),
     (workers_memory.CLAIMS, workers_memory.measure),
     (agents_speed.CLAIMS, agents_speed.measure),
+    (agents_latency.CLAIMS, agents_latency.measure),
+    (agents_sketch.CLAIMS, agents_sketch.measure),
+    (agents_recovery.CLAIMS, agents_recovery.measure),
 )
 
 

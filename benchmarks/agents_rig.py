@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import sys
 import time
 import urllib.error
@@ -43,6 +44,7 @@ class Agents:
         })  # fmt: skip
         self.folder = folder
         self.name = name
+        self.app_id = f"{name}-agents"
         self.port = free_port()
         self.options = agents
         create_topics(self.settings.kafka, self.settings.topics.specs())
@@ -56,7 +58,7 @@ class Agents:
         ours: dict[str, str | None] = {name: None for name in os.environ if name.startswith("EMBEDWATCH_")}
         child = Child(
             "agents",
-            [sys.executable, "-m", "embedwatch", "agents", "--app-id", f"{self.name}-agents",
+            [sys.executable, "-m", "embedwatch", "agents", "--app-id", self.app_id,
              "--web-port", str(self.port)],
             self.folder / f"{self.name}.log",
             ours | {
@@ -95,11 +97,12 @@ class Agents:
         return time.monotonic()
 
     def send(self, values: Iterable[bytes]) -> None:
-        """Round over the partitions; acknowledged when it returns."""
+        """Every scope in every partition; acknowledged when it returns."""
         client = producer(self.kafka, "bench-producer", linger_ms=5)
+        partitions = random.Random(0)
         try:
-            for number, value in enumerate(values):
-                client.send(self.settings.topics.metrics, value=value, partition=number % PARTITIONS)
+            for value in values:
+                client.send(self.settings.topics.metrics, value=value, partition=partitions.randrange(PARTITIONS))
             client.flush(120)
         finally:
             client.close()

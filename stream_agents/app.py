@@ -224,9 +224,9 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
                 await runtime.evaluate()
             except Exception as error:
                 log.warning("verdicts could not be published, trying again: %s", kafka.describe_error(error))
-            # A burst of events is judged ten times a second, not once an event; and where there are thousands of
+            # A burst of events is judged some ten times a second, not once an event; and where there are thousands of
             # verdicts, judging leaves three quarters of the time to counting.
-            await asyncio.sleep(min(max(0.1, 3 * runtime.judging_seconds), settings.agents.tick_seconds))
+            await asyncio.sleep(min(max(0.05, 3 * runtime.judging_seconds), settings.agents.tick_seconds))
 
     @app.timer(TIDY_SECONDS)
     async def tidy() -> None:

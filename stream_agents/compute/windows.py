@@ -111,15 +111,29 @@ def pane_start(time_seconds: float) -> int:
     return int(time_seconds // PANE_SECONDS) * PANE_SECONDS
 
 
+@dataclass(slots=True)
+class _Staged:
+    """Events of one model, tenant and pane since the panes were last looked at, and the scopes they count in."""
+
+    scopes: list[Scope]
+    overflowed: bool
+    totals: Totals = field(default_factory=Totals)
+
+
 class Windows:
-    """Panes of all scopes. Memory is bounded by `max_scopes` and by the longest window kept."""
+    """Panes of all scopes. Memory is bounded by `max_scopes` and by the longest window kept.
+
+    An event counts in up to four scopes. It is added up once, and what was added up goes into the scopes' panes when
+    these are looked at, which is ten times a second and not thousands of times.
+    """
 
     def __init__(self, *, max_scopes: int, keep_seconds: int = MAX_WINDOW_SECONDS) -> None:
         self.max_scopes = max_scopes
         self.keep_seconds = keep_seconds
         self.late_events = 0
         self.overflow_events = 0
-        self._panes: dict[Scope, dict[int, Totals]] = {ALL: {}}
+        self._kept: dict[Scope, dict[int, Totals]] = {ALL: {}}
+        self._staged: dict[tuple[str, str | None, int], _Staged] = {}
         self._merges: dict[Scope, Merges[Totals]] = {}  # of scopes that a window was asked of
 
     def add(self, event: BatchEvent, now: float) -> bool:
@@ -134,25 +148,44 @@ class Windows:
         if start <= pane_start(now) - self.keep_seconds:
             self.late_events += 1
             return False
-        for scope in self._admitted(event):
-            panes = self._panes.setdefault(scope, {})
-            pane = panes.get(start)
-            if pane is None:
-                pane = panes[start] = Totals()
-            pane.add(event, latency, queue_wait, time_seconds)
-            merges = self._merges.get(scope)
-            if merges is not None:
-                merges.changed(start)
+        key = (event.model, event.tenant, start)
+        staged = self._staged.get(key)
+        if staged is None:
+            overflowed = self.overflow_events
+            staged = self._staged[key] = _Staged(self._admitted(event), self.overflow_events > overflowed)
+        else:
+            self.overflow_events += staged.overflowed
+        staged.totals.add(event, latency, queue_wait, time_seconds)
         return True
 
     def _admitted(self, event: BatchEvent) -> list[Scope]:
         wanted = scopes_of(event.model, event.tenant)
-        fresh = sum(scope not in self._panes for scope in wanted)
-        if len(self._panes) + fresh <= self.max_scopes:
-            return list(wanted)
-        self.overflow_events += bool(fresh)
-        known = [scope for scope in wanted if scope in self._panes]
-        return [*known, OTHER] if fresh else known
+        fresh = sum(scope not in self._kept for scope in wanted)
+        if len(self._kept) + fresh <= self.max_scopes:
+            admitted = list(wanted)
+        else:
+            self.overflow_events += bool(fresh)
+            known = [scope for scope in wanted if scope in self._kept]
+            admitted = [*known, OTHER] if fresh else known
+        for scope in admitted:
+            self._kept.setdefault(scope, {})
+        return admitted
+
+    @property
+    def _panes(self) -> dict[Scope, dict[int, Totals]]:
+        """Panes by scope and start, with all that was counted: whoever reads them comes through here."""
+        if self._staged:
+            staged, self._staged = self._staged, {}
+            for (_, _, start), part in staged.items():
+                for scope in part.scopes:
+                    panes = self._kept[scope]
+                    pane = panes.get(start)
+                    if pane is None:
+                        pane = panes[start] = Totals()
+                    pane.merge(part.totals)
+                    if scope in self._merges:
+                        self._merges[scope].changed(start)
+        return self._kept
 
     def window(self, scope: Scope, window_seconds: int, now: float) -> Totals:
         """Totals of a window; empty when the scope is not known."""
@@ -179,10 +212,10 @@ class Windows:
         return sum(part.texts for part in parts)
 
     def _merges_of(self, scope: Scope) -> Merges[Totals] | None:
-        merges = self._merges.get(scope)
-        if merges is None and scope in self._panes:
-            merges = self._merges[scope] = Merges(self._panes[scope], Totals)
-        return merges
+        panes = self._panes.get(scope)
+        if panes is not None and scope not in self._merges:
+            self._merges[scope] = Merges(panes, Totals)
+        return self._merges.get(scope)
 
     def covered_seconds(self, totals: Totals, window_seconds: int, now: float) -> float | None:
         """How long the window has been looking: from its first pane, or the first event if that is later, to `now`.
