@@ -15,46 +15,30 @@ from collections.abc import Coroutine, Generator
 from typing import Any
 
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
-from mode.services import WaitResults
+from mode.services import Service, WaitResults
 
 #: How long a request for records may wait at the broker: it adds to the time from an event to its verdict.
 FETCH_MAX_WAIT_MS = 50
 
 
-class ReadCommittedThread(AIOKafkaConsumerThread):
-    def _create_worker_consumer(self, transport: Any) -> Any:
-        client = super()._create_worker_consumer(transport)
-        # Set between construction and start: the fetcher that uses it is made at start. A test on Apache Kafka
-        # shows that it works; an aiokafka that renames it must fail here, not count aborted records.
-        if getattr(client, "_isolation_level", None) not in ("read_uncommitted", "read_committed"):
-            raise RuntimeError("this aiokafka has no _isolation_level: agents cannot be kept from aborted records")
-        client._isolation_level = "read_committed"
-        # Faust's 1.5 s: a partition whose records were just taken is asked for again only when the request for the
-        # others has ended, and the embedded broker holds back what it has until then.
-        client._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
-        return client
-
-
-class ReadCommittedConsumer(Consumer):
-    def _new_consumer_thread(self) -> ReadCommittedThread:
-        return ReadCommittedThread(self, loop=self.loop, beacon=self.beacon)
+class WaitsLittle(Service):
+    """A service that makes no tasks for what need not be waited for."""
 
     async def wait_first(self, *coros: Any, timeout: Any = None) -> Any:
-        """As in Faust, but what ends without waiting is done at once, and then there is nothing to wait for."""
-        first, *others = coros
-        if not inspect.iscoroutine(first) or not all(map(inspect.iscoroutine, others)):
+        """As in Faust; but of two coroutines, a first one that ends without waiting is done at once, and the second is
+        not begun. Faust, too, begins with the first and takes it when both have ended."""
+        if len(coros) != 2 or not all(map(inspect.iscoroutine, coros)):
             return await super().wait_first(*coros, timeout=timeout)
+        first, second = coros
         try:
             waits_for = first.send(None)
         except StopIteration as end:
-            for other in others:
-                other.close()  # never begun
+            second.close()
             return WaitResults([first], [end.value], stopped=False)
         except BaseException:
-            for other in others:
-                other.close()
+            second.close()
             raise
-        return await super().wait_first(_rest(first, waits_for), *others, timeout=timeout)
+        return await super().wait_first(_rest(first, waits_for), second, timeout=timeout)
 
 
 async def _rest(begun: Coroutine[Any, Any, Any], waits_for: Any) -> Any:
@@ -78,6 +62,25 @@ def _resumed(begun: Coroutine[Any, Any, Any], waits_for: Any) -> Generator[Any, 
         return end.value
     finally:
         begun.close()
+
+
+class ReadCommittedThread(AIOKafkaConsumerThread):
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        client = super()._create_worker_consumer(transport)
+        # Set between construction and start: the fetcher that uses it is made at start. A test on Apache Kafka
+        # shows that it works; an aiokafka that renames it must fail here, not count aborted records.
+        if getattr(client, "_isolation_level", None) not in ("read_uncommitted", "read_committed"):
+            raise RuntimeError("this aiokafka has no _isolation_level: agents cannot be kept from aborted records")
+        client._isolation_level = "read_committed"
+        # Faust's 1.5 s: a partition whose records were just taken is asked for again only when the request for the
+        # others has ended, and the embedded broker holds back what it has until then.
+        client._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
+        return client
+
+
+class ReadCommittedConsumer(WaitsLittle, Consumer):
+    def _new_consumer_thread(self) -> ReadCommittedThread:
+        return ReadCommittedThread(self, loop=self.loop, beacon=self.beacon)
 
 
 class ReadCommittedTransport(Transport):

@@ -89,6 +89,19 @@ def test_the_cause_is_the_largest_part() -> None:
     assert cause(verdict()) is None
 
 
+def test_the_cause_says_how_much_it_grew_and_what_kind_it_is() -> None:
+    parts = [
+        Contributor("phase", "cache_lookup", 610.0, 95.0, 61.0), Contributor("tenant", "acme", 900.0, 90.0, 1.01),
+        Contributor("phase", "publish", 50.0, 5.0),
+    ]  # fmt: skip
+    assert cause(verdict(contributors=parts)) == (
+        "mostly looking up the cache (610 ms, 61 times what it was, 95 %): it is slow or far away; "
+        "then tenant acme (900 ms, 90 %), publish (50 ms, 5 %)."
+    )
+    errors = [Contributor("error_class", "timeout", 42.0, 99.0)]
+    assert cause(verdict(contributors=errors, unit="%")) == "mostly error class timeout (42 %, 99 %)."
+
+
 def test_every_alert_type_has_a_title_and_an_action() -> None:
     types = set(get_args(AlertType))
     assert set(TITLES) == set(ACTIONS) == types

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from functools import cache
+from random import Random
 
 import numpy as np
 import pytest
@@ -10,15 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedwatch.errors import InvalidEvent
-from embedwatch.sketch import LARGEST_MS, RELATIVE_ERROR, SMALLEST_MS, Sketch
+from embedwatch.sketch import BUCKETS, LARGEST_MS, RELATIVE_ERROR, SMALLEST_MS, Sketch
 
+HEAD_BYTES = 33  # format, count, sum, minimum, maximum
 QUANTILES = (0.0, 0.01, 0.25, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0)
+EDGES = (1.005 / 0.995) ** np.arange(-500, 1500)
 milliseconds = st.floats(SMALLEST_MS, LARGEST_MS, allow_nan=False)
 samples = st.lists(milliseconds, min_size=1, max_size=300)
 
 
 def exact(values: np.ndarray, q: float) -> float:
-    """The value at the rank the sketch promises: ceil(q * (n - 1))."""
+    """The value at the rank the sketch promises, ceil(q * (n - 1)): that of `numpy.quantile(method="higher")`."""
     return float(np.sort(values)[math.ceil(q * (len(values) - 1))])
 
 
@@ -30,6 +34,7 @@ def assert_within_promise(sketch: Sketch, values: np.ndarray) -> None:
         assert abs(got - wanted) <= wanted * (RELATIVE_ERROR + 1e-9), (q, wanted, got)
 
 
+@cache
 def datasets() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(7)
     return {
@@ -37,8 +42,12 @@ def datasets() -> dict[str, np.ndarray]:
         "bimodal": np.concatenate([rng.normal(50, 3, 19_000), rng.normal(2000, 50, 1_000)]).clip(0.1),
         "constant": np.full(5_000, 42.0),
         "heavy tail": (rng.pareto(0.8, 20_000) + 1).clip(max=LARGEST_MS),
+        "heavier tail": np.exp(rng.standard_cauchy(20_000).clip(-6, 20)).clip(SMALLEST_MS, LARGEST_MS),
         "two values": np.array([1.0] * 95 + [2000.0] * 5),
-        "bucket edges": (1.005 / 0.995) ** np.arange(-500, 1500),
+        "bucket edges": EDGES,
+        # A hair on either side of every edge, where the error is largest and rounding decides.
+        "adversarial": np.concatenate([EDGES * (1 - 1e-12), EDGES * (1 + 1e-12)]),
+        "all in the ends": np.array([SMALLEST_MS] * 50 + [LARGEST_MS] * 50),
         "one": np.array([7.3]),
     }
 
@@ -47,6 +56,16 @@ def datasets() -> dict[str, np.ndarray]:
 def test_quantiles_are_within_half_a_percent(name: str) -> None:
     values = datasets()[name]
     assert_within_promise(Sketch.of(values), values)
+
+
+@given(st.sampled_from(sorted(datasets())), st.floats(0, 1, exclude_min=True, exclude_max=True), st.integers(1, 40))
+def test_any_quantile_of_any_shape_is_within_half_a_percent_of_numpys(name: str, q: float, parts: int) -> None:
+    """Of all values at once, and of parts that were sent and merged."""
+    values = datasets()[name]
+    merged = Sketch.merged(Sketch.from_text(Sketch.of(part).to_text()) for part in np.array_split(values, parts))
+    wanted = exact(values, q)
+    for sketch in (Sketch.of(values), merged):
+        assert sketch.quantile(q) == pytest.approx(wanted, rel=RELATIVE_ERROR + 1e-9, abs=0)
 
 
 @given(samples)
@@ -63,6 +82,40 @@ def test_merging_in_any_order_is_the_same_as_adding_all(parts: list[list[float]]
         assert merged.quantile(q) == backwards.quantile(q) == whole.quantile(q)
     assert (merged.count, merged.minimum, merged.maximum) == (whole.count, whole.minimum, whole.maximum)
     assert merged.total == pytest.approx(whole.total)
+
+
+@given(samples, samples, samples)
+def test_merging_is_associative(one: list[float], two: list[float], three: list[float]) -> None:
+    a, b, c = Sketch.of(one), Sketch.of(two), Sketch.of(three)
+    left, right = Sketch.merged([Sketch.merged([a, b]), c]), Sketch.merged([a, Sketch.merged([b, c])])
+    for sketch in (left, right):
+        sketch.total = 0.0  # a sum of floats, equal but for its last places
+    assert left.to_bytes() == right.to_bytes()
+
+
+@given(samples, st.randoms(use_true_random=False))
+def test_another_writer_may_name_the_buckets_in_any_order(values: list[float], random: Random) -> None:
+    data = Sketch.of(values).to_bytes()
+    filled = (len(data) - HEAD_BYTES) // 6
+    order = random.sample(range(filled), filled)
+    index = np.frombuffer(data, "<u2", filled, HEAD_BYTES)[order]
+    counts = np.frombuffer(data, "<u4", filled, HEAD_BYTES + 2 * filled)[order]
+    assert Sketch.from_bytes(data[:HEAD_BYTES] + index.tobytes() + counts.tobytes()).to_bytes() == data
+
+
+@pytest.mark.parametrize("twice", [0, 1])
+def test_a_bucket_named_twice_is_refused(twice: int) -> None:
+    data = Sketch.of([1.0, 2.0]).to_bytes()
+    index = np.repeat(np.frombuffer(data, "<u2", 2, HEAD_BYTES)[twice], 2)
+    with pytest.raises(InvalidEvent, match="add up"):
+        Sketch.from_bytes(data[:HEAD_BYTES] + index.tobytes() + data[HEAD_BYTES + 4 :])
+
+
+def test_a_bucket_that_there_is_not_is_refused() -> None:
+    data = Sketch.of([1.0, 2.0]).to_bytes()
+    for index in ([3, BUCKETS], [BUCKETS, 3], [2**16 - 1, BUCKETS]):
+        with pytest.raises(InvalidEvent, match="impossible"):
+            Sketch.from_bytes(data[:HEAD_BYTES] + np.array(index, "<u2").tobytes() + data[HEAD_BYTES + 4 :])
 
 
 @given(samples)

@@ -222,6 +222,33 @@ def test_a_window_holds_exactly_the_events_of_its_panes(events: list[BatchEvent]
         assert Counter(totals.errors) == sum((Counter(e.errors) for e in mine), Counter())
 
 
+@settings(max_examples=60, deadline=None)
+@given(events=st.lists(st.one_of(events, st.none()), max_size=40), max_scopes=st.integers(2, 10))
+def test_looking_in_between_changes_nothing(events: list[BatchEvent | None], max_scopes: int) -> None:
+    """Events are added up before they go into their scopes: None is a look, which puts them there."""
+    looked, unlooked = (Windows(max_scopes=max_scopes) for _ in range(2))
+    for event in events:
+        if event is None:
+            looked.window(ALL, 60, NOW)
+            looked.window(MODEL, 3600, NOW)
+        else:
+            looked.add(event, NOW)
+            unlooked.add(event, NOW)
+    assert looked.scopes() == unlooked.scopes()
+    assert (looked.overflow_events, looked.late_events) == (unlooked.overflow_events, unlooked.late_events)
+    for scope in looked.scopes():
+        assert plain(looked.window(scope, 3600, NOW)) == plain(unlooked.window(scope, 3600, NOW))
+        assert looked.texts(scope, 3600, NOW) == unlooked.window(scope, 3600, NOW).texts
+
+
+def test_before_a_window_is_the_rest_of_the_hour() -> None:
+    windows = windows_of(at(0), at(54), at(56), at(3580), at(3594))
+    assert windows.window(ALL, 60, NOW).events == 2
+    assert windows.before(ALL, 60, NOW).events == 3
+    assert windows.before(ALL, 3600, NOW).events == 0
+    assert windows.before((("model", "never seen"),), 60, NOW).events == 0
+
+
 def test_percentiles_of_a_window_are_within_half_a_percent_of_the_exact_ones() -> None:
     rng = np.random.default_rng(7)
     values = [rng.lognormal(3, 1, size=200) for _ in range(100)]
