@@ -49,26 +49,6 @@ def one(text: str, world: World, now: float = NOW) -> Verdict:
     return verdict
 
 
-def test_the_guides_example_fires_exactly_its_two_alerts() -> None:
-    """p95 of 650 ms and a hit rate of 35 %, everything else within the guide's thresholds."""
-    values = np.concatenate([np.full(940, 200.0), np.full(60, 650.0)])
-    world = world_of(batch_event(
-        texts=1000, cache_hits=350, misses=650, latency_sketch=latency(values), errors={"timeout": 5},
-        cost_nano_usd=20_000_000_000,
-    ))  # fmt: skip
-    world.apply_lag(LagEvent(
-        event_id="l", time_seconds=NOW, group="g", topic="t", partition=0, status="OK", lag_messages=2, lag_texts=400,
-        oldest_age_seconds=1.0,
-    ))  # fmt: skip
-    verdicts = judge(default_rules(), world, NOW)
-    fired = {v.alert_type: v for v in verdicts if v.judgement == "breached"}
-    assert set(fired) == {"HIGH_LATENCY", "LOW_CACHE_HIT_RATE"}
-    assert fired["HIGH_LATENCY"].value == pytest.approx(650, rel=0.005)
-    assert (fired["HIGH_LATENCY"].threshold, fired["HIGH_LATENCY"].comparison) == (500, ">")
-    assert (fired["LOW_CACHE_HIT_RATE"].value, fired["LOW_CACHE_HIT_RATE"].comparison) == (35, "<")
-    assert {v.judgement for v in verdicts if v.alert_type not in fired} == {"ok"}
-
-
 def test_a_quiet_pipeline_is_never_ok() -> None:
     verdicts = judge(default_rules(), world_of(), NOW)
     assert {v.metric: v.judgement for v in verdicts} == {
