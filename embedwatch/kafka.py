@@ -92,6 +92,8 @@ def producer(kafka: KafkaSettings, client_id: str, **more: Any) -> KafkaProducer
     options: dict[str, Any] = {
         **client_options(kafka, client_id),
         "acks": "all",
+        # A record sent again after a lost answer is one record: every event that is published counts.
+        "enable_idempotence": True,
         "linger_ms": 5,
         "compression_type": "lz4",
         "max_request_size": TEXTS_MAX_MESSAGE_BYTES,
