@@ -34,8 +34,8 @@ bench: setup-dev ## measure every claim about speed; ONLY=id,id measures some
 bench-gpu: setup-dev ## the worker's steps on a GPU, one table; ARGS=--tiny tries the script on a CPU
 	@$(BIN)/python benchmarks/gpu.py $(ARGS)
 
-chaos: setup-dev ## kill -9 workers at random on Apache Kafka and count (RUNS=20)
-	@EMBEDWATCH_TEST_REQUIRE=kafka EMBEDWATCH_TEST_CHAOS_RUNS=$(or $(RUNS),20) $(BIN)/python -m pytest tests/chaos -m chaos $(ARGS)
+chaos: setup-dev ## kill -9 workers and agents at random and count (RUNS=20)
+	@EMBEDWATCH_TEST_REQUIRE=embedded,kafka EMBEDWATCH_TEST_CHAOS_RUNS=$(or $(RUNS),20) $(BIN)/python -m pytest tests/chaos -m chaos $(ARGS)
 
 lint:
 	@$(BIN)/ruff check .

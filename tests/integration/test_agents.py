@@ -14,13 +14,14 @@ import pytest
 
 from embedwatch.codec import decode_verdict
 from embedwatch.kafka import create_topics, producer
-from embedwatch.processes import free_port, port_answers
+from embedwatch.processes import Child, free_port, port_answers
 from embedwatch.settings import KafkaSettings
 from embedwatch.sketch import Sketch
 from embedwatch.topics import TopicSpec
-from tests.harness.agents import PARTITIONS, Agents, events, put, until
+from tests.harness.agents import PARTITIONS, ROOT, Agents, events, put, until
 from tests.harness.brokers import APACHE_KAFKA
 from tests.harness.kafka_io import opened, read_topic, send_all
+from tests.harness.open_transaction import TENANT
 
 on_kafka = pytest.mark.parametrize(
     "broker", [pytest.param(APACHE_KAFKA, id=APACHE_KAFKA, marks=pytest.mark.kafka)], indirect=True
@@ -152,6 +153,28 @@ def test_work_that_was_aborted_is_not_counted_and_its_gaps_stop_nobody(agents: A
         assert agents.today("tenant%3Daborted")["texts"] == 0
         child.process.terminate()
         assert child.process.wait(20) == 0, "the client that asks about gaps holds up nothing"
+
+
+@on_kafka
+def test_a_worker_killed_inside_a_transaction_counts_nothing_and_holds_up_nobody_for_good(agents: Agents) -> None:
+    """Nobody takes its id again. What was published after it waits until the broker aborts, and is counted then."""
+    before, after = events(40), events(40, start=40)
+    command = [
+        sys.executable, "-m", "tests.harness.open_transaction", agents.kafka.bootstrap_servers, agents.topics.metrics,
+        f"{agents.kafka.topic_prefix}.dies", "40",
+    ]  # fmt: skip
+    agents.send(before)
+    with agents.running() as child:
+        agents.wait_ready(child)
+        with Child("worker", command, agents.folder / "worker.log", cwd=ROOT) as worker:
+            worker.wait_until(lambda: "open" in worker.log.read_text(), 30, "open transaction")
+            worker.process.kill()
+            worker.process.wait(30)
+        agents.send(after)
+        agents.check_totals(child, [*before, *after])
+        assert agents.today(f"tenant%3D{TENANT}")["texts"] == 0
+        child.process.terminate()
+        assert child.process.wait(20) == 0
 
 
 @on_kafka
