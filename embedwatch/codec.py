@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from embedwatch.errors import InvalidEvent
-from embedwatch.events import VERSION, MetricEvent, Verdict
+from embedwatch.events import VERSION, MetricEvent, Verdict, WindowEvent
 
 #: A metric event is a few KiB (its sketches are the bulk). A larger one is not ours.
 MAX_EVENT_BYTES = 256 * 1024
@@ -16,6 +16,7 @@ MAX_EVENT_BYTES = 256 * 1024
 _encoder = msgspec.json.Encoder()
 _metric_decoder = msgspec.json.Decoder(MetricEvent)
 _verdict_decoder = msgspec.json.Decoder(Verdict)
+_window_decoder = msgspec.json.Decoder(WindowEvent)
 
 
 def encode(event: msgspec.Struct) -> bytes:
@@ -39,6 +40,12 @@ def decode_verdict(data: bytes | None) -> Verdict:
     """One verdict. Raises `InvalidEvent` as `decode_metric` does."""
     verdict: Verdict = _decode(_verdict_decoder, data)
     return verdict
+
+
+def decode_window(data: bytes | None) -> WindowEvent:
+    """One closed window. Raises `InvalidEvent` as `decode_metric` does."""
+    window: WindowEvent = _decode(_window_decoder, data)
+    return window
 
 
 def _decode(decoder: msgspec.json.Decoder[Any], data: bytes | None) -> Any:

@@ -246,3 +246,49 @@ class Verdict(Struct, frozen=True, tag="verdict", tag_field="type"):
     text: str | None = None
     day: str | None = None  # for budgets: the day in the budget's zone, ISO
     v: int = VERSION
+
+
+class WindowEvent(Struct, frozen=True, tag="window", tag_field="type"):
+    """What one scope did in one closed window of event time, `start_seconds` up to but without `end_seconds`.
+
+    The sums and the sketches are those of the batch events whose time lies in the window and that arrived before it
+    was closed. `partial` says that the agent may not have seen all of them: it started, or was given other partitions,
+    after the window began. Such a window has no throughput, and a key of its own, so that it never takes the place of
+    a whole one. `latency_sketch` and `queue_wait_sketch` are as in the batch event; those of several windows merge.
+    """
+
+    scope: str  # "all", "model=m", "tenant=t", "model=m,tenant=t"; "scope=other" is what is above the cap on scopes
+    window_seconds: Count
+    start_seconds: float
+    end_seconds: float
+    closed_seconds: float  # when it was closed, by the agent's clock
+    partial: bool
+    events: Count
+    texts: Count
+    cache_hits: Count
+    duplicates: Count
+    misses: Count
+    batches: Count
+    tokens_received: Count
+    tokens_embedded: Count
+    tokens_saved: Count
+    truncated_texts: Count
+    padding_tokens: Count
+    cost_nano_usd: Count
+    saved_nano_usd: Count
+    unpriced_tokens: Count
+    cache_errors: Count
+    busy_seconds: Seconds
+    errors: dict[ErrorClass, Count]
+    phase_seconds: PhaseSeconds
+    latency_sketch: str
+    queue_wait_sketch: str
+    throughput_texts_per_s: float | None = None
+    throughput_tokens_per_s: float | None = None  # embedded
+    v: int = VERSION
+
+
+def window_key(event: WindowEvent) -> str:
+    """The key on the topic: compaction keeps the last of each window, and never a partial one for a whole one."""
+    key = f"{event.scope}|{event.window_seconds}|{event.start_seconds:.0f}"
+    return f"{key}|partial" if event.partial else key

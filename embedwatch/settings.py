@@ -216,6 +216,26 @@ class AgentSettings(Section):
     tick_seconds: float = Field(0.5, gt=0, le=0.5, description="how often rules are judged without a new event")
     lag_interval_seconds: float = Field(2.0, gt=0, le=300, description="how often the queue's lag is read")
     max_scopes: int = Field(1000, ge=1, le=1_000_000, description="above it the rest is counted under `other`")
+    window_seconds: str = Field(
+        "60,300,3600", description="lengths of the closed windows; multiples of 10 up to 3600, separated by commas"
+    )
+    late_grace_seconds: float = Field(30.0, ge=1, le=600, description="how long a window waits for late events")
+
+    @field_validator("window_seconds")
+    @classmethod
+    def _lengths(cls, value: str) -> str:
+        for part in value.split(","):
+            text = part.strip()
+            if not (text.isascii() and text.isdecimal() and len(text) <= 4 and 10 <= int(text) <= 3600) or (
+                int(text) % 10
+            ):
+                raise ValueError(f"{text!r} is not a multiple of 10 up to 3600")
+        return value
+
+    @property
+    def window_lengths(self) -> tuple[int, ...]:
+        """`window_seconds` as numbers, the shortest first."""
+        return tuple(sorted({int(part) for part in self.window_seconds.split(",")}))
 
 
 class BudgetSettings(Section):

@@ -80,7 +80,7 @@ class Topics:
             TopicSpec(self.vectors, "text id", "a vector, or a chunk of vectors", "workers", "delete", DAY_MS),
             TopicSpec(self.metrics, "scope", "metric events", "workers, SDK, samplers", "delete", 7 * DAY_MS),
             TopicSpec(
-                self.windows, "scope", "closed window summaries", "stream_agents", "compact,delete", 7 * DAY_MS,
+                self.windows, "scope, length, start", "a closed window", "stream_agents", "compact,delete", 7 * DAY_MS,
                 partitions=1,
             ),
             TopicSpec(

@@ -25,7 +25,7 @@ from embedwatch import kafka
 from embedwatch.clock import Clock, SystemClock
 from embedwatch.codec import encode
 from embedwatch.errors import ConnectionFailed, InvalidEvent
-from embedwatch.events import Verdict
+from embedwatch.events import Verdict, WindowEvent, window_key
 from embedwatch.rules import Rule
 from embedwatch.settings import Settings
 from stream_agents.compute.world import World
@@ -40,6 +40,7 @@ log = logging.getLogger("agents")
 SEND_TIMEOUT_SECONDS = 30.0
 MEND_SECONDS = 1.0
 TIDY_SECONDS = 5.0
+CLOSE_SECONDS = 1.0
 #: A partition's state is one record: some 300 bytes a scope and day, a megabyte at the default cap of scopes.
 STATE_MAX_BYTES = 8 * 1024 * 1024
 
@@ -107,6 +108,12 @@ class FaustEdges:
         for future in sent:
             await self._acknowledged(future)
 
+    async def publish_windows(self, windows: list[WindowEvent]) -> None:
+        topic = self.topics["windows"]
+        sent = [await topic.send(key=window_key(w).encode(), value=encode(w)) for w in windows]
+        for future in sent:
+            await self._acknowledged(future)
+
     def rebalancing(self) -> bool:
         return bool(self.app.rebalancing)
 
@@ -156,14 +163,18 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
     source = app.topic(topics.metrics, key_type=bytes, value_type=bytes, value_serializer="raw", internal=False)
     raw = {"key_type": bytes, "value_type": bytes, "value_serializer": "raw", "key_serializer": "raw"}
     edges = FaustEdges(
-        app, table, settings, {name: app.topic(getattr(topics, name), **raw) for name in ("verdicts", "dead_letters")}
-    )
+        app, table, settings,
+        {name: app.topic(getattr(topics, name), **raw) for name in ("verdicts", "windows", "dead_letters")},
+    )  # fmt: skip
     world = World(
         zone=ZoneInfo(settings.budget.timezone),
         max_scopes=settings.agents.max_scopes,
         lag_group=settings.worker.group,
         lag_topic=topics.texts,
+        window_lengths=settings.agents.window_lengths,
+        late_grace_seconds=settings.agents.late_grace_seconds,
     )
+    world.closer.all_partitions = partitions
     runtime = Runtime(world, rules, edges, clock)
     sampler = LagSampler(settings, clock)
 
@@ -227,6 +238,13 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
             # A burst of events is judged some ten times a second, not once an event; and where there are thousands of
             # verdicts, judging leaves three quarters of the time to counting.
             await asyncio.sleep(min(max(0.05, 3 * runtime.judging_seconds), settings.agents.tick_seconds))
+
+    @app.timer(CLOSE_SECONDS)
+    async def close_windows() -> None:
+        try:
+            await runtime.publish_windows()
+        except Exception as error:
+            log.warning("closed windows could not be published, trying again: %s", kafka.describe_error(error))
 
     @app.timer(TIDY_SECONDS)
     async def tidy() -> None:

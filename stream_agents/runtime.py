@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from embedwatch.clock import Clock
 from embedwatch.codec import decode_metric
 from embedwatch.errors import InvalidEvent
-from embedwatch.events import BatchEvent, CacheEvent, HeartbeatEvent, LagEvent, Verdict
+from embedwatch.events import BatchEvent, CacheEvent, HeartbeatEvent, LagEvent, Verdict, WindowEvent
 from embedwatch.rules import Rule
 from stream_agents.compute.guard import Gap, GapGuard
 from stream_agents.compute.judge import Announcer, judge
@@ -54,6 +54,9 @@ class Edges(Protocol):
         """Keep an event that does not decode; return when it is kept."""
 
     async def publish(self, verdicts: list[Verdict]) -> None: ...
+
+    async def publish_windows(self, windows: list[WindowEvent]) -> None:
+        """Return when the broker has acknowledged them."""
 
     def rebalancing(self) -> bool: ...
 
@@ -104,6 +107,7 @@ class Runtime:
         due = self.clock.monotonic() + IDLE_CHECK_SECONDS
         self._watched = {p: (due, state.next_offset) for p, state in self.world.partitions.items()}
         self._flushed.set()
+        self.world.closer.assign(self.world.partitions, self.clock.now())
         self.recovered = True
         log.info("recovered the state of %d partitions", len(states))
 
@@ -167,6 +171,7 @@ class Runtime:
     def _apply(self, partition: int, offset: int, value: bytes | None, state: PartitionState) -> None:
         event = decode_metric(value)
         now = self.clock.now()
+        self.world.closer.observe(partition, event.time_seconds, now)
         if isinstance(event, BatchEvent):
             # What can fail comes first, so that an event is booked whole or not at all: its day, then the windows
             # (a sketch that does not decode), then the ledger.
@@ -280,6 +285,15 @@ class Runtime:
         if due:
             await self.edges.publish(due)
             self.announcer.said(due, now)
+
+    async def publish_windows(self) -> None:
+        """Close the windows that are over, and publish all that are not out yet."""
+        while self.recovered and not self.edges.rebalancing():
+            due = self.world.closer.due(self.world.windows, self.clock.now())
+            if not due:
+                return
+            await self.edges.publish_windows(due)
+            self.world.closer.said(due)
 
     async def wait_for_news(self, timeout_seconds: float) -> None:
         """Until something that can breach a rule was counted, or the tick is over."""

@@ -33,8 +33,8 @@ _TOPICS = """\
 number of partitions.
 
 {table}
-Metric events and verdicts are JSON, described by [events.schema.json](events.schema.json). The formats of texts and
-vectors stand at the top of [embedwatch/wire.py](../../embedwatch/wire.py).
+Metric events, closed windows and verdicts are JSON, described by [events.schema.json](events.schema.json).
+The formats of texts and vectors stand at the top of [embedwatch/wire.py](../../embedwatch/wire.py).
 """
 
 _SETTINGS = """\
@@ -51,8 +51,8 @@ Options that belong to one command (`embedwatch produce --rate`) and their varia
 
 
 def events_schema() -> str:
-    """JSON Schema of everything on the topics `metrics` and `verdicts`, as the codec reads it."""
-    schema = msgspec.json.schema(events.MetricEvent | events.Verdict)
+    """JSON Schema of everything on the topics `metrics`, `verdicts` and `windows`, as the codec reads it."""
+    schema = msgspec.json.schema(events.MetricEvent | events.Verdict | events.WindowEvent)
     # OpenAPI's keyword; strict validators refuse it. Each type says its `type` itself.
     del schema["discriminator"]
     for definition in schema["$defs"].values():
@@ -61,9 +61,9 @@ def events_schema() -> str:
         if "v" in definition["properties"]:
             # Any other number is refused by `codec`; without one it is taken as this version.
             definition["properties"]["v"] = {"const": events.VERSION, "default": events.VERSION}
-    # msgspec checks the keys of a dict, but its schema leaves them out.
-    errors = schema["$defs"]["BatchEvent"]["properties"]["errors"]
-    errors["propertyNames"] = {"enum": list(events.ERROR_CLASSES)}
+        if "errors" in definition["properties"]:
+            # msgspec checks the keys of a dict, but its schema leaves them out.
+            definition["properties"]["errors"]["propertyNames"] = {"enum": list(events.ERROR_CLASSES)}
     head = {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": f"urn:embedwatch:events:{events.VERSION}",

@@ -44,7 +44,10 @@ def summary(world: World, now: float, *, window_seconds: int = 300, scope: Scope
         "workers": _workers(world, now),
         # Once for each GPU, however many workers share it; always over the last five minutes, as each row says.
         "gpus": [asdict(row) for row in world.energy.rows(now)],
-        "late_events": world.windows.late_events,
+        # Not in a window that was published (they are booked all the same), and above the cap on scopes.
+        "late_events": world.closer.late_events,
+        "overflow_events": world.windows.overflow_events,
+        "dropped_windows": world.closer.dropped_windows,
         "rejected_events": _rejected(world),
         "accepted_gaps": sum(state.accepted_gaps for state in world.partitions.values()),
     }

@@ -111,6 +111,10 @@ def pane_start(time_seconds: float) -> int:
     return int(time_seconds // PANE_SECONDS) * PANE_SECONDS
 
 
+#: Sums not in the panes yet. They are of every model and tenant, also those above the cap on scopes.
+MAX_STAGED = 1000
+
+
 @dataclass(slots=True)
 class _Staged:
     """Events of one model, tenant and pane since the panes were last looked at, and the scopes they count in."""
@@ -118,6 +122,11 @@ class _Staged:
     scopes: list[Scope]
     overflowed: bool
     totals: Totals = field(default_factory=Totals)
+
+
+def counted_at(event: BatchEvent, now: float) -> float:
+    """The event's time, or `now` where its clock runs far ahead."""
+    return event.time_seconds if event.time_seconds <= now + MAX_AHEAD_SECONDS else now
 
 
 class Windows:
@@ -136,18 +145,18 @@ class Windows:
         self._staged: dict[tuple[str, str | None, int], _Staged] = {}
         self._merges: dict[Scope, Merges[Totals]] = {}  # of scopes that a window was asked of
 
-    def add(self, event: BatchEvent, now: float) -> bool:
-        """Count an event in its pane. False when it is too late for any window (it is counted as late).
+    def add(self, event: BatchEvent, now: float) -> list[Scope]:
+        """Count an event in its pane; the scopes it counts in, none when it is too late for any window.
 
         Raises `InvalidEvent` when a sketch does not decode.
         """
         latency = Sketch.from_text(event.latency_sketch)
         queue_wait = Sketch.from_text(event.queue_wait_sketch)
-        time_seconds = event.time_seconds if event.time_seconds <= now + MAX_AHEAD_SECONDS else now
+        time_seconds = counted_at(event, now)
         start = pane_start(time_seconds)
         if start <= pane_start(now) - self.keep_seconds:
             self.late_events += 1
-            return False
+            return []
         key = (event.model, event.tenant, start)
         staged = self._staged.get(key)
         if staged is None:
@@ -156,7 +165,9 @@ class Windows:
         else:
             self.overflow_events += staged.overflowed
         staged.totals.add(event, latency, queue_wait, time_seconds)
-        return True
+        if len(self._staged) > MAX_STAGED:
+            self._take_in()
+        return staged.scopes
 
     def _admitted(self, event: BatchEvent) -> list[Scope]:
         wanted = scopes_of(event.model, event.tenant)
@@ -174,18 +185,22 @@ class Windows:
     @property
     def _panes(self) -> dict[Scope, dict[int, Totals]]:
         """Panes by scope and start, with all that was counted: whoever reads them comes through here."""
-        if self._staged:
-            staged, self._staged = self._staged, {}
-            for (_, _, start), part in staged.items():
-                for scope in part.scopes:
-                    panes = self._kept[scope]
-                    pane = panes.get(start)
-                    if pane is None:
-                        pane = panes[start] = Totals()
-                    pane.merge(part.totals)
-                    if scope in self._merges:
-                        self._merges[scope].changed(start)
+        self._take_in()
         return self._kept
+
+    def _take_in(self) -> None:
+        if not self._staged:
+            return
+        staged, self._staged = self._staged, {}
+        for (_, _, start), part in staged.items():
+            for scope in part.scopes:
+                panes = self._kept[scope]
+                pane = panes.get(start)
+                if pane is None:
+                    pane = panes[start] = Totals()
+                pane.merge(part.totals)
+                if scope in self._merges:
+                    self._merges[scope].changed(start)
 
     def window(self, scope: Scope, window_seconds: int, now: float) -> Totals:
         """Totals of a window; empty when the scope is not known."""
@@ -216,6 +231,16 @@ class Windows:
         if panes is not None and scope not in self._merges:
             self._merges[scope] = Merges(panes, Totals)
         return self._merges.get(scope)
+
+    def between(self, scope: Scope, first: int, end: int) -> Totals:
+        """Totals of the panes from `first` up to but without `end`, both multiples of a pane."""
+        out = Totals()
+        panes = self._panes.get(scope, {})
+        for start in range(first, end, PANE_SECONDS):
+            pane = panes.get(start)
+            if pane is not None:
+                out.merge(pane)
+        return out
 
     def covered_seconds(self, totals: Totals, window_seconds: int, now: float) -> float | None:
         """How long the window has been looking: from its first pane, or the first event if that is later, to `now`.

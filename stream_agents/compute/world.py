@@ -5,11 +5,13 @@ Pure: events and samples go in with the time at which they are applied, numbers 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 from embedwatch.events import BatchEvent, CacheEvent, HeartbeatEvent, LagEvent
+from stream_agents.compute.closing import DEFAULT_GRACE_SECONDS, DEFAULT_LENGTHS, Closer
+from stream_agents.compute.counters import Counters
 from stream_agents.compute.energy import Energy
 from stream_agents.compute.ledger import DayTotals, PartitionState, day_of, day_totals
 from stream_agents.compute.scopes import Scope, scope_key
@@ -41,12 +43,17 @@ class Queue:
 class World:
     """State of one agent process. Not thread-safe: one event loop owns it."""
 
-    def __init__(self, *, zone: ZoneInfo, max_scopes: int, lag_group: str, lag_topic: str) -> None:
+    def __init__(
+        self, *, zone: ZoneInfo, max_scopes: int, lag_group: str, lag_topic: str,
+        window_lengths: Sequence[int] = DEFAULT_LENGTHS, late_grace_seconds: float = DEFAULT_GRACE_SECONDS,
+    ) -> None:  # fmt: skip
         self.zone = zone
         self.max_scopes = max_scopes
         self.lag_group = lag_group
         self.lag_topic = lag_topic
         self.windows = Windows(max_scopes=max_scopes)
+        self.closer = Closer(window_lengths, grace_seconds=late_grace_seconds)
+        self.counters = Counters()
         self.energy = Energy()
         self.partitions: dict[int, PartitionState] = {}
         self.workers: dict[str, HeartbeatEvent] = {}
@@ -57,7 +64,8 @@ class World:
 
     def apply_batch(self, event: BatchEvent, now: float) -> None:
         """Into the windows only; the ledger is booked by the owner of the partition's state."""
-        self.windows.add(event, now)
+        self.closer.add(event, self.windows.add(event, now), now)
+        self.counters.add(event)
         self.last_batch_seconds = max(self.last_batch_seconds or 0.0, min(event.time_seconds, now))
 
     def apply_heartbeat(self, event: HeartbeatEvent) -> None:

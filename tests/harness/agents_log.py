@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from embedwatch.codec import encode
 from embedwatch.errors import InvalidEvent
-from embedwatch.events import BatchEvent, PhaseSeconds, Verdict
+from embedwatch.events import BatchEvent, PhaseSeconds, Verdict, WindowEvent
 from embedwatch.rules import Rule
 from embedwatch.sketch import Sketch
 from stream_agents.compute.world import World
@@ -37,13 +37,14 @@ def batch_event(number: int = 0, **fields: Any) -> BatchEvent:
 
 
 class SetClock:
-    """Stands at `NOW`; what measures intervals moves when a test says so."""
+    """Stands at `NOW`; the time, and what measures intervals, move when a test says so."""
 
     def __init__(self) -> None:
         self.passed_seconds = 0.0
+        self.moved_seconds = 0.0
 
     def now(self) -> float:
-        return NOW
+        return NOW + self.moved_seconds
 
     def monotonic(self) -> float:
         return self.passed_seconds
@@ -75,6 +76,7 @@ class FakeLog:
         self.delivered: list[FakeRecord] = []  # since the last assignment
         self.kept: list[tuple[int, int, bytes | None, str]] = []
         self.published: list[Verdict] = []
+        self.windows: list[WindowEvent] = []
         self.moving = False
         self.dumb = False  # it does not say which records exist
         self.reach = 3  # so many offsets are in one answer
@@ -119,6 +121,12 @@ class FakeLog:
             self.publish_failures -= 1
             raise TimeoutError("the broker is away")
         self.published += verdicts
+
+    async def publish_windows(self, windows: list[WindowEvent]) -> None:
+        if self.publish_failures:
+            self.publish_failures -= 1
+            raise TimeoutError("the broker is away")
+        self.windows += windows
 
     def rebalancing(self) -> bool:
         return self.moving

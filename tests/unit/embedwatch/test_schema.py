@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from embedwatch import events
-from embedwatch.codec import decode_metric, decode_verdict, encode
+from embedwatch.codec import decode_metric, decode_verdict, decode_window, encode
 from embedwatch.errors import InvalidEvent
 from embedwatch.settings import Settings, listed
 from embedwatch.topics import Topics
@@ -43,8 +43,16 @@ EXAMPLES: list[events.MetricEvent | events.Verdict] = [
         unit="ms", window_seconds=60.0, samples=10, value=812.5,
         contributors=[events.Contributor(kind="phase", name="embed", value=700.0, share_pct=86.2)],
     ),
+    events.WindowEvent(
+        scope="model=m", window_seconds=60, start_seconds=60.0, end_seconds=120.0, closed_seconds=151.0, partial=False,
+        events=1, texts=10, cache_hits=2, duplicates=0, misses=7, batches=1, tokens_received=100, tokens_embedded=80,
+        tokens_saved=20, truncated_texts=0, padding_tokens=0, cost_nano_usd=8, saved_nano_usd=2, unpriced_tokens=0,
+        cache_errors=0, busy_seconds=0.1, errors={"timeout": 1}, phase_seconds=events.PhaseSeconds(embed=0.1),
+        latency_sketch="AA==", queue_wait_sketch="AA==", throughput_texts_per_s=10 / 60,
+    ),
 ]  # fmt: skip
 BATCH = json.loads(encode(EXAMPLES[0]))
+WINDOW = json.loads(encode(EXAMPLES[-1]))
 
 _TYPES: dict[str, Callable[[Any], bool]] = {
     "object": lambda x: isinstance(x, dict),
@@ -103,7 +111,7 @@ def schema() -> dict[str, Any]:
 def decodes(data: dict[str, Any]) -> bool:
     raw = json.dumps(data).encode()
     try:
-        decode_verdict(raw) if data.get("type") == "verdict" else decode_metric(raw)
+        {"verdict": decode_verdict, "window": decode_window}.get(str(data.get("type")), decode_metric)(raw)
     except InvalidEvent:
         return False
     return True
@@ -152,6 +160,12 @@ def test_schema_and_codec_refuse_the_same(change: dict[str, Any], schema: dict[s
 def test_schema_and_codec_can_do_without_the_same_fields(field: str, schema: dict[str, Any]) -> None:
     without = {name: value for name, value in BATCH.items() if name != field}
     assert fits(without, schema, schema["$defs"]) == decodes(without)
+
+
+@pytest.mark.parametrize("field", sorted(WINDOW))
+def test_a_closed_window_lacks_what_it_may_lack(field: str, schema: dict[str, Any]) -> None:
+    without = {name: value for name, value in WINDOW.items() if name != field}
+    assert fits(without, schema, schema["$defs"]) == decodes(without) or field == "type"
 
 
 def test_a_field_of_a_later_version_is_let_pass_by_both(schema: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedwatch.codec import encode
-from embedwatch.events import BatchEvent, HeartbeatEvent, LagEvent
+from embedwatch.events import BatchEvent, HeartbeatEvent, LagEvent, window_key
 from embedwatch.rules import default_rules
 from stream_agents.compute.ledger import DayTotals
 from stream_agents.runtime import IDLE_CHECK_SECONDS, LASTING_GAP_SECONDS, Runtime
@@ -577,3 +577,33 @@ def test_totals_are_the_sum_of_the_events_whatever_happens(
         assert totals(again).cost_nano_usd == totals(runtime).cost_nano_usd
 
     asyncio.run(scenario())
+
+
+def test_closed_windows_that_the_broker_does_not_take_are_published_later_and_once() -> None:
+    """A backlog of two minutes ago: its minute is over at once when nothing more comes."""
+    clock = SetClock()
+    log = log_of(batch_event(time_seconds=NOW - 120), batch_event(time_seconds=NOW - 200, model="n"))
+
+    async def run() -> None:
+        runtime = started(log, clock)
+        await runtime.publish_windows()
+        assert log.windows == [], "what waits in the partition is given the time to come"
+        await deliver(log, runtime, 2)
+        clock.moved_seconds = 31.0
+        log.publish_failures = 1
+        with pytest.raises(TimeoutError):
+            await runtime.publish_windows()
+        log.moving = True
+        await runtime.publish_windows()
+        assert log.windows == []
+        log.moving = False
+        await runtime.publish_windows()
+        await runtime.publish_windows()
+
+    asyncio.run(run())
+    keys = [window_key(window) for window in log.windows]
+    assert len(keys) == len(set(keys))
+    assert {(w.scope, w.events) for w in log.windows if w.window_seconds == 60} == {
+        ("all", 1), ("model=m", 1), ("model=n", 1),
+    }  # fmt: skip
+    assert all(window.partial for window in log.windows), "the process began after them"

@@ -1,0 +1,215 @@
+"""Windows that are over: when each is closed, what it holds, and which are not published yet. Pure.
+
+Windows of a length stand side by side, on multiples of the length in Unix time. One is closed when the watermark has
+passed its end by the grace. What comes for it after that is counted as late: a window that is out does not change. The
+event still counts in every longer window that is open, in the sliding windows of the rules, and in the ledger.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Collection, Iterable, Sequence
+
+from embedwatch.events import BatchEvent, PhaseSeconds, WindowEvent
+from embedwatch.rules import MAX_WINDOW_SECONDS
+from embedwatch.sketch import Sketch
+from stream_agents.compute.scopes import ALL, Scope, scope_key
+from stream_agents.compute.watermark import Watermark
+from stream_agents.compute.windows import MAX_AHEAD_SECONDS, Totals, Windows, counted_at
+
+DEFAULT_LENGTHS = (60, 300, 3600)
+DEFAULT_GRACE_SECONDS = 30.0
+#: A partition whose events are older than this is not waited for. Panes are kept an hour, and what is closed must be
+#: there still after the longest grace and some minutes in which nobody asked.
+MAX_BEHIND_SECONDS = 2400.0
+#: Closed windows that wait for the broker. Beyond it the oldest are dropped and counted.
+MAX_UNSENT = 10_000
+#: So many are handed out at once.
+CHUNK = 500
+#: Published or not, the newest of each length are remembered for the API.
+MAX_RECENT = 2000
+#: Steps closed in one go, those in which something happened: after a restart an hour of them may be due, and the event
+#: loop has more to do.
+MAX_STEPS = 5
+
+_SUMS = tuple(
+    name for name in WindowEvent.__struct_fields__
+    if name in Totals.__slots__ and name not in ("events", "errors", "phase_seconds")
+)  # fmt: skip
+
+
+class Closer:
+    """Call `assign` first, `observe` and `add` for every event, `due` every second and `said` for what is out."""
+
+    def __init__(
+        self, lengths: Sequence[int] = DEFAULT_LENGTHS, *, grace_seconds: float = DEFAULT_GRACE_SECONDS,
+        max_unsent: int = MAX_UNSENT,
+    ) -> None:  # fmt: skip
+        self.lengths = tuple(sorted(lengths))
+        self.grace_seconds = grace_seconds
+        self.max_unsent = max_unsent
+        #: Panes are closed in steps of this, which divides every length.
+        self.step_seconds = math.gcd(60, *self.lengths)
+        self.late_events = 0
+        self.dropped_windows = 0
+        self.all_partitions: int | None = None  # of the topic; None: those assigned are all
+        self._watermark = Watermark(idle_seconds=grace_seconds, behind_seconds=MAX_BEHIND_SECONDS)
+        self._assigned: frozenset[int] | None = None
+        self._whole_from = math.inf  # windows that begin before it may lack events
+        self._next: int | None = None  # start of the first step that is not closed
+        #: Windows longer than a step that are open: the sums of their steps that are closed.
+        self._begun: dict[int, dict[Scope, Totals]] = {length: {} for length in self.lengths}
+        self._unsent: deque[WindowEvent] = deque()
+        self._recent: dict[int, deque[WindowEvent]] = {length: deque(maxlen=MAX_RECENT) for length in self.lengths}
+
+    def assign(self, partitions: Collection[int], now: float) -> None:
+        """These partitions are counted from now on. Windows that have begun are whole only if nothing changed."""
+        assigned = frozenset(partitions)
+        self._watermark.assign(assigned, now)
+        if self._next is None:
+            self._next = self._step_of(now - MAX_BEHIND_SECONDS - self.grace_seconds)
+        if assigned == self._assigned:
+            return
+        self._assigned = assigned
+        whole = self.all_partitions is None or len(assigned) == self.all_partitions
+        # Whoever had them before may have counted events of clocks that run ahead.
+        self._whole_from = now + MAX_AHEAD_SECONDS if whole else math.inf
+
+    def observe(self, partition: int, time_seconds: float, now: float) -> None:
+        """An event of any kind came: its partition has got as far as its time."""
+        self._watermark.observe(partition, time_seconds, now)
+
+    def add(self, event: BatchEvent, scopes: Iterable[Scope], now: float) -> None:
+        """An event was counted in the panes of these scopes; none: it was too late for any."""
+        scopes = list(scopes)
+        time_seconds = counted_at(event, now)
+        if scopes and (self._next is None or time_seconds >= self._next):
+            return
+        self.late_events += 1
+        latency = queue_wait = None
+        for length, begun in self._begun.items():
+            if self._next is None or length == self.step_seconds or time_seconds < self._next // length * length:
+                continue
+            for scope in scopes:
+                latency = latency or Sketch.from_text(event.latency_sketch)
+                queue_wait = queue_wait or Sketch.from_text(event.queue_wait_sketch)
+                begun.setdefault(scope, Totals()).add(event, latency, queue_wait, time_seconds)
+
+    def due(self, windows: Windows, now: float) -> list[WindowEvent]:
+        """Close what is over, and return the oldest windows that are not published; `said` takes them back."""
+        if self._next is not None:
+            horizon = self._watermark.at(now) - self.grace_seconds
+            earliest = self._step_of(now - MAX_WINDOW_SECONDS) + self.step_seconds
+            if self._next < earliest:
+                self._skip_to(earliest, now)
+            steps = 0
+            while self._next + self.step_seconds <= horizon and steps < MAX_STEPS:
+                steps += self._close_step(windows, self._next, now)
+                self._next += self.step_seconds
+        return [self._unsent[index] for index in range(min(CHUNK, len(self._unsent)))]
+
+    def said(self, events: Iterable[WindowEvent]) -> None:
+        """They were published: what the broker did not take stays due."""
+        out = {id(event) for event in events}
+        while self._unsent and id(self._unsent[0]) in out:
+            self._unsent.popleft()
+
+    def recent(self, scope: Scope, length: int, limit: int) -> list[WindowEvent]:
+        """The newest closed windows of a scope, the newest first."""
+        key = scope_key(scope)
+        found = []
+        for event in reversed(self._recent[length]):
+            if event.scope == key:
+                found.append(event)
+                if len(found) >= limit:
+                    break
+        return found
+
+    def unclosed(self, windows: Windows, scope: Scope, length: int, now: float) -> list[tuple[int, Totals]]:
+        """(start, totals so far) of the windows not closed yet, the present one first."""
+        if self._next is None:
+            return []
+        first = self._next // length * length
+        out = []
+        for start in range(first, int(now) + 1, length):
+            totals = windows.between(scope, max(start, self._next), start + length)
+            if start == first and scope in self._begun[length]:
+                totals.merge(self._begun[length][scope])
+            out.append((start, totals))
+        return out[::-1]
+
+    def is_partial(self, start_seconds: float) -> bool:
+        """Whether a window that begins then may lack events that were published."""
+        return start_seconds < self._whole_from
+
+    def _step_of(self, time_seconds: float) -> int:
+        return int(time_seconds // self.step_seconds) * self.step_seconds
+
+    def _skip_to(self, start: int, now: float) -> None:
+        """Nobody asked for longer than panes are kept (the machine slept): that time is not known."""
+        self._next = start
+        self._whole_from = max(self._whole_from, now)
+        for begun in self._begun.values():
+            begun.clear()
+
+    def _close_step(self, windows: Windows, start: int, now: float) -> bool:
+        """Whether there was anything in it."""
+        end = start + self.step_seconds
+        step = {scope: windows.between(scope, start, end) for scope in windows.scopes()}
+        for length, begun in self._begun.items():
+            if length == self.step_seconds:
+                closed = step
+            else:
+                for scope, totals in step.items():
+                    if totals.events:
+                        begun.setdefault(scope, Totals()).merge(totals)
+                if end % length:
+                    continue
+                closed = {ALL: Totals(), **begun}
+                begun.clear()
+            for scope, totals in closed.items():
+                # Nothing at all is said for everything, so that silence is told from an agent that is away.
+                if totals.events or (scope == ALL and not self.is_partial(end - length)):
+                    self._emit(window_event(scope, length, end - length, totals, now, self.is_partial(end - length)))
+        return step[ALL].events > 0
+
+    def _emit(self, event: WindowEvent) -> None:
+        self._unsent.append(event)
+        self._recent[event.window_seconds].append(event)
+        if len(self._unsent) > self.max_unsent:
+            self._unsent.popleft()
+            self.dropped_windows += 1
+
+
+def window_event(
+    scope: Scope, length: int, start_seconds: int, totals: Totals, closed_seconds: float, partial: bool
+) -> WindowEvent:
+    return WindowEvent(
+        scope=scope_key(scope),
+        window_seconds=length,
+        start_seconds=float(start_seconds),
+        end_seconds=float(start_seconds + length),
+        closed_seconds=closed_seconds,
+        partial=partial,
+        events=totals.events,
+        **{name: getattr(totals, name) for name in _SUMS},
+        errors=dict(totals.errors),  # type: ignore[arg-type]
+        phase_seconds=PhaseSeconds(**totals.phase_seconds),
+        latency_sketch=totals.latency.to_text(),
+        queue_wait_sketch=totals.queue_wait.to_text(),
+        throughput_texts_per_s=None if partial else totals.texts / length,
+        throughput_tokens_per_s=None if partial else totals.tokens_embedded / length,
+    )
+
+
+def totals_of(event: WindowEvent) -> Totals:
+    """The sums of a closed window, to add up or to ask for percentiles. Raises `InvalidEvent` for a bad sketch."""
+    return Totals(
+        **{name: getattr(event, name) for name in _SUMS},
+        events=event.events,
+        errors=dict(event.errors),  # type: ignore[arg-type]
+        phase_seconds={name: getattr(event.phase_seconds, name) for name in event.phase_seconds.__struct_fields__},
+        latency=Sketch.from_text(event.latency_sketch),
+        queue_wait=Sketch.from_text(event.queue_wait_sketch),
+    )
