@@ -56,7 +56,7 @@ lock: setup-dev ## remake requirements/*.txt from pyproject.toml
 reference-check:
 	@$(BIN)/python tools/reference.py check
 
-reference: setup-dev ## remake docs/reference (events' JSON Schema, topics, settings) from the code
+reference: setup-dev ## remake docs/reference (schema of events, topics, settings, HTTP API) from the code
 	@$(BIN)/python tools/reference.py make
 
 compose-check: setup-dev ## docker-compose.yml and Dockerfile against the code, and by Docker where it is installed

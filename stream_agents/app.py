@@ -252,5 +252,5 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
         # One process samples the queue: the one that holds the first partition.
         sampler.active = 0 in owned()
 
-    add_routes(app.web.web_app.router, runtime, clock)
+    add_routes(app.web.web_app.router, runtime, clock, lambda: bool(app.should_stop))
     return app, runtime, sampler

@@ -1,6 +1,7 @@
 """Make or check the pages of docs/reference: what is generated from the code and must not drift from it.
 
-`make` writes events.schema.json, topics.md and settings.md; `check` compares them with the code and names what is old.
+`make` writes the schema of events, topics.md, settings.md, openapi.json and api.md; `check` compares them with the code
+and names what is old.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from pydantic import BaseModel
 from embedwatch import events
 from embedwatch.settings import Settings, env_name
 from embedwatch.topics import DAY_MS, Topics
+from stream_agents.web import openapi
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 MIB = 1024 * 1024
@@ -114,6 +116,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "events.schema.json": events_schema,
     "topics.md": topics_page,
     "settings.md": settings_page,
+    "openapi.json": lambda: json.dumps(openapi.document(), indent=2, ensure_ascii=False) + "\n",
+    "api.md": openapi.page,
 }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from embedwatch.events import BatchEvent
+from embedwatch.events import PHASES, BatchEvent
 
 #: Pairs of model and tenant with series of their own; what comes later is counted under `OTHER`.
 MAX_SERIES = 500
@@ -21,10 +21,11 @@ COUNTED = (
 
 @dataclass(slots=True)
 class Counts:
-    """Sums of integers by field of the event, errors by class, and seconds the model was busy."""
+    """Sums of integers by field of the event, errors by class, seconds by phase and those the model was busy."""
 
     sums: dict[str, int] = field(default_factory=lambda: dict.fromkeys(COUNTED, 0))
     errors: dict[str, int] = field(default_factory=dict)
+    phase_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
     busy_seconds: float = 0.0
 
 
@@ -46,4 +47,6 @@ class Counters:
             sums[name] += getattr(event, name)
         for error, count in event.errors.items():
             counts.errors[error] = counts.errors.get(error, 0) + count
+        for phase in PHASES:
+            counts.phase_seconds[phase] += getattr(event.phase_seconds, phase)
         counts.busy_seconds += event.busy_seconds

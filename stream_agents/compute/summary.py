@@ -10,6 +10,7 @@ from typing import Any
 from embedwatch.events import NANO_USD_PER_USD, Verdict
 from embedwatch.sketch import Sketch
 from stream_agents.compute.ledger import DayTotals
+from stream_agents.compute.phases import error_rates_pct, phase_rows
 from stream_agents.compute.scopes import ALL, Scope, scope_key
 from stream_agents.compute.windows import Totals
 from stream_agents.compute.world import World
@@ -58,12 +59,14 @@ def performance(totals: Totals, covered_seconds: float | None) -> dict[str, Any]
         "latency_ms": statistics_ms(totals.latency),
         "queue_wait_ms": statistics_ms(totals.queue_wait),
         "phase_seconds": dict(totals.phase_seconds),
+        "phases": phase_rows(totals),
         "throughput_texts_per_s": None if covered_seconds is None else totals.texts / covered_seconds,
         "throughput_tokens_per_s": None if covered_seconds is None else totals.tokens_embedded / covered_seconds,
         "texts": totals.texts,
         "errors": totals.error_count,
         "errors_by_class": dict(sorted(totals.errors.items())),
         "error_rate_pct": totals.error_rate_pct(),
+        "error_rate_pct_by_class": error_rates_pct(totals),
         "truncated_texts": totals.truncated_texts,
         "padding_waste_pct": totals.padding_waste_pct(),
         "covered_seconds": covered_seconds,

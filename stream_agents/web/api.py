@@ -16,8 +16,12 @@ from embedwatch.rules import MAX_WINDOW_SECONDS, PANE_SECONDS
 from stream_agents.compute.ledger import day_scopes
 from stream_agents.compute.scopes import Scope, parse_scope, scope_key
 from stream_agents.compute.summary import day_summary, summary, verdict_rows
+from stream_agents.compute.views import lag_view, scaling_view, windows_view
 from stream_agents.runtime import Runtime
 from stream_agents.web.exposition import WorldCollector
+from stream_agents.web.openapi import document
+from stream_agents.web.routes import DEFAULT_LIMIT, MAX_LIMIT, MAX_STREAMS, ROUTES
+from stream_agents.web.stream import Streams
 
 MAX_ROWS = 1000
 
@@ -26,28 +30,25 @@ class _BadRequest(ValueError):
     pass
 
 
-def add_routes(router: web.UrlDispatcher, runtime: Runtime, clock: Clock) -> None:
-    """Add them to a web server: Faust's own."""
-    routes = Routes(runtime, clock)
-    for path, handler in (
-        ("/", routes.index),
-        ("/api/v1/summary", routes.summary),
-        ("/api/v1/ledger", routes.ledger),
-        ("/api/v1/verdicts", routes.verdicts),
-        ("/metrics", routes.metrics),
-        ("/healthz", routes.healthz),
-        ("/readyz", routes.readyz),
-    ):
-        router.add_get(path, _guarded(handler))
+def add_routes(
+    router: web.UrlDispatcher, runtime: Runtime, clock: Clock, stopping: Callable[[], bool] = lambda: False
+) -> None:
+    """Add them to a web server: Faust's own. `stopping` says when streams are to end."""
+    routes = Routes(runtime, clock, stopping)
+    for route in ROUTES:
+        # A HEAD of a stream would never end.
+        router.add_get(
+            route.path, _guarded(getattr(routes, route.handler)), allow_head=route.media_type != "text/event-stream"
+        )
 
 
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def _guarded(handler: Handler) -> Handler:
     """A wrong parameter is the caller's: 400 with what is allowed."""
 
-    async def handle(request: web.Request) -> web.Response:
+    async def handle(request: web.Request) -> web.StreamResponse:
         try:
             return await handler(request)
         except _BadRequest as error:
@@ -61,24 +62,50 @@ def _json(data: Any, status: int = 200) -> web.Response:
 
 
 class Routes:
-    def __init__(self, runtime: Runtime, clock: Clock) -> None:
+    def __init__(self, runtime: Runtime, clock: Clock, stopping: Callable[[], bool]) -> None:
         self.runtime = runtime
         self.clock = clock
+        self.streams = Streams(clock, stopping, max_streams=MAX_STREAMS)
         self.registry = CollectorRegistry()
         self.registry.register(WorldCollector(runtime, clock))
 
     async def index(self, request: web.Request) -> web.Response:
-        return _json(
-            {
-                "embedwatch": "stream agents",
-                "paths": ["/api/v1/summary", "/api/v1/ledger", "/api/v1/verdicts", "/metrics", "/healthz", "/readyz"],
-            }
-        )
+        return _json({"embedwatch": "stream agents", "paths": [route.path for route in ROUTES]})
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        return _json(document())
 
     async def summary(self, request: web.Request) -> web.Response:
-        data = summary(self.runtime.world, self.clock.now(), window_seconds=_window(request), scope=_scope(request))
-        data["breached"] = [row for row in verdict_rows(self.runtime.verdicts) if row["judgement"] == "breached"]
-        return _json(data)
+        return _json(self._summary(_window(request), _scope(request)))
+
+    def _summary(self, window_seconds: int, scope: Scope) -> dict[str, Any]:
+        data = summary(self.runtime.world, self.clock.now(), window_seconds=window_seconds, scope=scope)
+        return {**data, "breached": self._breached()}
+
+    def _breached(self) -> list[dict[str, Any]]:
+        return [row for row in verdict_rows(self.runtime.verdicts) if row["judgement"] == "breached"][:MAX_ROWS]
+
+    async def events(self, request: web.Request) -> web.StreamResponse:
+        window_seconds, scope = _window(request), _scope(request)
+        if self.streams.full:
+            return _json({"error": f"{MAX_STREAMS} streams are open already; try again later"}, status=503)
+        return await self.streams.serve(request, (window_seconds, scope), lambda: self._summary(window_seconds, scope))
+
+    async def windows(self, request: web.Request) -> web.Response:
+        world = self.runtime.world
+        length = _length(request, world.closer.lengths)
+        return _json(
+            windows_view(world, self.clock.now(), scope=_scope(request), window_seconds=length, limit=_limit(request))
+        )
+
+    async def lag(self, request: web.Request) -> web.Response:
+        return _json(lag_view(self.runtime.world, self.clock.now()))
+
+    async def alerts(self, request: web.Request) -> web.Response:
+        return _json({"breached": self._breached()})
+
+    async def scaling(self, request: web.Request) -> web.Response:
+        return _json(scaling_view(self.runtime.world, self.clock.now()))
 
     async def ledger(self, request: web.Request) -> web.Response:
         """The days kept, by scope; `day` and `scope` narrow it down."""
@@ -118,6 +145,22 @@ def _window(request: web.Request) -> int:
             f"window_seconds is a multiple of {PANE_SECONDS} up to {MAX_WINDOW_SECONDS}, not {text[:20]!r}"
         )
     return seconds
+
+
+def _length(request: web.Request, lengths: tuple[int, ...]) -> int:
+    text = request.query.get("window_seconds", str(lengths[0]))
+    for length in lengths:
+        if text == str(length):
+            return length
+    raise _BadRequest(f"window_seconds is one of {', '.join(map(str, lengths))}, not {text[:20]!r}")
+
+
+def _limit(request: web.Request) -> int:
+    text = request.query.get("limit", str(DEFAULT_LIMIT))
+    limit = int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else 0
+    if not 1 <= limit <= MAX_LIMIT:
+        raise _BadRequest(f"limit is a whole number from 1 to {MAX_LIMIT}, not {text[:20]!r}")
+    return limit
 
 
 def _day(request: web.Request) -> str | None:

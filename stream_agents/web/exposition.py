@@ -12,12 +12,16 @@ from prometheus_client.registry import Collector
 
 from embedwatch.clock import Clock
 from embedwatch.events import NANO_USD_PER_USD
-from stream_agents.compute.scopes import Scope
+from stream_agents.compute.ledger import DayTotals, day_scopes
+from stream_agents.compute.scopes import Scope, parse_scope
 from stream_agents.compute.windows import Totals
 from stream_agents.runtime import Runtime
+from stream_agents.web import series
+from stream_agents.web.series import QUANTILES
 
 WINDOW_SECONDS = 60
-QUANTILES = (0.5, 0.95, 0.99)
+#: Models, and tenants, with series of their own: the busiest of the minute, the dearest of the day.
+MAX_LABELS = 100
 
 
 class WorldCollector(Collector):
@@ -27,13 +31,18 @@ class WorldCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         world, now = self.runtime.world, self.clock.now()
-        scopes = [s for s in world.windows.scopes() if len(s) == 1 and s[0][0] == "model"]
         yield from self._windowed([((), world.windows.window((), WINDOW_SECONDS, now))], suffix="", now=now)
-        by_model = [(scope, world.windows.window(scope, WINDOW_SECONDS, now)) for scope in scopes]
-        yield from self._windowed(by_model, suffix="model_", now=now)
+        for dimension in ("model", "tenant"):
+            yield from self._windowed(self._busiest(dimension, now), suffix=f"{dimension}_", now=now)
         if self.runtime.recovered:
             yield from self._today(now)
+            for dimension in ("model", "tenant"):
+                yield from series.days(self._spenders(dimension, now), f"{dimension}_")
+        yield from series.counted(world.counters)
+        yield from series.losses(world)
         queue = world.queue(now)
+        yield from series.queue(queue, world.lags, now)
+        yield from series.machines(world)
         for name, value, text in (
             ("queue_depth_texts", queue.depth_texts, "Texts waiting or in flight."),
             ("queue_lag_seconds", queue.lag_seconds, "Age of the oldest text not done."),
@@ -69,8 +78,30 @@ class WorldCollector(Collector):
             rejected.add_metric([reason], count)
         yield rejected
 
+    def _busiest(self, dimension: str, now: float) -> list[tuple[Scope, Totals]]:
+        """The last minute of the models, or tenants, with most texts in it."""
+        windows = self.runtime.world.windows
+        found: list[tuple[Scope, Totals]] = [
+            (scope, windows.window(scope, WINDOW_SECONDS, now))
+            for scope in windows.scopes()
+            if len(scope) == 1 and scope[0][0] == dimension
+        ]
+        return sorted(found, key=lambda pair: -pair[1].texts)[:MAX_LABELS]
+
+    def _spenders(self, dimension: str, now: float) -> dict[Scope, DayTotals]:
+        """The day so far of the models, or tenants, that cost most."""
+        world = self.runtime.world
+        day = world.today(now)
+        scopes = [parse_scope(key) for key in day_scopes(world.partitions.values(), day)]
+        days = {s: world.day(day, s) for s in scopes if len(s) == 1 and s[0][0] == dimension}
+        dearest = sorted(days, key=lambda scope: (-days[scope].cost_nano_usd, -days[scope].texts, scope))
+        return {scope: days[scope] for scope in dearest[:MAX_LABELS]}
+
     def _windowed(self, windows: Sequence[tuple[Scope, Totals]], *, suffix: str, now: float) -> Iterator[Metric]:
-        labels = ["model"] if suffix else []
+        covered = self.runtime.world.windows.covered_seconds
+        more = [(scope, totals, covered(totals, WINDOW_SECONDS, now)) for scope, totals in windows]
+        yield from series.windowed(more, suffix)
+        labels = [suffix.removesuffix("_")] if suffix else []
         latency = GaugeMetricFamily(
             f"embedwatch_{suffix}latency_seconds",
             "Latency of a text over the last minute.",
@@ -81,15 +112,14 @@ class WorldCollector(Collector):
         )
         errors = GaugeMetricFamily(f"embedwatch_{suffix}error_ratio", "Texts without a vector.", labels=labels)
         hits = GaugeMetricFamily(f"embedwatch_{suffix}cache_hit_ratio", "Cache hits of all look-ups.", labels=labels)
-        for scope, totals in windows:
+        for scope, totals, seconds in more:
             names = [value for _, value in scope]
             for q in QUANTILES:
                 value = totals.latency.quantile(q)
                 if value is not None:
                     latency.add_metric([*names, str(q)], value / 1000.0)
-            covered = self.runtime.world.windows.covered_seconds(totals, WINDOW_SECONDS, now)
-            if covered is not None:
-                throughput.add_metric(names, totals.texts / covered)
+            if seconds is not None:
+                throughput.add_metric(names, totals.texts / seconds)
             for gauge, percent in ((errors, totals.error_rate_pct()), (hits, totals.cache_hit_rate_pct())):
                 if percent is not None:
                     gauge.add_metric(names, percent / 100.0)
@@ -102,6 +132,9 @@ class WorldCollector(Collector):
             ("cost_usd_today", totals.cost_nano_usd / NANO_USD_PER_USD, "Spend since midnight in the budget's zone."),
             ("saved_usd_today", totals.saved_nano_usd / NANO_USD_PER_USD, "Spend the cache has saved since midnight."),
             ("texts_today", totals.texts, "Texts since midnight."),
+            ("errors_today", totals.errors, "Texts without a vector since midnight."),
+            ("cache_hits_today", totals.cache_hits, "Texts found in the cache since midnight."),
+            ("tokens_saved_today", totals.tokens_saved, "Tokens that need not be embedded since midnight."),
             ("tokens_embedded_today", totals.tokens_embedded, "Tokens embedded since midnight."),
             ("unpriced_tokens_today", totals.unpriced_tokens, "Tokens embedded at no known price since midnight."),
         ):

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,9 @@ class Agents:
             create_topics(kafka, self.topics.specs())
 
     @contextlib.contextmanager
-    def running(self, *arguments: object, command: Sequence[str] = COMMAND) -> Iterator[Child]:
+    def running(
+        self, *arguments: object, command: Sequence[str] = COMMAND, environment: Mapping[str, str] | None = None
+    ) -> Iterator[Child]:
         """An agents process; killed at the end if it still runs."""
         self._runs += 1
         ours = {name: None for name in os.environ if name.startswith("EMBEDWATCH_")}
@@ -58,6 +60,7 @@ class Agents:
                 "EMBEDWATCH_WORKER_GROUP": f"{self.kafka.topic_prefix}-workers",
                 "EMBEDWATCH_AGENTS_DATA_DIR": str(self.folder / "agents-data"),
                 "EMBEDWATCH_AGENTS_LAG_INTERVAL_SECONDS": "1",
+                **(environment or {}),
             },
             cwd=ROOT,
         )  # fmt: skip

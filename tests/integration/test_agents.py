@@ -7,17 +7,21 @@ import re
 import signal
 import socket
 import sys
+import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from embedwatch.codec import decode_verdict
+from embedwatch.codec import decode_verdict, decode_window
+from embedwatch.events import WindowEvent, window_key
 from embedwatch.kafka import create_topics, producer
 from embedwatch.processes import Child, free_port, port_answers
 from embedwatch.settings import KafkaSettings
 from embedwatch.sketch import Sketch
 from embedwatch.topics import TopicSpec
+from tests.harness import json_schema
 from tests.harness.agents import PARTITIONS, ROOT, Agents, events, put, until
 from tests.harness.brokers import APACHE_KAFKA
 from tests.harness.kafka_io import opened, read_topic, send_all
@@ -26,6 +30,7 @@ from tests.harness.open_transaction import TENANT
 on_kafka = pytest.mark.parametrize(
     "broker", [pytest.param(APACHE_KAFKA, id=APACHE_KAFKA, marks=pytest.mark.kafka)], indirect=True
 )
+REFERENCE = ROOT / "docs" / "reference"
 SKIPPING = (sys.executable, "-m", "tests.harness.skipping_agents")
 
 
@@ -94,6 +99,78 @@ def test_from_events_to_numbers_verdicts_and_a_clean_end(agents: Agents) -> None
     for unwanted in ("Traceback", "\x1b", "stream_agents.transport"):
         assert unwanted not in log, log
     assert not port_answers(agents.port)
+
+
+def test_closed_windows_are_on_their_topic_and_add_up_to_the_events_sent(agents: Agents) -> None:
+    described = json.loads((REFERENCE / "openapi.json").read_text(encoding="utf-8"))
+    lengths = {"EMBEDWATCH_AGENTS_WINDOW_SECONDS": "10,20", "EMBEDWATCH_AGENTS_LATE_GRACE_SECONDS": "2"}
+    with agents.running(environment=lengths) as child:
+        agents.wait_ready(child)
+        # A backlog of minutes ago, in order and within one window each, is over as soon as nothing more comes.
+        begin = time.time() // 60 * 60 - 300
+        for number in range(3):
+            agents.send(
+                events(8, start=8 * number, time_seconds=begin + 20 * number + 5, model=f"m{number % 2}", tenant="t",
+                       latency_sketch=Sketch.of([10.0 * (number + 1)] * 10).to_text())
+            )  # fmt: skip
+        agents.wait_texts(child, 240)
+        until(lambda: closed(agents, "all", 10) == 24, "windows of 10 s in the API")
+        # One of now: the process has seen the whole of it.
+        agents.send(events(8, start=24, model="m0", tenant="t"))
+        agents.wait_texts(child, 320)
+        found: dict[str, WindowEvent] = {}
+
+        def all_there() -> bool:
+            for record in read_topic(agents.kafka, agents.topics.windows, 500, timeout_seconds=2):
+                window = decode_window(record.value)
+                assert record.key.decode() == window_key(window)
+                assert found.setdefault(window_key(window), window) == window, "a window that is out does not change"
+            return all(
+                sum(w.events for w in found.values() if (w.scope, w.window_seconds) == ("all", length)) == 32
+                for length in (10, 20)
+            ) and any(not w.partial and w.scope == "all" for w in found.values())
+
+        until(all_there, "windows on the topic", 90)
+        sent = agents.sent
+        for scope, mine in (
+            ("all", sent), ("tenant=t", sent), ("model=m0,tenant=t", [e for e in sent if e.model == "m0"]),
+            ("model=m1", [e for e in sent if e.model == "m1"]),
+        ):  # fmt: skip
+            for length in (10, 20):
+                windows = [w for w in found.values() if (w.scope, w.window_seconds) == (scope, length)]
+                for window in windows:
+                    inside = [e for e in mine if window.start_seconds <= e.time_seconds < window.end_seconds]
+                    assert window.events == len(inside)
+                    assert window.cost_nano_usd == sum(e.cost_nano_usd for e in inside)
+                    expected = Sketch.merged(Sketch.from_text(e.latency_sketch) for e in inside)
+                    told = Sketch.from_text(window.latency_sketch)
+                    assert [told.quantile(q / 10) for q in range(11)] == [expected.quantile(q / 10) for q in range(11)]
+                assert sum(w.texts for w in windows) == sum(e.texts for e in mine)
+        assert {w.partial for w in found.values() if w.start_seconds < begin + 60} == {True}, "it began after them"
+
+        # One that belongs to a window that is out: late, and booked.
+        agents.send(events(1, start=40, time_seconds=begin + 5))
+        agents.wait_texts(child, 330)
+        assert agents.get("/api/v1/summary")[1]["late_events"] == 1
+        schemas = json_schema.closed(described["components"]["schemas"])
+        for path, operations in described["paths"].items():
+            answers = operations["get"]["responses"]["200"]["content"]
+            if "application/json" in answers:
+                status, data = agents.get(path)
+                assert (status, json_schema.misfit(data, answers["application/json"]["schema"], schemas)) == (200, None)
+
+        # A stream that is open does not hold up the end.
+        with urllib.request.urlopen(f"http://127.0.0.1:{agents.port}/events", timeout=10) as stream:
+            assert stream.readline() == b"event: summary\n"
+            child.process.send_signal(signal.SIGTERM)
+            assert child.process.wait(20) == 0
+        assert "Traceback" not in child.log.read_text()
+
+
+def closed(agents: Agents, scope: str, length: int) -> int:
+    """Events in the closed windows that the API remembers."""
+    _, data = agents.get(f"/api/v1/windows?scope={scope}&window_seconds={length}&limit=1000")
+    return sum(row["events"] for row in data.get("windows", ()) if row["state"] == "closed")
 
 
 def test_after_kill_9_every_event_is_counted_once(agents: Agents) -> None:

@@ -15,7 +15,7 @@ from embedwatch.errors import InvalidEvent
 from embedwatch.events import BatchEvent, PhaseSeconds
 from embedwatch.sketch import Sketch
 from stream_agents.compute.scopes import ALL, OTHER
-from stream_agents.compute.windows import MAX_AHEAD_SECONDS, Totals, Windows, pane_start
+from stream_agents.compute.windows import MAX_AHEAD_SECONDS, MAX_STAGED, Totals, Windows, pane_start
 from tests.harness.agents_log import batch_event
 
 NOW = 1_800_000_005.0  # in the middle of the pane that begins at 1_800_000_000
@@ -144,6 +144,15 @@ def test_above_the_cap_the_rest_is_counted_under_other_and_everything_still_adds
     )
     assert named + windows.window(OTHER, 60, NOW).events == 50
     assert windows.overflow_events == 50 - named
+
+
+def test_what_is_added_up_aside_is_bounded_too() -> None:
+    """Nobody looks at the panes while more models and tenants come than are ever kept."""
+    windows = Windows(max_scopes=8)
+    for number in range(3 * MAX_STAGED):
+        windows.add(at(0, model=f"m{number}"), NOW)
+        assert len(windows._staged) <= MAX_STAGED
+    assert windows.window(ALL, 60, NOW).events == 3 * MAX_STAGED
 
 
 def test_a_scope_that_is_known_is_counted_though_the_cap_is_reached() -> None:

@@ -1,0 +1,39 @@
+"""Where the time of a window went, and how often each kind of error came.
+
+Events carry sums by phase, so that there is a mean by phase and no percentile.
+"""
+
+from __future__ import annotations
+
+from embedwatch.events import PHASES
+from stream_agents.compute.windows import Totals
+
+
+def phase_rows(totals: Totals) -> dict[str, dict[str, float | None]]:
+    """By phase: seconds in all, mean milliseconds a batch and a text, share of the working time; None: nothing to tell.
+
+    Waiting in the queue is no work and has no share; its mean a text is over the texts that tell how long they waited.
+    """
+    working = sum(seconds for phase, seconds in totals.phase_seconds.items() if phase != "queue_wait")
+    rows: dict[str, dict[str, float | None]] = {}
+    for phase in PHASES:
+        seconds = totals.phase_seconds[phase]
+        if phase == "queue_wait":
+            rows[phase] = {
+                "seconds": seconds, "per_batch_ms": None, "per_text_ms": totals.queue_wait.mean(), "share_pct": None,
+            }  # fmt: skip
+            continue
+        rows[phase] = {
+            "seconds": seconds,
+            "per_batch_ms": 1000.0 * seconds / totals.batches if totals.batches else None,
+            "per_text_ms": 1000.0 * seconds / totals.texts if totals.texts else None,
+            "share_pct": 100.0 * seconds / working if working else None,
+        }
+    return rows
+
+
+def error_rates_pct(totals: Totals) -> dict[str, float]:
+    """Texts without a vector, by class of error, of all texts; only the classes that came."""
+    if not totals.texts:
+        return {}
+    return {name: 100.0 * count / totals.texts for name, count in sorted(totals.errors.items())}

@@ -1,0 +1,312 @@
+"""The shapes of the answers, as the OpenAPI description tells them.
+
+A test holds every answer against them: each field here is in the answer, and each in the answer is here.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct
+
+from embedwatch.events import AlertType, ErrorClass, Judgement, LagStatus, Severity
+from stream_agents.compute.ledger import DayTotals
+
+PhaseName = Literal["queue_wait", "cache_lookup", "tokenise", "embed", "cache_write", "publish"]
+
+
+class Statistics(Struct):
+    """Of a distribution, in milliseconds. Percentiles are within 0.5 %, the rest is exact; null: there is none."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    avg: float | None
+    min: float | None
+    max: float | None
+    count: int
+
+
+class Phase(Struct):
+    """Time of a phase. Waiting in the queue is no work: it has no share, and no mean a batch."""
+
+    seconds: float
+    per_batch_ms: float | None
+    per_text_ms: float | None
+    share_pct: float | None
+
+
+class Performance(Struct):
+    """A window's speed and errors. `covered_seconds` is what rates are over; null: not known."""
+
+    latency_ms: Statistics
+    queue_wait_ms: Statistics
+    phase_seconds: dict[PhaseName, float]
+    phases: dict[PhaseName, Phase]
+    throughput_texts_per_s: float | None
+    throughput_tokens_per_s: float | None
+    texts: int
+    errors: int
+    errors_by_class: dict[ErrorClass, int]
+    error_rate_pct: float | None
+    error_rate_pct_by_class: dict[ErrorClass, float]
+    truncated_texts: int
+    padding_waste_pct: float | None
+    covered_seconds: float | None
+
+
+class Cache(Struct):
+    """Hits of the window, and the cache as it counts itself; `reason` says why that is not known."""
+
+    hits: int
+    misses: int
+    duplicates: int
+    hit_rate_pct: float | None
+    token_hit_rate_pct: float | None
+    errors: int
+    available: bool | None
+    reason: str | None
+    entries: int | None
+    memory_bytes: int | None
+    bytes_per_entry: float | None
+    evictions: int | None
+
+
+class Day(DayTotals, kw_only=True):
+    """A day of the ledger. The integers are exact; USD stands beside them for people."""
+
+    day: str
+    timezone: str
+    cost_usd: float
+    saved_usd: float
+    cost_without_cache_usd: float
+    savings_pct: float | None
+    cost_per_text_usd: float | None
+    cost_per_million_tokens_usd: float | None
+
+
+class LedgerRow(Day, kw_only=True):
+    """A day of the ledger for one scope."""
+
+    scope: str
+
+
+class Ledger(Struct):
+    timezone: str
+    days: list[str]
+    rows: list[LedgerRow]
+
+
+class Queue(Struct):
+    """The queue over all partitions. null: not known, and `reason` says why."""
+
+    status: LagStatus
+    reason: str | None
+    depth_texts: int | None
+    lag_messages: int | None
+    lag_seconds: float | None
+    drain_seconds: float | None
+    arrival_rate_per_s: float | None
+    consume_rate_per_s: float | None
+    stalled_partitions: int | None
+    partitions: int
+
+
+class Gpu(Struct):
+    """A device as its worker reads it. `missing` says why a reading is null, by its name."""
+
+    index: int | None
+    name: str | None
+    utilization_pct: float | None
+    memory_used_bytes: int | None
+    memory_total_bytes: int | None
+    power_watts: float | None
+    energy_joules: float | None
+    temperature_celsius: float | None
+    unavailable: str | None
+    uuid: str | None
+    missing: dict[str, str]
+
+
+class Worker(Struct):
+    worker: str
+    model: str
+    state: Literal["starting", "running", "stopping"]
+    silent_seconds: float
+    model_load_seconds: float | None
+    in_flight_texts: int
+    batch_budget_tokens: int | None
+    resident_bytes: int | None
+    tokens_embedded: int | None
+    gpus: list[Gpu]
+
+
+class GpuEnergy(Struct):
+    """Energy of a GPU over the last five minutes; `reason` says why it is not known."""
+
+    uuid: str
+    name: str | None
+    joules_per_million_tokens: float | None
+    reason: str | None
+    energy_joules: float | None
+    tokens_embedded: int | None
+    covered_seconds: float | None
+    workers: int | None
+
+
+class VerdictRow(Struct):
+    """A rule's judgement of one scope now."""
+
+    alert_id: str
+    type: AlertType
+    severity: Severity
+    scope: dict[str, str]
+    judgement: Judgement
+    metric: str
+    value: float | None
+    threshold: float
+    comparison: Literal[">", "<"]
+    unit: str
+    window_seconds: float
+    samples: int
+    reason: str
+
+
+class Verdicts(Struct):
+    verdicts: list[VerdictRow]
+
+
+class Alerts(Struct):
+    """Verdicts that are breached now. What became of them (firing, acknowledged, snoozed) is on the topic `alerts`."""
+
+    breached: list[VerdictRow]
+
+
+class Summary(Struct):
+    """A sliding window of a scope, the day so far, and the pipeline now."""
+
+    time_seconds: float
+    scope: str
+    window_seconds: int
+    performance: Performance
+    cache: Cache
+    today: Day
+    queue: Queue
+    workers: list[Worker]
+    gpus: list[GpuEnergy]
+    late_events: int
+    overflow_events: int
+    dropped_windows: int
+    rejected_events: dict[str, int]
+    accepted_gaps: int
+    breached: list[VerdictRow]
+
+
+class Window(Struct):
+    """One window side by side with its neighbours. `partial`: this process may not have seen all of it."""
+
+    scope: str
+    window_seconds: int
+    start_seconds: float
+    end_seconds: float
+    state: Literal["open", "closed"]
+    partial: bool
+    closed_seconds: float | None
+    events: int
+    batches: int
+    cache_hits: int
+    duplicates: int
+    misses: int
+    cache_hit_rate_pct: float | None
+    token_hit_rate_pct: float | None
+    tokens_received: int
+    tokens_embedded: int
+    tokens_saved: int
+    cost_nano_usd: int
+    saved_nano_usd: int
+    unpriced_tokens: int
+    performance: Performance
+
+
+class Windows(Struct):
+    """The newest first."""
+
+    scope: str
+    window_seconds: int
+    lengths: list[int]
+    grace_seconds: float
+    late_events: int
+    windows: list[Window]
+
+
+class PartitionLag(Struct):
+    """The newest sample of one partition; null: it could not be read, and `reason` says why."""
+
+    partition: int
+    status: LagStatus
+    reason: str | None
+    sample_seconds: float
+    sample_age_seconds: float
+    log_end_offset: int | None
+    committed_offset: int | None
+    lag_messages: int | None
+    lag_texts: int | None
+    oldest_age_seconds: float | None
+    arrival_rate_per_s: float | None
+    consume_rate_per_s: float | None
+    drain_seconds: float | None
+
+
+class Lag(Struct):
+    time_seconds: float
+    group: str
+    topic: str
+    status: LagStatus
+    reason: str | None
+    partitions: list[PartitionLag]
+
+
+class Scaling(Struct):
+    """What a decision about the number of workers goes by; messages a second unless the name says texts."""
+
+    time_seconds: float
+    group: str
+    topic: str
+    status: LagStatus
+    reason: str | None
+    lag_seconds: float | None
+    lag_messages: int | None
+    depth_texts: int | None
+    arrival_rate_per_s: float | None
+    consume_rate_per_s: float | None
+    drain_seconds: float | None
+    partitions: int
+    stalled_partitions: int | None
+    workers: int
+    throughput_texts_per_s: float | None
+    consume_rate_per_worker_per_s: float | None
+    throughput_texts_per_worker_per_s: float | None
+    desired_workers: int | None
+    desired_workers_reason: str | None
+
+
+class Index(Struct):
+    embedwatch: str
+    paths: list[str]
+
+
+class Health(Struct):
+    status: str
+
+
+class Ready(Struct):
+    """Whether the numbers can be relied on, and if not, why."""
+
+    ready: bool
+    reasons: list[str]
+
+
+class Problem(Struct):
+    """What was wrong with the request, and what is allowed."""
+
+    error: str

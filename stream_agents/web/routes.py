@@ -1,0 +1,137 @@
+"""Every route once: the server routes by this table, and the API is described from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from embedwatch.rules import MAX_WINDOW_SECONDS, PANE_SECONDS
+from stream_agents.web import answers
+
+MAX_LIMIT = 1000
+DEFAULT_LIMIT = 60
+#: Of `/events`. Each costs the agents the numbers of a moment once a second.
+MAX_STREAMS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of the query; none is required."""
+
+    name: str
+    text: str
+    schema: dict[str, Any]
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """`handler` is the name of a method of `api.Routes`. `answer` is None where the body is no JSON."""
+
+    path: str
+    handler: str
+    title: str
+    text: str
+    answer: type | None
+    parameters: tuple[Parameter, ...] = ()
+    media_type: str = "application/json"
+    more: dict[int, tuple[str, type]] = field(default_factory=dict)  # further statuses: when, and the answer
+    example: str = ""  # query string of the example in the docs
+
+
+SCOPE = Parameter(
+    "scope",
+    "Whose numbers: `all`, `model=NAME`, `tenant=NAME` or `model=NAME,tenant=NAME`; names are percent-encoded.",
+    {"type": "string", "maxLength": 2000, "default": "all"},
+    "all",
+)
+ONE_SCOPE = Parameter("scope", "Only this scope.", {"type": "string", "maxLength": 2000}, "all")
+SLIDING = Parameter(
+    "window_seconds",
+    f"Length of the sliding window that ends now, a multiple of {PANE_SECONDS}.",
+    {
+        "type": "integer",
+        "minimum": PANE_SECONDS,
+        "maximum": MAX_WINDOW_SECONDS,
+        "multipleOf": PANE_SECONDS,
+        "default": 300,
+    },
+    "60",
+)
+CLOSED = Parameter(
+    "window_seconds",
+    "One of the lengths in `agents.window_seconds`; the shortest by default.",
+    {"type": "integer", "minimum": PANE_SECONDS, "maximum": MAX_WINDOW_SECONDS, "multipleOf": PANE_SECONDS},
+    "60",
+)
+LIMIT = Parameter(
+    "limit", "At most so many rows.", {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
+    "5",
+)  # fmt: skip
+DAY = Parameter("day", "Only this day, in the budget's time zone.", {"type": "string", "format": "date"}, "2026-07-14")
+
+ROUTES: tuple[Route, ...] = (
+    Route("/", "index", "What there is", "The paths of this server.", answers.Index),
+    Route(
+        "/api/v1/summary", "summary", "The numbers of a moment",
+        "A sliding window of a scope, the day so far, queue, workers, GPUs, and the rules that are breached.",
+        answers.Summary, (SLIDING, SCOPE), example="window_seconds=60&scope=all",
+    ),
+    Route(
+        "/api/v1/windows", "windows", "Closed windows, and the open one",
+        "Windows of event time that stand side by side, the newest first. Of each length the newest 2,000 of all "
+        "scopes are remembered since the start; all of them, with their sketches, are on the topic `windows`. A window "
+        "is closed when event time has passed its end by the grace (`agents.late_grace_seconds`). An event that comes "
+        "later counts in `late_events` and in the ledger, and changes no closed window. `partial`: this process began, "
+        "or was given other partitions, after the window began; its throughput is not known.",
+        answers.Windows, (CLOSED, SCOPE, LIMIT), example="window_seconds=60&limit=5",
+    ),
+    Route(
+        "/api/v1/ledger", "ledger", "Exact sums by day and scope",
+        "The days kept (today and two before), at most 1,000 scopes a day.", answers.Ledger, (DAY, ONE_SCOPE),
+        example="scope=all",
+    ),
+    Route(
+        "/api/v1/lag", "lag", "The queue by partition",
+        "The newest sample of each partition. One older than 30 s says nothing about now: its status is UNKNOWN.",
+        answers.Lag,
+    ),
+    Route(
+        "/api/v1/verdicts", "verdicts", "Every rule's judgement now", "The breached ones first, at most 1,000.",
+        answers.Verdicts,
+    ),
+    Route(
+        "/api/v1/alerts", "alerts", "Rules that are breached now",
+        "These are verdicts, before `for`, grouping and silences. This process judges and does not alert: the state of "
+        "each alert (pending, firing, acknowledged, snoozed, resolved) lives in `embedwatch alerts`, and every "
+        "transition is on the topic `alerts`, keyed by `alert_id`; `embedwatch alerts list` prints it.",
+        answers.Alerts,
+    ),
+    Route(
+        "/api/v1/scaling", "scaling", "What scaling goes by",
+        "Lag, depth, rates and the rate of a worker, as measured. `desired_workers` is null, and "
+        "`desired_workers_reason` says why. Throughput is over the last five minutes.",
+        answers.Scaling,
+    ),
+    Route(
+        "/events", "events", "The summary as a stream",
+        "Server-sent events: an event `summary` at once and then each second in which something changed, its data as "
+        "`/api/v1/summary` answers; a comment every 15 s when nothing does. It ends when the agents stop, or when "
+        f"nobody reads it for 5 s. At most {MAX_STREAMS} at a time.",
+        None, (SLIDING, SCOPE), "text/event-stream",
+        {503: (f"There are {MAX_STREAMS} streams already; try again later.", answers.Problem)},
+        "window_seconds=60",
+    ),
+    Route(
+        "/metrics", "metrics", "Prometheus metrics",
+        "Base units: seconds, USD, ratios from 0 to 1. What is not known is absent. Counters count from the start of "
+        "the process.",
+        None, media_type="text/plain",
+    ),
+    Route("/healthz", "healthz", "Alive", "The process runs and its loop turns.", answers.Health),
+    Route(
+        "/readyz", "readyz", "Ready", "Partitions are assigned, the state is recovered, no gap is open.", answers.Ready,
+        more={503: ("Not ready; `reasons` says why.", answers.Ready)},
+    ),
+    Route("/openapi.json", "openapi", "This description", "OpenAPI 3.1.", dict),
+)  # fmt: skip

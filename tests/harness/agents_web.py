@@ -1,0 +1,72 @@
+"""A server of the agents' HTTP API over a runtime whose numbers are known."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+from embedwatch.codec import encode
+from embedwatch.events import CacheEvent, GpuSample, HeartbeatEvent, LagEvent
+from embedwatch.rules import default_rules
+from embedwatch.sketch import Sketch
+from stream_agents.runtime import Runtime
+from stream_agents.web.api import add_routes
+from tests.harness.agents_log import NOW, SetClock, batch_event, deliver, log_of, runtime_on
+
+GPU = GpuSample(
+    index=0, name="g", utilization_pct=50.0, memory_used_bytes=1 << 30, memory_total_bytes=1 << 34, power_watts=250.0,
+    energy_joules=1000.0, uuid="GPU-1", missing={"temperature_celsius": "not told"},
+)  # fmt: skip
+
+
+def busy_runtime(clock: SetClock | None = None) -> Runtime:
+    """Batches of two models and two minutes, with errors and a tenant; samples of lag, cache and GPU; a bad event."""
+    lag = LagEvent(
+        event_id="l", time_seconds=NOW, group="g", topic="t", partition=0, status="OK", lag_messages=3, lag_texts=30,
+        log_end_offset=10, committed_offset=7, oldest_age_seconds=1.5, arrival_rate_per_s=1.0, consume_rate_per_s=2.0,
+        drain_seconds=3.0,
+    )  # fmt: skip
+    stalled = LagEvent(
+        event_id="l", time_seconds=NOW, group="g", topic="t", partition=1, status="STALLED", lag_messages=7,
+        lag_texts=70, oldest_age_seconds=90.0, arrival_rate_per_s=0.0, consume_rate_per_s=0.0, reason="no commit",
+    )  # fmt: skip
+    beats = [
+        HeartbeatEvent(
+            event_id=f"{worker}:1", time_seconds=NOW, worker=worker, model="m", state="running", gpus=[GPU],
+            model_load_seconds=seconds, in_flight_texts=5, tokens_embedded=100,
+        )
+        for worker, seconds in (("v", 2.5), ("w", 4.0))
+    ]  # fmt: skip
+    cache = CacheEvent(event_id="c", time_seconds=NOW, worker="v", available=True, entries=10, memory_bytes=1000)
+    slow = batch_event(
+        model="slow", tenant="acme", texts=30, cache_hits=10, misses=17, errors={"timeout": 3},
+        latency_sketch=Sketch.of([2000.0] * 30).to_text(), cost_nano_usd=2_000_000_000,
+    )  # fmt: skip
+    log = log_of(
+        batch_event(), slow, batch_event(time_seconds=NOW - 130), b"broken",
+        *map(encode, (lag, stalled, *beats, cache)),
+    )  # fmt: skip
+
+    async def run() -> Runtime:
+        runtime = runtime_on(log, rules=default_rules(), clock=clock or SetClock())
+        runtime.recover({}, {0})
+        await deliver(log, runtime, 9)
+        await runtime.publish_windows()
+        await runtime.evaluate()
+        return runtime
+
+    return asyncio.run(run())
+
+
+@asynccontextmanager
+async def serving(
+    runtime: Runtime, *, stopping: Callable[[], bool] = lambda: False, clock: SetClock | None = None
+) -> AsyncIterator[TestClient[web.Request, web.Application]]:
+    app = web.Application()
+    add_routes(app.router, runtime, clock or SetClock(), stopping)
+    async with TestClient(TestServer(app)) as client:
+        yield client
