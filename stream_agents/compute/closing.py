@@ -25,14 +25,11 @@ DEFAULT_GRACE_SECONDS = 30.0
 MAX_BEHIND_SECONDS = 2400.0
 #: Closed windows that wait for the broker. Beyond it the oldest are dropped and counted.
 MAX_UNSENT = 10_000
-#: So many are handed out at once.
+#: So many are handed out at once, and closing pauses after as many: after a restart an hour may be due, and the event
+#: loop has more to do.
 CHUNK = 500
 #: Published or not, the newest of each length are remembered for the API.
 MAX_RECENT = 2000
-#: Steps closed in one go, those in which something happened: after a restart an hour of them may be due, and the event
-#: loop has more to do.
-MAX_STEPS = 5
-
 _SUMS = tuple(
     name for name in WindowEvent.__struct_fields__
     if name in Totals.__slots__ and name not in ("events", "errors", "phase_seconds")
@@ -103,9 +100,9 @@ class Closer:
             earliest = self._step_of(now - MAX_WINDOW_SECONDS) + self.step_seconds
             if self._next < earliest:
                 self._skip_to(earliest, now)
-            steps = 0
-            while self._next + self.step_seconds <= horizon and steps < MAX_STEPS:
-                steps += self._close_step(windows, self._next, now)
+            closed = 0
+            while self._next + self.step_seconds <= horizon and closed < CHUNK:
+                closed += self._close_step(windows, self._next, now)
                 self._next += self.step_seconds
         return [self._unsent[index] for index in range(min(CHUNK, len(self._unsent)))]
 
@@ -153,8 +150,9 @@ class Closer:
         for begun in self._begun.values():
             begun.clear()
 
-    def _close_step(self, windows: Windows, start: int, now: float) -> bool:
-        """Whether there was anything in it."""
+    def _close_step(self, windows: Windows, start: int, now: float) -> int:
+        """How many windows that closed."""
+        emitted = 0
         end = start + self.step_seconds
         step = {scope: windows.between(scope, start, end) for scope in windows.scopes()}
         for length, begun in self._begun.items():
@@ -172,7 +170,8 @@ class Closer:
                 # Nothing at all is said for everything, so that silence is told from an agent that is away.
                 if totals.events or (scope == ALL and not self.is_partial(end - length)):
                     self._emit(window_event(scope, length, end - length, totals, now, self.is_partial(end - length)))
-        return step[ALL].events > 0
+                    emitted += 1
+        return emitted
 
     def _emit(self, event: WindowEvent) -> None:
         self._unsent.append(event)

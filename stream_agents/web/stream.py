@@ -53,7 +53,7 @@ class Streams:
         told, number, spoken, due = b"", 0, self.clock.monotonic(), self.clock.monotonic()
         try:
             await response.prepare(request)
-            while not self.stopping():
+            while not self.stopping() and request.transport is not None and not request.transport.is_closing():
                 now = self.clock.monotonic()
                 if now >= due:
                     due = now + EVERY_SECONDS
@@ -78,6 +78,8 @@ class Streams:
             compared = msgspec.json.encode({**data, "time_seconds": None})
             for old in [k for k, (at, _, _) in self._made.items() if now - at > 10 * EVERY_SECONDS]:
                 del self._made[old]
+            if len(self._made) > 2 * self.max_streams:
+                self._made.clear()  # clients that come and go, each with a wish of its own
             made = self._made[key] = (now, compared, msgspec.json.encode(data))
         return made[1], made[2]
 

@@ -43,6 +43,19 @@ def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path) -> None
     assert kafka.replication_factor == 1
 
 
+def test_lengths_of_closed_windows_are_sorted_and_each_once() -> None:
+    assert Settings().agents.window_lengths == (60, 300, 3600)
+    agents = load(None, None, {"EMBEDWATCH_AGENTS_WINDOW_SECONDS": "300, 10,300"}).agents
+    assert agents.window_lengths == (10, 300)
+
+
+@pytest.mark.parametrize("value", ["", "0", "15", "3610", "60,", "1e2", "60;300", "²0"])
+def test_a_length_that_is_no_multiple_of_a_pane_is_refused(tmp_path: Path, value: str) -> None:
+    told = complaint(written(tmp_path, f"agents: {{window_seconds: '{value}'}}\n"))
+    assert "is not a multiple of 10 up to 3600" in told
+    assert "line 1" in told
+
+
 def test_a_flag_that_was_not_given_overrides_nothing() -> None:
     assert load(None, {"kafka.partitions": None}, {"EMBEDWATCH_KAFKA_PARTITIONS": "9"}).kafka.partitions == 9
 
