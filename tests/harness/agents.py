@@ -36,6 +36,8 @@ class Agents:
         self.folder = folder
         self.app_id = f"{kafka.topic_prefix}-agents"
         self.port = free_port()
+        # A fixed zone in which it is about noon: today ends in the middle of no test.
+        self.timezone = f"Etc/GMT{time.gmtime().tm_hour - 12:+d}"
         self.sent: list[BatchEvent] = []
         self._runs = 0
         if create:
@@ -55,6 +57,7 @@ class Agents:
             ours | {
                 "EMBEDWATCH_KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
                 "EMBEDWATCH_KAFKA_TOPIC_PREFIX": self.kafka.topic_prefix,
+                "EMBEDWATCH_BUDGET_TIMEZONE": self.timezone,
                 "EMBEDWATCH_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
                 "EMBEDWATCH_KAFKA_CONNECT_TIMEOUT_SECONDS": "3",
                 "EMBEDWATCH_WORKER_GROUP": f"{self.kafka.topic_prefix}-workers",
