@@ -99,6 +99,15 @@ def test_an_hour_is_added_up_anew_only_where_it_changed() -> None:
     assert cost(1) < 70, "a late event: its blocks are made again"
 
 
+def test_sums_that_nobody_will_ask_for_again_are_dropped() -> None:
+    panes = {pane(-n): Bag([n]) for n in range(400)}
+    merges = Merges(panes, Bag)
+    for now in range(100):
+        merges.window(pane(now - 359), pane(now))
+        merges.window(pane(now - 5), pane(now))
+    assert len(merges._spans) == 2
+
+
 def test_a_pane_far_ahead_of_a_clock_that_was_set_back_costs_no_more_than_the_panes_there_are() -> None:
     panes = {pane(10**9): Bag([1])}
     merges = Merges(panes, Bag)
