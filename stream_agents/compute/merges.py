@@ -30,10 +30,10 @@ T = TypeVar("T", bound=Mergeable)
 class Merges(Generic[T]):
     """Sums over the panes of one scope, by start in seconds. It must be told of every pane that changed or went."""
 
-    __slots__ = ("_blocks", "_empty", "_last", "_newest", "_panes", "_reach", "_spans")
+    __slots__ = ("_blocks", "_empty", "_last", "_newest", "_reach", "_spans", "panes")
 
     def __init__(self, panes: Mapping[int, T], empty: Callable[[], T]) -> None:
-        self._panes = panes
+        self.panes = panes
         self._empty = empty
         self._last: int | None = None  # the present pane that the spans belong to
         self._reach: int | None = None  # no sum kept holds panes from here on
@@ -54,8 +54,8 @@ class Merges(Generic[T]):
         out = [self._span(first, hot, last)] if first < hot else []
         ahead = range(hot, self._newest + PANE_SECONDS, PANE_SECONDS)
         # After a clock was set back, the newest pane may be far away.
-        starts = ahead if len(ahead) <= len(self._panes) else [start for start in self._panes if start >= hot]
-        return out + [self._panes[start] for start in starts if start in self._panes]
+        starts = ahead if len(ahead) <= len(self.panes) else [start for start in self.panes if start >= hot]
+        return out + [self.panes[start] for start in starts if start in self.panes]
 
     def span(self, first: int, end: int, last: int) -> T:
         """A sum of the caller's own over the panes from `first` to before `end`, when `last` is the present one."""
@@ -95,7 +95,7 @@ class Merges(Generic[T]):
         out, at = self._empty(), first
         while at < end:
             width = next((w for w in widths if at % w == 0 and at + w <= end), None)
-            part = self._panes.get(at) if width is None else self._block(at, width)
+            part = self.panes.get(at) if width is None else self._block(at, width)
             if part is not None:
                 out.merge(part)
             at += width or PANE_SECONDS
@@ -105,7 +105,7 @@ class Merges(Generic[T]):
         """None where there is no pane: most of a sparse scope."""
         key = (at, width)
         if key not in self._blocks:
-            filled = any(start in self._panes for start in range(at, at + width, PANE_SECONDS))
+            filled = any(start in self.panes for start in range(at, at + width, PANE_SECONDS))
             narrower = tuple(w for w in BLOCKS_SECONDS if w < width)
             self._blocks[key] = self._sum(at, at + width, narrower) if filled else None
         return self._blocks[key]

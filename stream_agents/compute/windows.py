@@ -199,8 +199,7 @@ class Windows:
                 if pane is None:
                     pane = panes[start] = Totals()
                 pane.merge(part.totals)
-                if scope in self._merges:
-                    self._merges[scope].changed(start)
+                self._touched(scope, start)
 
     def window(self, scope: Scope, window_seconds: int, now: float) -> Totals:
         """Totals of a window; empty when the scope is not known."""
@@ -227,15 +226,28 @@ class Windows:
         return sum(part.texts for part in parts)
 
     def _merges_of(self, scope: Scope) -> Merges[Totals] | None:
-        panes = self._panes.get(scope)
-        if panes is not None and scope not in self._merges:
-            self._merges[scope] = Merges(panes, Totals)
-        return self._merges.get(scope)
+        panes = self._panes_of(scope)
+        if not panes:
+            return None
+        merges = self._merges.get(scope)
+        if merges is None or merges.panes is not panes:
+            merges = self._merges[scope] = Merges(panes, Totals)
+        return merges
+
+    def _panes_of(self, scope: Scope) -> dict[int, Totals]:
+        """Panes of one scope; empty when it is not known."""
+        return self._panes.get(scope, {})
+
+    def _touched(self, scope: Scope, start: int) -> None:
+        """A pane was added to or replaced: what was added up of it is not to be used again."""
+        merges = self._merges.get(scope)
+        if merges is not None:
+            merges.changed(start)
 
     def between(self, scope: Scope, first: int, end: int) -> Totals:
         """Totals of the panes from `first` up to but without `end`, both multiples of a pane."""
         out = Totals()
-        panes = self._panes.get(scope, {})
+        panes = self._panes_of(scope)
         for start in range(first, end, PANE_SECONDS):
             pane = panes.get(start)
             if pane is not None:
