@@ -20,6 +20,7 @@ import typer.main
 
 from embedwatch import __version__
 from embedwatch.errors import ConfigError, EmbedwatchError
+from embedwatch.processes import leave
 from embedwatch.settings import OPTION_PREFIXES, PREFIX
 
 #: Which extra brings a module that an image may lack.
@@ -113,28 +114,28 @@ def main() -> None:
         if not {"-h", "--help", "--version"} & set(sys.argv[1:]):
             refuse_unknown_variables(command, os.environ)
         code = command.main(prog_name="embedwatch", standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
+        leave(code if isinstance(code, int) else 0)
     except typer.exceptions.TyperException as error:
-        sys.exit(_complain_of_usage(error))
+        leave(_complain_of_usage(error))
     except typer.Abort:
         _complain("stopped")
-        sys.exit(130)
+        leave(130)
     except EmbedwatchError as error:
         _complain(str(error))
-        sys.exit(error.exit_code)
+        leave(error.exit_code)
     except KeyboardInterrupt:
         _complain("interrupted")
-        sys.exit(130)
+        leave(130)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get((error.name or "").split(".")[0])
         if extra is None:
             raise
         _complain(f"this needs {error.name}, which is not installed here: pip install 'embedwatch[{extra}]'")
-        sys.exit(2)
+        leave(2)
     except BrokenPipeError:
         # `embedwatch report | head`: the reader has seen enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
+        leave(0)
     except Exception as error:
         if os.environ.get(PREFIX + "TRACEBACK"):
             raise
@@ -142,7 +143,7 @@ def main() -> None:
             f"unexpected {type(error).__name__}: {error}. This is a bug of embedwatch; set {PREFIX}TRACEBACK=1 for the "
             "stack trace and please report it."
         )
-        sys.exit(70)
+        leave(70)
 
 
 def _complain_of_usage(error: Exception) -> int:

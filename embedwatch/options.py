@@ -24,9 +24,14 @@ def setting(section: str, field: str, *flags: str, help: str | None = None) -> A
     return typer.Option(
         *flag_names,
         # Round brackets: square ones are markup to rich, which would swallow them.
-        help=f"{text[0].upper()}{text[1:]}. (default: {shown}; env: {env_name(section, field)})",
+        help=f"{_sentence(text)}. (default: {shown}; env: {env_name(section, field)})",
         show_default=False,
     )
+
+
+def _sentence(text: str) -> str:
+    """With a capital, unless it begins with a value: that is to be typed as it stands."""
+    return f"{text[0].upper()}{text[1:]}" if text.split()[0].isalpha() else text
 
 
 ConfigFile = Annotated[

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
 import os
 import signal
 import socket
@@ -17,12 +18,38 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from embedwatch.errors import EmbedwatchError
 
 _PR_SET_PDEATHSIG = 1
 # Loaded before any fork: the child must not import or allocate between fork and exec.
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+#: How long the end of the process waits for each thread that must not be cut off.
+SETTLE_SECONDS = 2.0
+_settles: list[Callable[[float], bool]] = []
+
+
+def settle_before_exit(settle: Callable[[float], bool]) -> None:
+    """Before `leave` ends the process, `settle` is called with the seconds it may wait; False: it is busy still."""
+    _settles.append(settle)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with this code, also while a thread is deep in a native library.
+
+    The interpreter ends daemon threads when they next want to run Python. One that is inside C++ is ended through its
+    frames, which the C++ runtime answers with an abort: 134 instead of the code.
+    """
+    if not all(settle(SETTLE_SECONDS) for settle in _settles):
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def free_port() -> int:

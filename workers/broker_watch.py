@@ -32,6 +32,11 @@ class BrokerWatch:
         """The broker acknowledged something."""
         self._seen = self._clock.monotonic()
 
+    @property
+    def answers(self) -> bool:
+        """False from when its silence is said until it is back."""
+        return not self._said
+
     def check(self) -> None:
         """Say when the broker falls silent and when it is back. Raises `ConnectionFailed` when it stays away."""
         silent = self._clock.monotonic() - self._seen

@@ -85,6 +85,7 @@ class Flow:
         if self._inside and self._source.rebalance_due():
             self._hand_over()
         if self._line.full:
+            self.last_busy = self._clock.monotonic()
             self._source.serve(SERVE_SECONDS)
             self._give_up_what_was_revoked()
             self.commit_what_is_done(BUSY_POLL_SECONDS)

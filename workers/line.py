@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -75,9 +76,10 @@ class Line(Generic[T]):
 
     def close(self, timeout_seconds: float) -> bool:
         """End the threads; False when one is still in a step after the timeout. What was inside may be half done."""
+        deadline = time.monotonic() + timeout_seconds
         self._queues[0].put(None)
         for thread in self._threads:
-            thread.join(timeout_seconds)
+            thread.join(max(deadline - time.monotonic(), 0.0))
         return not any(thread.is_alive() for thread in self._threads)
 
     @staticmethod

@@ -77,6 +77,7 @@ class _Worker:
         self._where = settings.kafka.bootstrap_servers
         self._identity = Identity(settings.worker.name or f"{socket.gethostname()}-{os.getpid()}")
         self.status = Status()
+        self._given_up = False
         self._broker = BrokerWatch(
             where=self._where,
             heartbeat_seconds=settings.worker.heartbeat_seconds,
@@ -115,7 +116,7 @@ class _Worker:
             clock=self._clock,
             vector_dtype=worker.vector_dtype,
             metrics_key=self._identity.worker.encode(),
-            out_of_time=self._stop.out_of_time,
+            out_of_time=lambda: self._given_up or self._stop.out_of_time(),
         )
         # From here on a signal lets the cycle finish instead of breaking off.
         self._stop.in_flight = True
@@ -151,7 +152,7 @@ class _Worker:
             intake, line, begin=pipeline.begin, finished=finished, clock=self._clock,
             commits=worker.delivery == "at_least_once",
         )  # fmt: skip
-        idle = _Idle(worker.idle_exit_seconds, intake, flow, self._clock)
+        idle = _Idle(worker.idle_exit_seconds, intake, flow, self._broker, self._clock)
         try:
             while not stop.requested:
                 self._broker.check()
@@ -175,6 +176,7 @@ class _Worker:
                     flow.inside_texts, worker.drain_seconds,
                 )  # fmt: skip
             status.in_flight_texts = 0
+            self._given_up = True  # what is in a step still, after an error say, ends at its next batch
             line.close(CLOSE_SECONDS)
 
     def _create_topics(self) -> dict[str, str]:
@@ -193,19 +195,24 @@ class _Worker:
     def _open_publisher(self) -> KafkaPublisher:
         worker, client_id = self._settings.worker, f"{self._identity.worker}-vectors"
         timeout_seconds = worker.broker_retry_seconds + 1.0
+        # The first message to a topic waits for its partitions: as long as any other may wait for a lost broker.
+        patience: dict[str, Any] = {"max_block_ms": int(worker.broker_retry_seconds * 1000)}
         if worker.delivery == "exactly_once":
             refuse_without_isolation(self._settings.kafka)
             producer = self._producer(
                 client_id,
                 transactional_id=f"{self._settings.kafka.topic_prefix}.{worker.group}.{self._identity.worker}",
                 transaction_timeout_ms=int(worker.transaction_timeout_seconds * 1000),
+                **patience,
             )
             self._close_at_end(lambda seconds: kafka.close_producer(producer, seconds))
             publisher: KafkaPublisher = TransactionalPublisher(
                 producer, where=self._where, timeout_seconds=timeout_seconds
             )
         else:
-            publisher = KafkaPublisher(self._producer(client_id), where=self._where, timeout_seconds=timeout_seconds)
+            publisher = KafkaPublisher(
+                self._producer(client_id, **patience), where=self._where, timeout_seconds=timeout_seconds
+            )
         self._close_at_end(publisher.close)
         return publisher
 
@@ -321,15 +328,18 @@ class _Progress:
 class _Idle:
     """Whether there has been nothing to do for so long. A worker that waits for its partitions is not idle yet."""
 
-    def __init__(self, seconds: float | None, intake: Intake, flow: Flow, clock: Clock) -> None:
+    def __init__(self, seconds: float | None, intake: Intake, flow: Flow, broker: BrokerWatch, clock: Clock) -> None:
         self._seconds = seconds
         self._intake = intake
         self._flow = flow
+        self._broker = broker
         self._clock = clock
         self._held = self._since = clock.monotonic()
 
     def __call__(self) -> bool:
         now = self._clock.monotonic()
+        if not self._broker.answers:
+            self._since = now  # whether there are new texts is not known
         if self._intake.holds_partitions():
             self._held = now
         elif now - self._held < JOIN_GRACE_SECONDS:

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 #: The group has moved on: another worker does these texts.
 _LOST = (kafka_errors.CommitFailedError, kafka_errors.FencedInstanceIdError)
+#: A newer producer of the same transactional id.
+_FENCED = (kafka_errors.ProducerFencedError, kafka_errors.InvalidProducerEpochError)
 _PROBE_SECONDS = 15.0
 
 
@@ -78,12 +80,6 @@ class TransactionalPublisher(KafkaPublisher):
             except kafka_errors.KafkaError as abort_error:
                 raise self._failed("the end of a transaction", abort_error) from None
             return False
-        except kafka_errors.ProducerFencedError:
-            raise DeliveryError(
-                f"Kafka at {self._where}: another worker has taken this one's place: two run under one name. Give each "
-                "its own --name. Nothing of this poll was committed here",
-                delivered=self._delivered,
-            ) from None
         except kafka_errors.KafkaError as error:
             raise self._failed("a transaction", error) from None
         self._open = False
@@ -95,6 +91,15 @@ class TransactionalPublisher(KafkaPublisher):
             with contextlib.suppress(kafka_errors.KafkaError):
                 self._abort(timeout_seconds)
         super().close(timeout_seconds)
+
+    def _failed(self, what: str, error: BaseException) -> DeliveryError:
+        if isinstance(error, _FENCED):
+            return DeliveryError(
+                f"Kafka at {self._where}: another worker has taken this one's place: two run under one name. Give each "
+                "its own --name. Nothing of this poll was committed here",
+                delivered=self._delivered,
+            )
+        return super()._failed(what, error)
 
     @property
     def _manager(self) -> Any:

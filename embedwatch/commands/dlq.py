@@ -14,6 +14,7 @@ import typer
 
 from embedwatch import options
 from embedwatch.errors import ConfigError, InputError
+from embedwatch.events import ERROR_CLASSES
 from embedwatch.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -315,6 +316,8 @@ def _selection(
     from embedwatch.dead_letters import Selection, places
 
     since_seconds = None if since is None else since_time(since, datetime.now(UTC)).timestamp()
+    if error_class is not None and error_class not in ERROR_CLASSES:
+        raise ConfigError(f"--class: unknown error class {error_class!r}; it is one of {', '.join(ERROR_CLASSES)}")
     return Selection(error_class, tenant, source, model, text_id, since_seconds, places(only))
 
 

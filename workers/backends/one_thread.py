@@ -14,6 +14,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from embedwatch.processes import settle_before_exit
+
 T = TypeVar("T")
 
 
@@ -33,6 +35,7 @@ class OneThread:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
                 self._thread.start()
+                settle_before_exit(self.settle)
         if threading.current_thread() is self._thread:
             return work()
         answer: Future[T] = Future()
@@ -41,6 +44,16 @@ class OneThread:
             return answer.result()
         finally:
             del answer  # an error holds this frame, and the frame would hold the error
+
+    def settle(self, timeout_seconds: float) -> bool:
+        """Wait until what was asked for so far is done; False when it is not by then."""
+        done: Future[None] = Future()
+        self._inbox.put((lambda: None, done))
+        try:
+            done.result(timeout_seconds)
+        except TimeoutError:
+            return False
+        return True
 
     def _serve(self) -> None:
         while True:

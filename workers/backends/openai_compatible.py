@@ -34,7 +34,7 @@ from workers.failures import EmbedError
 log = logging.getLogger(__name__)
 
 #: Answers that say "not now" rather than "not this".
-_LATER = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+_LATER = frozenset({402, 408, 409, 425, 429, 500, 502, 503, 504, 529})
 _FIRST_WAIT_SECONDS = 0.5
 _LONGEST_WAIT_SECONDS = 30.0
 #: An answer that makes no sense may be a proxy's; after so many it is the text's or the model's fault.
@@ -92,6 +92,9 @@ class OpenAIEmbedder:
         self.dims: Any = None
         try:
             vectors, told = self._ask(["warm-up"], 2)
+        except EmbedError as error:
+            self.close()
+            raise ModelError(f"{self.where}: model {self.name!r} cannot be used: {error}") from None
         except BaseException:
             self.close()
             raise

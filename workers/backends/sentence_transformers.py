@@ -177,9 +177,11 @@ def load(
     from sentence_transformers import SentenceTransformer
 
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)  # the worker says itself what it loads
+    logging.getLogger("torch").setLevel(logging.WARNING)
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         torch.set_num_threads(1)  # here; no pool of this thread's own (`one_thread`)
+        torch_thread.run(lambda: torch.set_num_threads(threads))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the library about itself; nothing a user of the worker could act on
             loaded = SentenceTransformer(
@@ -190,7 +192,7 @@ def load(
                 revision=options.revision,
                 truncate_dim=options.truncate_dim,
             )
-        torch.set_num_threads(threads)
+        _check_dims(loaded, options.truncate_dim)
         if options.prompt_name is not None:
             _set_prompt(loaded, options.prompt_name)
         here = folder or model_files.find(model, allow_download=False, revision=options.revision) or Path(model)
@@ -210,6 +212,16 @@ def load(
     if warm.shape != (1, embedder.dims) or not np.isfinite(warm).all():
         raise ModelError(f"model {model!r} gives unusable vectors (shape {warm.shape})")
     return embedder
+
+
+def _check_dims(model: SentenceTransformer, truncate_dim: int | None) -> None:
+    if truncate_dim is None:
+        return
+    model.truncate_dim, asked = None, model.truncate_dim
+    whole = model.get_embedding_dimension()
+    model.truncate_dim = asked
+    if whole is not None and truncate_dim > whole:
+        raise ModelError(f"--truncate-dim {truncate_dim}: the model's vectors have {whole} numbers only")
 
 
 def _set_prompt(model: SentenceTransformer, name: str) -> None:

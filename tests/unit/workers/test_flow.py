@@ -120,6 +120,16 @@ def test_a_full_line_takes_no_more_and_stays_in_the_group(flow_rig: Rig) -> None
     assert flow_rig.source.waiting == []
 
 
+def test_a_line_that_stays_full_for_long_is_busy_and_not_idle(flow_rig: Rig) -> None:
+    flow_rig.source.waiting = list("abcd")
+    for _ in range(3):
+        flow_rig.flow.step()
+    flow_rig.clock.pass_by(100.0)
+    now = flow_rig.clock.monotonic()
+    flow_rig.flow.step()
+    assert flow_rig.flow.last_busy >= now
+
+
 def test_before_the_group_shares_out_anew_what_is_inside_is_finished_and_committed(flow_rig: Rig) -> None:
     flow_rig.source.waiting = ["a", "b"]
     flow_rig.flow.step()

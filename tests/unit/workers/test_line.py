@@ -113,3 +113,16 @@ def test_a_step_that_does_not_end_is_told() -> None:
     assert not line.close(0.01)
     gate.set()
     assert line.close(WAIT_SECONDS)
+
+
+def test_all_steps_together_have_the_time_that_one_of_them_has() -> None:
+    gate = threading.Event()
+    line: Line[int] = Line([(f"step-{n}", lambda _: gate.wait(WAIT_SECONDS)) for n in range(3)], limit=3)
+    line.put(1)
+    waited: list[float | None] = []
+    for thread in line._threads:
+        thread.join = waited.append  # type: ignore[assignment, method-assign]
+    line.close(5.0)
+    assert max(w for w in waited if w is not None) <= 5.0
+    assert waited == sorted(waited, reverse=True)  # type: ignore[type-var]
+    gate.set()

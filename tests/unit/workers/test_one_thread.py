@@ -74,6 +74,22 @@ def test_a_second_caller_waits_for_the_work_before_its_own(one: OneThread) -> No
         answer.result(30)
 
 
+def test_it_tells_whether_it_is_done(one: OneThread) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        go_on.wait(30)
+
+    with ThreadPoolExecutor(1) as caller:
+        answer = caller.submit(one.run, work)
+        assert begun.wait(30)
+        assert not one.settle(0.01)
+        go_on.set()
+        assert one.settle(30)
+        answer.result(30)
+
+
 def test_the_models_thread_is_a_daemon_so_that_a_hung_driver_cannot_hold_the_process() -> None:
     assert torch_thread.run(lambda: threading.current_thread().daemon)
     assert torch_thread.run(lambda: threading.current_thread().name) == "embedwatch-torch"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedwatch.checks import guarded
-from embedwatch.errors import ConfigError, ConnectionFailed
+from embedwatch.errors import ConfigError, ConnectionFailed, ModelError
 from embedwatch.settings import Settings, WorkerSettings
 from tests.harness.embedding_api import EmbeddingApi, tokens_of
 from workers.backends.openai_compatible import OpenAIEmbedder, _is_ours, _where
@@ -158,6 +158,16 @@ def test_a_wrong_key_or_address_is_said_at_the_start_and_the_key_never(
         make(api_base_url="http://127.0.0.1:1/v1", api_retry_seconds=1)
     embed(make(), ["text"])
     assert "secret" not in caplog.text
+
+
+@pytest.mark.parametrize("mood", ["garbage"])
+def test_an_endpoint_that_makes_no_sense_at_the_start_is_a_model_that_cannot_be_used(
+    api: EmbeddingApi, make: Rig, mood: str
+) -> None:
+    api.moods = [mood] * 5
+    with pytest.raises(ModelError, match="cannot be used") as refused:
+        make()
+    assert "\n" not in str(refused.value)
 
 
 def test_no_more_requests_are_under_way_than_allowed(api: EmbeddingApi, make: Rig) -> None:

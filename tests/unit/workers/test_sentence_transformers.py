@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -64,6 +65,34 @@ def test_another_caller_brings_no_second_pool_of_computing_threads(model: Any) -
     with ThreadPoolExecutor(1) as caller:
         caller.submit(model.embed, payloads).result(60)
         assert threads() == before + 1
+
+
+def test_a_process_that_ends_in_the_middle_of_a_forward_pass_ends_with_its_own_code() -> None:
+    """Not with the abort of a thread that the interpreter ends inside C++."""
+    need_model()
+    program = """
+import threading
+import numpy as np
+from embedwatch.processes import leave
+from workers.backends.one_thread import torch_thread
+from workers.backends.sentence_transformers import load
+model = load("all-MiniLM-L6-v2", device="cpu", threads=2, allow_download=False)
+begun, forward = threading.Event(), model._forward
+model._forward = lambda ids: (begun.set(), forward(ids))[1]
+long = [np.full(256, 2000, np.int32)] * 600
+threading.Thread(target=lambda: model.embed(long), daemon=True).start()
+begun.wait()
+leave(5)
+"""
+    assert subprocess.run([sys.executable, "-c", program], timeout=120, check=False).returncode == 5
+
+
+def test_a_width_that_the_model_does_not_have_is_refused() -> None:
+    need_model()
+    from workers.backends.sentence_transformers import ModelOptions, load
+
+    with pytest.raises(ModelError, match="--truncate-dim 9999: the model's vectors have 384"):
+        load("all-MiniLM-L6-v2", device="cpu", threads=2, allow_download=False, options=ModelOptions(truncate_dim=9999))
 
 
 def test_tokens_are_those_of_the_models_tokenizer_and_truncation_is_seen(model: Any) -> None:

@@ -27,6 +27,14 @@ class Future:
         return True
 
 
+class Refused:
+    def __init__(self, exception: Exception) -> None:
+        self.exception = exception
+
+    def succeeded(self) -> bool:
+        return False
+
+
 class Broker:
     """A producer, its transaction manager and its sender in one; `abort` is what it answers to an abort."""
 
@@ -95,6 +103,19 @@ def test_an_abort_that_fails_stops_the_worker_in_words_rather_than_go_on_in_a_tr
     # Closing tries once more, whatever comes of it: what stays open the broker ends by itself.
     sink.close(1.0)
     assert (broker.aborts, broker.closed) == (2, 1)
+
+
+def test_the_older_of_two_workers_of_one_name_is_told_so_wherever_it_shows(broker: Broker) -> None:
+    for place in ("flush", "offsets"):
+        sink = TransactionalPublisher(broker, where="broker:9092", timeout_seconds=1.0)
+        sink.send("vectors", key=None, value=b"v", headers=[])
+        fenced = kafka_errors.ProducerFencedError()
+        if place == "flush":
+            sink._futures = [Refused(fenced)]
+        else:
+            broker.offsets = Result(fenced)
+        with pytest.raises(DeliveryError, match="two run under one name"):
+            sink.finish({("texts", 0): 1}, None)
 
 
 def test_a_commit_without_an_answer_is_no_success(broker: Broker, sink: TransactionalPublisher) -> None:
