@@ -111,7 +111,7 @@ def pane_start(time_seconds: float) -> int:
     return int(time_seconds // PANE_SECONDS) * PANE_SECONDS
 
 
-#: Sums not in the panes yet. They are of every model and tenant, also those above the cap on scopes.
+#: Sums not in the panes yet, of models and tenants within the cap on scopes, and of as many panes as events are late.
 MAX_STAGED = 1000
 
 
@@ -120,7 +120,6 @@ class _Staged:
     """Events of one model, tenant and pane since the panes were last looked at, and the scopes they count in."""
 
     scopes: list[Scope]
-    overflowed: bool
     totals: Totals = field(default_factory=Totals)
 
 
@@ -161,9 +160,13 @@ class Windows:
         staged = self._staged.get(key)
         if staged is None:
             overflowed = self.overflow_events
-            staged = self._staged[key] = _Staged(self._admitted(event), self.overflow_events > overflowed)
-        else:
-            self.overflow_events += staged.overflowed
+            staged = _Staged(self._admitted(event))
+            if self.overflow_events > overflowed:
+                # Not staged: when its like comes next, more of its scopes may be known.
+                staged.totals.add(event, latency, queue_wait, time_seconds)
+                self._settle(start, staged)
+                return staged.scopes
+            self._staged[key] = staged
         staged.totals.add(event, latency, queue_wait, time_seconds)
         if len(self._staged) > MAX_STAGED:
             self._take_in()
@@ -193,13 +196,16 @@ class Windows:
             return
         staged, self._staged = self._staged, {}
         for (_, _, start), part in staged.items():
-            for scope in part.scopes:
-                panes = self._kept[scope]
-                pane = panes.get(start)
-                if pane is None:
-                    pane = panes[start] = Totals()
-                pane.merge(part.totals)
-                self._touched(scope, start)
+            self._settle(start, part)
+
+    def _settle(self, start: int, part: _Staged) -> None:
+        for scope in part.scopes:
+            panes = self._kept[scope]
+            pane = panes.get(start)
+            if pane is None:
+                pane = panes[start] = Totals()
+            pane.merge(part.totals)
+            self._touched(scope, start)
 
     def window(self, scope: Scope, window_seconds: int, now: float) -> Totals:
         """Totals of a window; empty when the scope is not known."""
