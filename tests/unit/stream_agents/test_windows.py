@@ -250,6 +250,16 @@ def test_looking_in_between_changes_nothing(events: list[BatchEvent | None], max
         assert looked.texts(scope, 3600, NOW) == unlooked.window(scope, 3600, NOW).texts
 
 
+def test_a_model_that_came_under_the_cap_later_is_counted_from_then_on() -> None:
+    """Also where an event of it went under `other` a moment before."""
+    windows = windows_of(at(0), at(0, model="x"), at(0, model="y"), max_scopes=6)
+    for event in (at(0, model="n", tenant="a"), at(0, model="n"), at(0, model="n", tenant="a")):
+        windows.add(event, NOW)
+    assert windows.window((("model", "n"),), 60, NOW).events == 2
+    assert windows.window(OTHER, 60, NOW).events == 2
+    assert windows.overflow_events == 2
+
+
 def test_before_a_window_is_the_rest_of_the_hour() -> None:
     windows = windows_of(at(0), at(54), at(56), at(3580), at(3594))
     assert windows.window(ALL, 60, NOW).events == 2
