@@ -179,10 +179,11 @@ class Runtime:
             if offset >= self._windows_next.get(partition, 0):
                 self.world.apply_batch(event, now)
                 self._windows_next[partition] = offset + 1
-            state.book(event, self.world.zone, self.world.max_scopes)
+            state.book(event, self.world.zone, self.world.max_scopes, now)
             self._news.set()
         elif isinstance(event, HeartbeatEvent):
             self.world.apply_heartbeat(event)
+            state.allocation.add(event, self.world.zone, now)
         elif isinstance(event, CacheEvent):
             self.world.apply_cache(event)
         elif isinstance(event, LagEvent):

@@ -3,12 +3,15 @@
 State belongs to a source partition: its totals **and** the next offset it has not seen stand in one record, so a
 redelivered event (offset below) is skipped and a gap (offset above) is noticed. Readers add up the partitions they are
 assigned now. Money is integers of nano-USD; a day is the event's day in the budget's IANA time zone.
+
+Beside its sums a day has its spend over time (`curve`), and a day that is over says what was booked on it afterwards.
+Days that are no longer kept leave the spend by hour of four weeks behind, for forecasts: for all scopes together and
+the `HISTORY_SCOPES` largest ones, which is about 0.6 MB a partition at the most; the other scopes have the days kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -17,12 +20,22 @@ import msgspec
 
 from embedwatch.errors import InvalidEvent
 from embedwatch.events import BatchEvent
+from embedwatch.pricing import SOURCE_GPU_HOUR
 from stream_agents.compute.adding import adder
+from stream_agents.compute.allocated import Allocation
+from stream_agents.compute.curve import BUCKET_SECONDS, HOUR_SECONDS, add_curve, add_spend, hourly, packed, unpacked
+from stream_agents.compute.days import day_bounds as day_bounds
+from stream_agents.compute.days import day_of as day_of
+from stream_agents.compute.days import days_before as days_before
 from stream_agents.compute.scopes import ALL, OTHER, scope_key, scopes_of
 
-STATE_VERSION = 1
+#: 2 added what a day's spend was over time. Records of version 1 are read; a newer one is refused.
+STATE_VERSION = 2
 #: Today, yesterday and the day before: late events and `report --day yesterday` need no more.
 KEEP_DAYS = 3
+#: The same weekday of four weeks.
+HISTORY_DAYS = 28
+HISTORY_SCOPES = 100
 #: A clock may be wrong by hours (a zone taken for UTC), not by days.
 MAX_AHEAD_SECONDS = 86_400.0
 #: Above it a JSON number is not exact in every language. No batch has so many texts or costs 9 million USD.
@@ -43,32 +56,70 @@ class DayTotals(msgspec.Struct):
     cost_nano_usd: int = 0
     saved_nano_usd: int = 0
     unpriced_tokens: int = 0
+    gpu_hour_nano_usd: int = 0  # the part of the cost that is busy seconds of a machine paid by the hour
+    late_events: int = 0  # booked when the day was over
+    late_cost_nano_usd: int = 0  # is in the cost, too
 
     def book(self, event: BatchEvent) -> None:
         _book(self, event)
         if event.errors:
             self.errors += sum(event.errors.values())
+        if event.price_source == SOURCE_GPU_HOUR:
+            self.gpu_hour_nano_usd += event.cost_nano_usd
 
     def merge(self, other: DayTotals) -> None:
         _merge(self, other)
 
 
-_BOOKED = tuple(name for name in DayTotals.__struct_fields__ if name != "errors")
+
+class BookedDay(DayTotals, omit_defaults=True):
+    """Sums of one day and scope in one partition, with the spend over time.
+
+    `cost_nano_usd` is the sum of `spend` and `untimed_nano_usd`: what an agent of version 1 booked has no time.
+    """
+
+    spend_nano_usd: list[int] = msgspec.field(default_factory=list)
+    bucket_seconds: int = BUCKET_SECONDS
+    last_correction_seconds: float | None = None
+
+    @property
+    def untimed_nano_usd(self) -> int:
+        return self.cost_nano_usd - sum(self.spend_nano_usd)
+
+    def book_at(self, event: BatchEvent, elapsed_seconds: float, late_at_seconds: float | None) -> None:
+        """`elapsed_seconds` since the day began; `late_at_seconds`: now, when the day is over."""
+        self.book(event)
+        add_spend(self.spend_nano_usd, max(int(elapsed_seconds // self.bucket_seconds), 0), event.cost_nano_usd)
+        if late_at_seconds is not None:
+            self.late_events += 1
+            self.late_cost_nano_usd += event.cost_nano_usd
+            self.last_correction_seconds = max(self.last_correction_seconds or 0.0, late_at_seconds)
+
+    def close(self) -> None:
+        """The day is over: hours will do."""
+        if self.bucket_seconds != HOUR_SECONDS:
+            self.spend_nano_usd = hourly(self.spend_nano_usd, self.bucket_seconds)
+            self.bucket_seconds = HOUR_SECONDS
+
+
+class Correction(msgspec.Struct, frozen=True):
+    """What was booked on a day and scope after the day was over, so far: absolute numbers, so that saying one twice
+    does no harm. The day's sums hold it already."""
+
+    day: str
+    scope: str
+    late_events: int
+    late_cost_nano_usd: int
+    last_correction_seconds: float
+
+
+_BOOKED = (
+    "texts", "cache_hits", "duplicates", "misses", "tokens_received", "tokens_embedded", "tokens_saved",
+    "cost_nano_usd", "saved_nano_usd", "unpriced_tokens",
+)  # fmt: skip
 _COUNTS = (*_BOOKED, "batches", "truncated_texts", "padding_tokens", "cache_errors")
 _book, _merge = adder(_BOOKED), adder(DayTotals.__struct_fields__)
 _counts_of = attrgetter(*_COUNTS)
-
-
-def day_of(time_seconds: float, zone: ZoneInfo) -> str:
-    """ISO date of a moment in a zone."""
-    return datetime.fromtimestamp(time_seconds, zone).date().isoformat()
-
-
-def day_bounds(day: str, zone: ZoneInfo) -> tuple[float, float]:
-    """First moment of a day and of the next, Unix seconds: 23, 24 or 25 hours apart, or what the zone did that day."""
-    first = date.fromisoformat(day)
-    begin, end = (datetime(d.year, d.month, d.day, tzinfo=zone) for d in (first, first + timedelta(days=1)))
-    return begin.astimezone(UTC).timestamp(), end.astimezone(UTC).timestamp()
 
 
 def check_bookable(event: BatchEvent, zone: ZoneInfo, now: float) -> None:
@@ -78,7 +129,7 @@ def check_bookable(event: BatchEvent, zone: ZoneInfo, now: float) -> None:
     number would spoil every sum, and every quotient, that it is in.
     """
     try:
-        day_of(event.time_seconds, zone)
+        day_bounds(day_of(event.time_seconds, zone), zone)
     except (ValueError, OverflowError, OSError):
         raise InvalidEvent("invalid", f"time_seconds {event.time_seconds:g} is in no year") from None
     if event.time_seconds > now + MAX_AHEAD_SECONDS:
@@ -95,15 +146,30 @@ class PartitionState(msgspec.Struct):
     """What one source partition has added up, and how far it has read. One record of the state table."""
 
     next_offset: int
-    days: dict[str, dict[str, DayTotals]] = msgspec.field(default_factory=dict)
+    days: dict[str, dict[str, BookedDay]] = msgspec.field(default_factory=dict)
+    #: Spend by hour of days no longer kept: scope, day, nano-USD (`curve.packed`).
+    history: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
     events: int = 0
+    #: Booked on days that were no longer kept, so that they count in `history` only.
+    old_events: int = 0
+    old_cost_nano_usd: int = 0
     rejected: dict[str, int] = msgspec.field(default_factory=dict)
     accepted_gaps: int = 0
+    allocation: Allocation = msgspec.field(default_factory=Allocation)
     v: int = STATE_VERSION
 
-    def book(self, event: BatchEvent, zone: ZoneInfo, max_scopes: int) -> None:
-        """Add an event to its day. Scopes above the cap of a day are added up under `other`."""
-        day = self.days.setdefault(day_of(event.time_seconds, zone), {})
+    def book(self, event: BatchEvent, zone: ZoneInfo, max_scopes: int, now: float | None = None) -> None:
+        """Add an event to its day. Scopes above the cap of a day are added up under `other`.
+
+        With `now`, an event of a day that is over counts as a correction of it as well.
+        """
+        name = day_of(event.time_seconds, zone)
+        begin, end = day_bounds(name, zone)
+        late_at = now if now is not None and now >= end else None
+        if late_at is not None and name < _oldest_kept(late_at, zone):
+            self.old_events += 1
+            self.old_cost_nano_usd += event.cost_nano_usd
+        day = self.days.setdefault(name, {})
         overflowed = False
         for scope in scopes_of(event.model, event.tenant):
             key = scope_key(scope)
@@ -113,15 +179,43 @@ class PartitionState(msgspec.Struct):
                 overflowed, key = True, scope_key(OTHER)
             totals = day.get(key)
             if totals is None:
-                totals = day[key] = DayTotals()
-            totals.book(event)
+                totals = day[key] = BookedDay()
+            totals.book_at(event, event.time_seconds - begin, late_at)
         self.events += 1
 
     def prune(self, now: float, zone: ZoneInfo) -> None:
-        """Forget days older than `KEEP_DAYS`."""
-        oldest = (date.fromisoformat(day_of(now, zone)) - timedelta(days=KEEP_DAYS - 1)).isoformat()
+        """Days that are over shrink to hours; those older than `KEEP_DAYS` to what forecasts ask for."""
+        today = day_of(now, zone)
+        oldest = _oldest_kept(now, zone)
         for day in [day for day in self.days if day < oldest]:
-            del self.days[day]
+            self._remember(day, self.days.pop(day))
+        for day, scopes in self.days.items():
+            if day < today:
+                for booked in scopes.values():
+                    booked.close()
+        self.allocation.prune(oldest)
+        self._trim_history(days_before(today, HISTORY_DAYS))
+
+    def _remember(self, day: str, scopes: dict[str, BookedDay]) -> None:
+        for scope, booked in scopes.items():
+            # A day that was spent at unknown hours, in part, would tell a wrong curve.
+            if booked.cost_nano_usd and not booked.untimed_nano_usd:
+                days = self.history.setdefault(scope, {})
+                curve = unpacked(days.get(day, ""))
+                add_curve(curve, hourly(booked.spend_nano_usd, booked.bucket_seconds))
+                days[day] = packed(curve)
+
+    def _trim_history(self, oldest: str) -> None:
+        for scope, days in list(self.history.items()):
+            for day in [day for day in days if day < oldest]:
+                del days[day]
+            if not days:
+                del self.history[scope]
+        if len(self.history) > HISTORY_SCOPES:
+            spent = {scope: sum(sum(unpacked(text)) for text in days.values()) for scope, days in self.history.items()}
+            largest = sorted(spent, key=lambda scope: (scope != "all", -spent[scope], scope))
+            for scope in largest[HISTORY_SCOPES:]:
+                del self.history[scope]
 
     def to_record(self) -> dict[str, Any]:
         """Plain data for the table; a copy that later bookings do not touch."""
@@ -131,12 +225,18 @@ class PartitionState(msgspec.Struct):
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> PartitionState:
         """Raises ValueError for a record of a newer version, or one that is no state."""
+        if record.get("v") == 1:
+            record = {**record, "v": STATE_VERSION}  # all that is new has a default, and sums stay what they were
         if record.get("v") != STATE_VERSION:
             raise ValueError(f"state of version {record.get('v')!r}; this agent knows {STATE_VERSION}")
         try:
             return msgspec.convert(record, cls)
         except msgspec.ValidationError as error:
             raise ValueError(f"not a state record: {error}") from None
+
+
+def _oldest_kept(now: float, zone: ZoneInfo) -> str:
+    return days_before(day_of(now, zone), KEEP_DAYS - 1)
 
 
 def day_totals(states: Iterable[PartitionState], day: str, scope: str = "all") -> DayTotals:
@@ -152,3 +252,53 @@ def day_totals(states: Iterable[PartitionState], day: str, scope: str = "all") -
 def day_scopes(states: Iterable[PartitionState], day: str) -> set[str]:
     """Scope keys with a booking on that day."""
     return {scope for state in states for scope in state.days.get(day, {})}
+
+
+def day_curve(states: Iterable[PartitionState], day: str, scope: str = "all") -> tuple[list[int], int]:
+    """Spend over time of a day and scope, and the seconds of a bucket: hours where one partition has hours only."""
+    found = [booked for state in states if (booked := state.days.get(day, {}).get(scope)) is not None]
+    seconds = max((booked.bucket_seconds for booked in found), default=BUCKET_SECONDS)
+    out: list[int] = []
+    for booked in found:
+        alike = booked.bucket_seconds == seconds
+        add_curve(out, booked.spend_nano_usd if alike else hourly(booked.spend_nano_usd, booked.bucket_seconds))
+    return out, seconds
+
+
+def past_curves(states: Iterable[PartitionState], days: Sequence[str], scope: str = "all") -> dict[str, list[int]]:
+    """Spend by hour of those of the days that are over of which it is known, kept or remembered."""
+    out: dict[str, list[int]] = {}
+    untimed: set[str] = set()
+    for state in states:
+        remembered = state.history.get(scope, {})
+        for day in days:
+            if (text := remembered.get(day)) is not None:
+                add_curve(out.setdefault(day, []), unpacked(text))
+            if (booked := state.days.get(day, {}).get(scope)) is not None:
+                add_curve(out.setdefault(day, []), hourly(booked.spend_nano_usd, booked.bucket_seconds))
+                if booked.untimed_nano_usd:
+                    untimed.add(day)
+    return {day: curve for day, curve in out.items() if any(curve) and day not in untimed}
+
+
+def corrections(states: Iterable[PartitionState]) -> list[Correction]:
+    """Every day kept and scope with a booking after the day was over, by day and scope."""
+    totals: dict[tuple[str, str], tuple[int, int, float]] = {}
+    for state in states:
+        for day, scopes in state.days.items():
+            for scope, booked in scopes.items():
+                if booked.last_correction_seconds is not None:
+                    count, cost, last = totals.get((day, scope), (0, 0, 0.0))
+                    totals[day, scope] = (
+                        count + booked.late_events,
+                        cost + booked.late_cost_nano_usd,
+                        max(last, booked.last_correction_seconds),
+                    )
+    return [Correction(day, scope, *found) for (day, scope), found in sorted(totals.items())]
+
+
+def last_correction_seconds(states: Iterable[PartitionState], day: str, scope: str = "all") -> float | None:
+    """When a day that was over was changed last; None when it never was."""
+    found = (state.days.get(day, {}).get(scope) for state in states)
+    times = [b.last_correction_seconds for b in found if b is not None and b.last_correction_seconds is not None]
+    return max(times, default=None)

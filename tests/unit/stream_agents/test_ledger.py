@@ -6,6 +6,7 @@ import json
 import random
 from datetime import datetime, timedelta
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -13,16 +14,28 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embedwatch.errors import InvalidEvent
 from embedwatch.events import BatchEvent
+from stream_agents.compute.curve import unpacked
 from stream_agents.compute.ledger import (
+    HISTORY_DAYS,
+    HISTORY_SCOPES,
     KEEP_DAYS,
     STATE_VERSION,
+    BookedDay,
+    Correction,
     DayTotals,
     PartitionState,
+    check_bookable,
+    corrections,
     day_bounds,
+    day_curve,
     day_of,
     day_scopes,
     day_totals,
+    days_before,
+    last_correction_seconds,
+    past_curves,
 )
 from tests.harness.agents_log import NOW, batch_event
 
@@ -68,7 +81,7 @@ def test_a_million_cheap_batches_cost_what_they_cost() -> None:
     """0.1 nano-USD steps of floats would drift; a million additions of one odd number do not."""
     state = PartitionState(next_offset=0)
     event = costing(1_234_567)
-    totals = DayTotals()
+    totals = BookedDay()
     for _ in range(100_000):
         totals.book(event)
     state.days["d"] = {"all": totals}
@@ -215,7 +228,7 @@ def test_a_record_is_a_copy_that_later_bookings_do_not_touch() -> None:
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        ({"v": STATE_VERSION + 1, "next_offset": 1}, "state of version 2; this agent knows 1"),
+        ({"v": STATE_VERSION + 1, "next_offset": 1}, "state of version 3; this agent knows 2"),
         ({"next_offset": 1}, "state of version None"),
         ({"v": STATE_VERSION}, "not a state record: .*next_offset"),
         ({"v": STATE_VERSION, "next_offset": "1"}, "not a state record"),
@@ -246,3 +259,195 @@ def test_a_late_event_is_booked_on_the_day_it_happened() -> None:
     yesterday = NOW - timedelta(days=1).total_seconds()
     state = booked(costing(1, time_seconds=yesterday), costing(10))
     assert day_totals([state], day_of(yesterday, UTC_ZONE)).cost_nano_usd == 1
+
+
+NEW_YORK, KOLKATA = ZoneInfo("America/New_York"), ZoneInfo("Asia/Kolkata")
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "buckets"),
+    [
+        (UTC_ZONE, "2026-03-08", 96),
+        (KOLKATA, "2026-03-08", 96),  # half an hour off the hours of UTC
+        (NEW_YORK, "2026-03-08", 92),
+        (NEW_YORK, "2026-11-01", 100),
+        (NEW_YORK, "2026-07-04", 96),
+        (APIA, "2011-12-29", 96),
+        (APIA, "2011-12-31", 96),  # the day between the two never was
+        (APIA, "2026-01-01", 96),
+        (ZoneInfo("Australia/Lord_Howe"), "2026-04-05", 98),
+        (ZoneInfo("America/Havana"), "2026-03-08", 92),  # begins at one o'clock: there was no midnight
+    ],
+)
+def test_around_midnight_every_second_is_in_its_quarter_of_its_day(zone: ZoneInfo, day: str, buckets: int) -> None:
+    """One event at the first and at the last moment of every quarter, and one on each side of the day."""
+    begin, end = day_bounds(day, zone)
+    assert (end - begin) / 900 == buckets
+    times = [begin - 0.001, *(begin + 900 * n + within for n in range(buckets) for within in (0, 899.999)), end]
+    state = booked(*[costing(10**6 + n, time_seconds=at) for n, at in enumerate(times)], zone=zone)
+    inside = [2 * 10**6 + (1 + 2 * n) + (2 + 2 * n) for n in range(buckets)]
+    assert day_curve([state], day) == (inside, 900)
+    assert day_totals([state], day).cost_nano_usd == sum(inside)
+    before, after = day_of(begin - 0.001, zone), day_of(end, zone)
+    assert before < day < after
+    assert [day_totals([state], other).cost_nano_usd for other in (before, after)] == [10**6, 10**6 + len(times) - 1]
+    assert day_curve([state], before)[0][-1] == 10**6
+    assert day_curve([state], after)[0] == [10**6 + len(times) - 1]
+    state.prune(end, zone)
+    hours, seconds = day_curve([state], day)
+    assert (seconds, len(hours), sum(hours)) == (3600, -(-buckets // 4), sum(inside))
+
+
+bookings = st.lists(
+    st.tuples(
+        st.integers(-6 * 86_400, 7200), st.integers(0, 2**60), st.sampled_from("ab"), st.sampled_from([None, "t", "u"])
+    ),
+    max_size=60,
+)
+
+
+@settings(deadline=None)
+@given(
+    bookings=bookings,
+    zone=st.sampled_from([UTC_ZONE, BERLIN, APIA, KOLKATA]),
+    prune_every=st.integers(1, 20),
+    max_scopes=st.integers(1, 8),
+)
+def test_the_curve_of_a_day_adds_up_to_its_cost_whatever_comes_when(
+    bookings: list[tuple[int, int, str, str | None]], zone: ZoneInfo, prune_every: int, max_scopes: int
+) -> None:
+    states = [PartitionState(next_offset=0) for _ in range(2)]
+    spent: dict[str, int] = {}
+    for number, (seconds, cost, model, tenant) in enumerate(bookings):
+        event = costing(cost, time_seconds=NOW + seconds, model=model, tenant=tenant)
+        states[number % 2].book(event, zone, max_scopes, NOW)
+        day = day_of(NOW + seconds, zone)
+        spent[day] = spent.get(day, 0) + cost
+        if number % prune_every == 0:
+            for state in states:
+                state.prune(NOW, zone)
+    for state in states:
+        state.prune(NOW, zone)
+        for scopes in state.days.values():
+            for totals in scopes.values():
+                assert sum(totals.spend_nano_usd) == totals.cost_nano_usd
+    kept = sorted({day for state in states for day in state.days})
+    for day, cost in spent.items():
+        if day in kept:
+            assert sum(day_curve(states, day)[0]) == day_totals(states, day).cost_nano_usd == cost
+        else:
+            # Also what came for such a day when it was forgotten already, and in any order.
+            assert sum(past_curves(states, [day]).get(day, [])) == cost
+
+
+def test_an_event_for_a_day_that_is_over_is_booked_on_it_and_counted_as_its_correction() -> None:
+    midnight = moment(BERLIN, 2026, 7, 14)
+    yesterday = {"time_seconds": midnight - 1, "tenant": "t"}
+    state = PartitionState(next_offset=0)
+    state.book(costing(5, **yesterday), BERLIN, 100, midnight - 0.5)
+    assert (corrections([state]), last_correction_seconds([state], "2026-07-13")) == ([], None)
+    state.book(costing(7, **yesterday), BERLIN, 100, midnight)
+    state.book(costing(1, time_seconds=midnight), BERLIN, 100, midnight)
+    other = PartitionState(next_offset=0)
+    other.book(costing(0, time_seconds=midnight - 1), BERLIN, 100, midnight + 60)
+    totals = day_totals([state, other], "2026-07-13")
+    assert (totals.cost_nano_usd, totals.late_events, totals.late_cost_nano_usd) == (12, 2, 7)
+    assert last_correction_seconds([state, other], "2026-07-13") == midnight + 60
+    assert day_totals([state], "2026-07-14").late_events == 0
+    found = corrections([state, other])
+    assert found[0] == Correction("2026-07-13", "all", 2, 7, midnight + 60)
+    assert {one.scope: one.late_cost_nano_usd for one in found} == {
+        "all": 7, "model=m": 7, "tenant=t": 7, "model=m,tenant=t": 7,
+    }  # fmt: skip
+    assert [one.day for one in found] == ["2026-07-13"] * 4
+    again = PartitionState.from_record(json.loads(json.dumps(state.to_record())))
+    assert corrections([again, other]) == found
+
+
+def test_a_correction_of_a_day_that_was_shrunk_to_hours_goes_into_its_hour() -> None:
+    midnight = moment(BERLIN, 2026, 7, 14)
+    state = booked(costing(5, time_seconds=midnight - 10), zone=BERLIN)
+    state.prune(midnight + 1, BERLIN)
+    state.book(costing(7, time_seconds=midnight - 3 * 3600), BERLIN, 100, midnight + 2)
+    hours, seconds = day_curve([state], "2026-07-13")
+    assert (seconds, len(hours), hours[21], hours[23], sum(hours)) == (3600, 24, 7, 5, 12)
+
+
+def test_an_event_for_a_day_no_longer_kept_is_counted_and_told() -> None:
+    state = PartitionState(next_offset=0)
+    state.book(costing(7, time_seconds=NOW - 5 * 86_400), UTC_ZONE, 100, NOW)
+    state.prune(NOW, UTC_ZONE)
+    assert (state.old_events, state.old_cost_nano_usd, state.days) == (1, 7, {})
+    day = day_of(NOW - 5 * 86_400, UTC_ZONE)
+    assert past_curves([state], [day])[day][8] == 7, "NOW is eight o'clock"
+
+
+def test_the_history_is_four_weeks_of_all_and_the_largest_scopes() -> None:
+    state = PartitionState(next_offset=0)
+    for days in range(HISTORY_DAYS + 5, -1, -1):
+        for number in range(HISTORY_SCOPES):
+            event = costing(number, model=f"m{number}", time_seconds=NOW - days * 86_400)
+            state.book(event, UTC_ZONE, 10_000, NOW - days * 86_400)
+        state.prune(NOW - days * 86_400, UTC_ZONE)
+    assert len(state.history) == HISTORY_SCOPES
+    assert "all" in state.history
+    assert "model=m99" in state.history
+    # Nothing was spent on m0, and it takes no room; the smallest that was makes room for `all`.
+    assert {"model=m0"} == {f"model=m{n}" for n in range(HISTORY_SCOPES)} - set(state.history)
+    oldest, today = day_of(NOW - HISTORY_DAYS * 86_400, UTC_ZONE), day_of(NOW, UTC_ZONE)
+    assert sorted(state.history["all"]) == [
+        days_before(today, count) for count in range(HISTORY_DAYS, KEEP_DAYS - 1, -1)
+    ]  # fmt: skip
+    assert sorted(state.history["all"])[0] == oldest
+    assert unpacked(state.history["model=m7"][oldest]) == [0] * 8 + [7]
+
+
+def test_a_small_scope_makes_room_for_a_large_one() -> None:
+    state = PartitionState(next_offset=0)
+    for number in range(HISTORY_SCOPES + 10):
+        state.book(costing(1 + number, model=f"m{number}", time_seconds=NOW - 9 * 86_400), UTC_ZONE, 10_000)
+    state.prune(NOW, UTC_ZONE)
+    assert set(state.history) == {"all", *(f"model=m{n}" for n in range(11, HISTORY_SCOPES + 10))}
+
+
+def test_the_record_of_version_1_is_read_and_no_sum_is_lost() -> None:
+    """The file was written by the agents of version 1. Its days have sums and nothing else."""
+    record = json.loads((Path(__file__).parent / "state_v1.json").read_text())
+    assert record["v"] == 1
+    before = json.dumps(record)
+    state = PartitionState.from_record(record)
+    assert json.dumps(record) == before, "the table's own record is not touched"
+    assert (state.v, state.next_offset, state.events, state.accepted_gaps) == (STATE_VERSION, 123457, 12, 3)
+    assert state.rejected == {"invalid": 2}
+    for day, scopes in record["days"].items():
+        assert day_scopes([state], day) == set(scopes)
+        for scope, sums in scopes.items():
+            totals = day_totals([state], day, scope)
+            assert {name: getattr(totals, name) for name in sums} == sums
+            assert state.days[day][scope].untimed_nano_usd == sums["cost_nano_usd"]
+            assert (totals.late_events, totals.gpu_hour_nano_usd) == (0, 0)
+    today = max(record["days"])
+    cost = record["days"][today]["all"]["cost_nano_usd"]
+    state.book(costing(5), BERLIN, 100, NOW)
+    assert day_totals([state], today).cost_nano_usd == cost + 5
+    assert (sum(day_curve([state], today)[0]), state.days[today]["all"].untimed_nano_usd) == (5, cost)
+    again = PartitionState.from_record(json.loads(json.dumps(state.to_record())))
+    assert again == state
+    # Nobody knows when it was spent, so no forecast may take it for a usual day.
+    assert past_curves([state], list(record["days"])) == {}
+    state.prune(NOW + 5 * 86_400, BERLIN)
+    assert set(state.history) == {"model=m"}, "which the old agents had not booked that day"
+
+
+@pytest.mark.parametrize("zone", [UTC_ZONE, APIA, NEW_YORK])
+@pytest.mark.parametrize("date", [(1, 1, 1), (9999, 12, 31)])
+def test_a_time_at_the_end_of_the_calendar_is_refused_or_can_be_booked(
+    date: tuple[int, int, int], zone: ZoneInfo
+) -> None:
+    """The next midnight, or the zone's offset, may lie in no year. Half a booking would be worse than none."""
+    event = costing(1, time_seconds=datetime(*date, 12, tzinfo=UTC_ZONE).timestamp())
+    try:
+        check_bookable(event, zone, event.time_seconds)
+    except InvalidEvent:
+        return
+    assert booked(event, zone=zone).events == 1

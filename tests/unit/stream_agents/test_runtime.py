@@ -334,7 +334,7 @@ def test_records_of_a_partition_that_was_taken_away_are_left_to_its_new_owner() 
 
 
 @pytest.mark.parametrize(
-    "record", [{"v": 2, "next_offset": 5}, {"next_offset": 5}, {"v": 1}, {"v": 1, "next_offset": "5"}]
+    "record", [{"v": 3, "next_offset": 5}, {"next_offset": 5}, {"v": 1}, {"v": 1, "next_offset": "5"}]
 )
 def test_a_state_that_is_not_ours_is_refused_and_nothing_is_counted_on_top_of_it(record: dict[str, Any]) -> None:
     runtime = runtime_on(log_of(batch_event()))
