@@ -78,6 +78,7 @@ def _cost(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:
     day = summary["today"]
     unpriced = day["unpriced_tokens"]
     yield "Total cost", usd(day["cost_usd"]) + (f" and {unpriced:,} tokens WITHOUT A PRICE" if unpriced else "")
+    yield from _budget(day)
     yield "Total tokens", f"{day['tokens_received']:,} received, {day['tokens_embedded']:,} embedded"
     each = day["cost_per_text_usd"]
     # Nothing has a price: an average of 0 would be a lie.
@@ -89,7 +90,25 @@ def _cost(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:
         shown = ", ".join(_energy(gpu) for gpu in gpus[:5])
         yield "Energy/1M tokens", shown + (f" and {len(gpus) - 5} more GPUs" if len(gpus) > 5 else "")
     share = day["savings_pct"]
+    if day.get("allocated_cost_usd") is not None:
+        yield "Machines", f"{usd(day['busy_cost_usd'])} busy of {usd(day['allocated_cost_usd'])} for the time they ran"
     yield "Saved by the cache", usd(day["saved_usd"]) + ("" if share is None else f" ({share:.1f} % of the whole)")
+
+
+def _budget(day: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    """Forecast, what is left, and what was booked late. Agents of an older version do not tell."""
+    if day.get("late_events"):
+        yield "Booked late", f"{usd(day['late_cost_usd'])} in {day['late_events']:,} events after the day was over"
+    if day.get("burn"):
+        expected = day["forecast_usd"]
+        yield "Forecast", _UNKNOWN + f" ({day['forecast_reason']})" if expected is None else usd(expected) + " today"
+    for budget in day.get("budgets", ())[:5]:
+        left = budget["remaining_usd"]
+        text = f"{usd(left)} left" if left >= 0 else f"{usd(-left)} OVER"
+        fast, slow = budget["burn_fast_pct"], budget["burn_slow_pct"]
+        if fast is not None and slow is not None:
+            text += f"; {number(fast)} % spent in 15 min, {number(slow)} % in 2 h"
+        yield "Budget", f"{text}, of {usd(budget['budget_usd'])} ({budget['rule']})"
 
 
 def _queue(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:

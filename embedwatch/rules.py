@@ -65,6 +65,9 @@ METRICS: dict[str, Metric] = {
     "unpriced_tokens": Metric("UNPRICED_MODEL", ">", "tokens", what="tokens embedded at no known price"),
     "cache_errors": Metric("CACHE_UNAVAILABLE", ">", "errors", what="cache calls that failed"),
     "daily_cost_usd": Metric("BUDGET_EXCEEDED", ">", "USD", windowed=False, what="spend since midnight"),
+    "daily_forecast_usd": Metric("BUDGET_FORECAST", ">", "USD", windowed=False, what="spend expected by midnight"),
+    # Its threshold is the day's budget in USD; what is judged is the share of it spent in 15 min and in 2 h.
+    "budget_burn_pct": Metric("BUDGET_BURN_RATE", ">", "%", windowed=False, what="share of a budget spent lately"),
     "queue_depth": Metric("HIGH_QUEUE_DEPTH", ">", "texts", windowed=False, scoped=False, what="texts waiting"),
     "lag_seconds": Metric("HIGH_LAG", ">", "s", windowed=False, scoped=False, what="age of the oldest text waiting"),
     "stalled_partitions": Metric(
@@ -89,10 +92,8 @@ METRICS: dict[str, Metric] = {
     ),
 }
 
-#: Named in the design and coming with budgets and baselines; refused until then rather than silently never firing.
+#: Named in the design and coming with baselines; refused until then rather than silently never firing.
 NOT_YET: dict[str, str] = {
-    "BUDGET_FORECAST": "the day's forecast",
-    "BUDGET_BURN_RATE": "burn rates",
     "LATENCY_REGRESSION": "stored baselines",
 }
 
@@ -105,6 +106,8 @@ DEFAULT_THRESHOLDS: dict[str, float] = {
     "queue_depth": 1000,
     "unpriced_tokens": 0,
 }
+#: Judged by the ledger of a day, whose name is part of the alert's identity.
+DAILY_METRICS = ("daily_cost_usd", "daily_forecast_usd", "budget_burn_pct")
 #: A budget of the short form speaks at these shares of it.
 BUDGET_STEPS_PCT: tuple[float, ...] = (50.0, 80.0, 100.0)
 
@@ -230,7 +233,7 @@ def _build(entry: dict[str, Any]) -> Rule:
     threshold = _number(entry, "threshold", required=True)
     if threshold < 0:
         raise _Wrong("threshold", f"threshold of {name} must be 0 or more, is {threshold:g}")
-    if name.endswith("_pct") and threshold > 100:
+    if name.endswith("_pct") and threshold > 100 and name not in DAILY_METRICS:
         raise _Wrong("threshold", f"threshold of {name} is a percentage between 0 and 100, is {threshold:g}")
     window = duration(entry.get("window", 60), "window")
     if not metric.windowed and "window" in entry:

@@ -41,7 +41,8 @@ SEND_TIMEOUT_SECONDS = 30.0
 MEND_SECONDS = 1.0
 TIDY_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
-#: A partition's state is one record: some 300 bytes a scope and day, a megabyte at the default cap of scopes.
+#: A partition's state is one record. At the default cap of scopes, each with spend in every quarter of an hour, it was
+#: measured at 3 MB: 1.2 of today, 1.2 of the two days before, 0.6 of the history that forecasts ask for.
 STATE_MAX_BYTES = 8 * 1024 * 1024
 
 
@@ -173,6 +174,7 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
         lag_topic=topics.texts,
         window_lengths=settings.agents.window_lengths,
         late_grace_seconds=settings.agents.late_grace_seconds,
+        gpu_usd_per_hour=settings.pricing.gpu_usd_per_hour,
     )
     world.closer.all_partitions = partitions
     runtime = Runtime(world, rules, edges, clock)

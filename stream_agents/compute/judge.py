@@ -7,7 +7,7 @@ is inconclusive, and an empty window is no_data, not zero.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -15,7 +15,8 @@ from typing import Literal
 from msgspec.structs import replace
 
 from embedwatch.events import NANO_USD_PER_USD, Contributor, GpuSample, Judgement, Verdict
-from embedwatch.rules import METRICS, Rule
+from embedwatch.rules import DAILY_METRICS, METRICS, Rule
+from stream_agents.compute.budget import burn, worse
 from stream_agents.compute.contributors import Explainer, latency_ms
 from stream_agents.compute.ledger import day_scopes
 from stream_agents.compute.scopes import ALL, Scope, parse_scope, scope_key
@@ -37,6 +38,10 @@ class Reading:
     samples: int
     reason: str = ""
     contributors: tuple[Contributor, ...] = ()
+    #: Where the metric itself knows them better than the rule.
+    threshold: float | None = None
+    window_seconds: int | None = None
+    note: str = ""
 
 
 def judge(rules: Iterable[Rule], world: World, now: float) -> list[Verdict]:
@@ -46,7 +51,7 @@ def judge(rules: Iterable[Rule], world: World, now: float) -> list[Verdict]:
     scopes: dict[tuple[object, ...], list[Scope]] = {}
     explainer = Explainer(world.windows, now, partial(_window, world, now, cache))
     for rule in rules:
-        alike = (rule.by, rule.scope, rule.metric == "daily_cost_usd")  # what `_scopes` looks at
+        alike = (rule.by, rule.scope, rule.metric in DAILY_METRICS)  # what `_scopes` looks at
         if alike not in scopes:
             scopes[alike] = _scopes(rule, world, now)
         for scope in scopes[alike]:
@@ -78,6 +83,12 @@ def read(
     if rule.metric == "daily_cost_usd":
         totals = world.day(world.today(now), scope)
         return Reading(totals.cost_nano_usd / NANO_USD_PER_USD, totals.texts, contributors=_spenders(world, now, scope))
+    if rule.metric == "daily_forecast_usd":
+        texts, expected = world.day(world.today(now), scope).texts, world.forecast(now, scope)
+        spenders = _spenders(world, now, scope)
+        return Reading(expected.usd, texts, expected.reason, spenders, note=expected.reason)
+    if rule.metric == "budget_burn_pct":
+        return _burning(rule, scope, world, now)
     return _present(rule.metric, world, now)
 
 
@@ -98,6 +109,22 @@ def _windowed(rule: Rule, totals: Totals, world: World, now: float) -> Reading:
         return Reading(None, 0)
     amount = totals.tokens_embedded if metric == "throughput_tokens_per_s" else totals.texts
     return Reading(amount / covered, totals.texts)
+
+
+def _burning(rule: Rule, scope: Scope, world: World, now: float) -> Reading:
+    """The window that is nearer to its limit."""
+    texts = world.day(world.today(now), scope).texts
+    one = worse(world.burn(now, scope))
+    note = "; ".join(part for part in (f"the {one.window.name} window", one.note) if part)
+    return Reading(
+        one.pct_of(rule.threshold),
+        texts,
+        "a budget of 0 has no share that could burn",
+        _burners(rule, scope, world, now, one.window.name) if rule.threshold else (),
+        one.window.limit_pct,
+        one.window.seconds,
+        note,
+    )
 
 
 def _present(metric: str, world: World, now: float) -> Reading:
@@ -141,14 +168,18 @@ def _gpu_use(world: World) -> Reading:
 
 def _verdict(rule: Rule, scope: Scope, reading: Reading, world: World, now: float, step_pct: float | None) -> Verdict:
     threshold = rule.threshold if step_pct is None else rule.threshold * step_pct / 100.0
-    day = world.today(now) if rule.metric == "daily_cost_usd" else None
+    if reading.threshold is not None:
+        threshold = reading.threshold
+    day = world.today(now) if rule.metric in DAILY_METRICS else None
     judgement, reason = _judgement(rule, reading, threshold)
     severity = rule.severity
     if step_pct is not None and step_pct < 100:
         severity = "info"  # a step on the way tells; the budget itself warns
     identity = [rule.name, scope_key(scope)]
+    if day is not None:
+        identity.append(day)
     if step_pct is not None:
-        identity += [day or "", f"{step_pct:g}%"]
+        identity.append(f"{step_pct:g}%")
     return Verdict(
         alert_id=_bounded("|".join(identity)),
         time_seconds=now,
@@ -161,7 +192,7 @@ def _verdict(rule: Rule, scope: Scope, reading: Reading, world: World, now: floa
         threshold=threshold,
         comparison=">" if rule.comparison == ">" else "<",
         unit=rule.unit,
-        window_seconds=float(rule.window_seconds),
+        window_seconds=float(rule.window_seconds if reading.window_seconds is None else reading.window_seconds),
         samples=reading.samples,
         value=reading.value,
         for_seconds=rule.for_seconds,
@@ -190,9 +221,10 @@ def _judgement(rule: Rule, reading: Reading, threshold: float) -> tuple[Judgemen
         return "inconclusive", f"{reading.samples} samples, {rule.min_samples} are needed"
     breached = reading.value > threshold if rule.comparison == ">" else reading.value < threshold
     relation = "above" if rule.comparison == ">" else "below"
+    note = f" ({reading.note})" if reading.note else ""
     if breached:
-        return "breached", f"{relation} the threshold"
-    return "ok", f"not {relation} the threshold"
+        return "breached", f"{relation} the threshold{note}"
+    return "ok", f"not {relation} the threshold{note}"
 
 
 def _scopes(rule: Rule, world: World, now: float) -> list[Scope]:
@@ -200,7 +232,7 @@ def _scopes(rule: Rule, world: World, now: float) -> list[Scope]:
         # Scopes are kept with the model before the tenant, as `scopes_of` makes them; so is a rule's, by name.
         return [rule.scope]
     seen = [scope for scope in world.windows.scopes() if scope]
-    if rule.metric == "daily_cost_usd":
+    if rule.metric in DAILY_METRICS:
         seen = [parse_scope(key) for key in sorted(day_scopes(world.partitions.values(), world.today(now)))]
     wanted = {*rule.by, *(dimension for dimension, _ in rule.scope)}
     return sorted(s for s in seen if {d for d, _ in s} == wanted and set(rule.scope) <= set(s))
@@ -211,14 +243,33 @@ def _spenders(world: World, now: float, scope: Scope) -> tuple[Contributor, ...]
     if scope != ALL:
         return ()
     day = world.today(now)
+    costs = {inner: world.day(day, inner).cost_nano_usd for inner in _parts(world, day)}
+    return _largest(costs, world.day(day).cost_nano_usd, NANO_USD_PER_USD)
+
+
+def _burners(rule: Rule, scope: Scope, world: World, now: float, window: str) -> tuple[Contributor, ...]:
+    """Who spent most in a window, in percent of the budget."""
+    if scope != ALL:
+        return ()
+    number = ("fast", "slow").index(window)
+    states = world.partitions.values()
+    spends = {inner: burn(states, scope_key(inner), world.zone, now)[number].nano_usd
+              for inner in (ALL, *_parts(world, world.today(now)))}  # fmt: skip
+    return _largest(spends, spends.pop(ALL), rule.threshold * NANO_USD_PER_USD / 100.0)
+
+
+def _parts(world: World, day: str) -> list[Scope]:
+    """Models and tenants of a day."""
+    scopes = (parse_scope(key) for key in day_scopes(world.partitions.values(), day))
+    return [scope for scope in scopes if len(scope) == 1 and scope[0][0] in ("model", "tenant")]
+
+
+def _largest(spends: Mapping[Scope, float], whole: float, unit_nano_usd: float) -> tuple[Contributor, ...]:
     out: list[Contributor] = []
-    whole = world.day(day).cost_nano_usd
-    for key in day_scopes(world.partitions.values(), day):
-        inner = parse_scope(key)
-        cost = world.day(day, inner).cost_nano_usd
-        if len(inner) == 1 and inner[0][0] in ("model", "tenant") and cost:
-            kind: Literal["model", "tenant"] = "model" if inner[0][0] == "model" else "tenant"
-            out.append(Contributor(kind, inner[0][1][:256], cost / NANO_USD_PER_USD, 100.0 * cost / whole))
+    for ((dimension, name),), spend in spends.items():
+        if spend:
+            kind: Literal["model", "tenant"] = "model" if dimension == "model" else "tenant"
+            out.append(Contributor(kind, name[:256], spend / unit_nano_usd, 100.0 * spend / whole))
     return tuple(sorted(out, key=lambda c: -c.value)[:TOP_CONTRIBUTORS])
 
 

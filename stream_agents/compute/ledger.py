@@ -71,7 +71,6 @@ class DayTotals(msgspec.Struct):
         _merge(self, other)
 
 
-
 class BookedDay(DayTotals, omit_defaults=True):
     """Sums of one day and scope in one partition, with the spend over time.
 

@@ -8,8 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from embedwatch.events import NANO_USD_PER_USD, Verdict
+from embedwatch.rules import Rule
 from embedwatch.sketch import Sketch
 from stream_agents.compute.ledger import DayTotals
+from stream_agents.compute.money import budget_rows, machine_rows
 from stream_agents.compute.phases import error_rates_pct, phase_rows
 from stream_agents.compute.scopes import ALL, Scope, scope_key
 from stream_agents.compute.windows import Totals
@@ -30,8 +32,10 @@ def statistics_ms(sketch: Sketch) -> dict[str, float | int | None]:
     }
 
 
-def summary(world: World, now: float, *, window_seconds: int = 300, scope: Scope = ALL) -> dict[str, Any]:
-    """Everything about a scope: a window of the recent past, and the day so far."""
+def summary(
+    world: World, now: float, *, window_seconds: int = 300, scope: Scope = ALL, rules: Iterable[Rule] = ()
+) -> dict[str, Any]:
+    """Everything about a scope: a window of the recent past, and the day so far. `rules` may hold budgets."""
     totals = world.windows.window(scope, window_seconds, now)
     covered = world.windows.covered_seconds(totals, window_seconds, now)
     return {
@@ -40,7 +44,7 @@ def summary(world: World, now: float, *, window_seconds: int = 300, scope: Scope
         "window_seconds": window_seconds,
         "performance": performance(totals, covered),
         "cache": _cache(world, totals),
-        "today": day_summary(world, world.today(now), scope),
+        "today": day_summary(world, world.today(now), scope, now=now, rules=rules),
         "queue": _queue(world, now),
         "workers": _workers(world, now),
         # Once for each GPU, however many workers share it; always over the last five minutes, as each row says.
@@ -50,6 +54,8 @@ def summary(world: World, now: float, *, window_seconds: int = 300, scope: Scope
         "overflow_events": world.windows.overflow_events,
         "dropped_windows": world.closer.dropped_windows,
         "rejected_events": _rejected(world),
+        # Counted in what forecasts know of past days, and in no day that is still shown.
+        "old_events": sum(state.old_events for state in world.partitions.values()),
         "accepted_gaps": sum(state.accepted_gaps for state in world.partitions.values()),
     }
 
@@ -73,8 +79,14 @@ def performance(totals: Totals, covered_seconds: float | None) -> dict[str, Any]
     }
 
 
-def day_summary(world: World, day: str, scope: Scope = ALL) -> dict[str, Any]:
-    """One day of the ledger. USD here is for people; the exact integers stand beside it."""
+def day_summary(
+    world: World, day: str, scope: Scope = ALL, *, now: float | None = None, rules: Iterable[Rule] = ()
+) -> dict[str, Any]:
+    """One day of the ledger. USD here is for people; the exact integers stand beside it.
+
+    Forecast and burn are of the day that contains `now` and None of others; budgets are those of `rules` that judge
+    this scope.
+    """
     totals = world.day(day, scope)
     embedded = totals.texts - totals.errors
     priced = totals.tokens_embedded - totals.unpriced_tokens
@@ -89,7 +101,12 @@ def day_summary(world: World, day: str, scope: Scope = ALL) -> dict[str, Any]:
         "cost_without_cache_usd": without_cache / NANO_USD_PER_USD,
         "savings_pct": 100.0 * totals.saved_nano_usd / without_cache if without_cache else None,
         "cost_per_text_usd": totals.cost_nano_usd / NANO_USD_PER_USD / embedded if embedded else None,
+        "cost_per_1000_texts_usd": totals.cost_nano_usd / NANO_USD_PER_USD / embedded * 1000.0 if embedded else None,
         "cost_per_million_tokens_usd": totals.cost_nano_usd / priced / 1000.0 if priced > 0 else None,
+        "late_cost_usd": totals.late_cost_nano_usd / NANO_USD_PER_USD,
+        "last_correction_seconds": world.last_correction_seconds(day, scope),
+        **machine_rows(world, day, scope, totals),
+        **budget_rows(world, day, scope, totals, now, rules),
     }
 
 

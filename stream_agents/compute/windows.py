@@ -260,6 +260,11 @@ class Windows:
                 out.merge(pane)
         return out
 
+    def cost_nano_usd(self, scope: Scope, window_seconds: int, now: float, not_before_seconds: float) -> int:
+        """Spend of a window, without the cost of merging its sketches; nothing from before a moment."""
+        first = max(pane_start(now) - window_seconds + PANE_SECONDS, not_before_seconds)
+        return sum(pane.cost_nano_usd for start, pane in self._panes.get(scope, {}).items() if start >= first)
+
     def covered_seconds(self, totals: Totals, window_seconds: int, now: float) -> float | None:
         """How long the window has been looking: from its first pane, or the first event if that is later, to `now`.
 

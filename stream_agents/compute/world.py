@@ -7,13 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from embedwatch.events import BatchEvent, CacheEvent, HeartbeatEvent, LagEvent
+from stream_agents.compute.budget import FAST, Burn, Forecast, UsualDays, burn, forecast
 from stream_agents.compute.closing import DEFAULT_GRACE_SECONDS, DEFAULT_LENGTHS, Closer
 from stream_agents.compute.counters import Counters
+from stream_agents.compute.days import day_bounds
 from stream_agents.compute.energy import Energy
-from stream_agents.compute.ledger import DayTotals, PartitionState, day_of, day_totals
+from stream_agents.compute.ledger import DayTotals, PartitionState, day_of, day_totals, last_correction_seconds
 from stream_agents.compute.scopes import Scope, scope_key
 from stream_agents.compute.windows import Windows
 
@@ -46,8 +49,10 @@ class World:
     def __init__(
         self, *, zone: ZoneInfo, max_scopes: int, lag_group: str, lag_topic: str,
         window_lengths: Sequence[int] = DEFAULT_LENGTHS, late_grace_seconds: float = DEFAULT_GRACE_SECONDS,
+        gpu_usd_per_hour: Decimal | None = None,
     ) -> None:  # fmt: skip
         self.zone = zone
+        self.gpu_usd_per_hour = gpu_usd_per_hour
         self.max_scopes = max_scopes
         self.lag_group = lag_group
         self.lag_topic = lag_topic
@@ -55,6 +60,7 @@ class World:
         self.closer = Closer(window_lengths, grace_seconds=late_grace_seconds)
         self.counters = Counters()
         self.energy = Energy()
+        self.usual_days = UsualDays()
         self.partitions: dict[int, PartitionState] = {}
         self.workers: dict[str, HeartbeatEvent] = {}
         self.caches: dict[str, CacheEvent] = {}
@@ -105,6 +111,23 @@ class World:
 
     def day(self, day: str, scope: Scope = ()) -> DayTotals:
         return day_totals(self.partitions.values(), day, scope_key(scope))
+
+    def last_correction_seconds(self, day: str, scope: Scope = ()) -> float | None:
+        return last_correction_seconds(self.partitions.values(), day, scope_key(scope))
+
+    def forecast(self, now: float, scope: Scope = ()) -> Forecast:
+        """What the day of `now` will have spent when it is over."""
+        today = self.today(now)
+        begin, end = day_bounds(today, self.zone)
+        usual = self.usual_days.of(self.partitions, self.zone, scope_key(scope), now)
+        return forecast(self.day(today, scope).cost_nano_usd, now - begin, end - begin, usual)
+
+    def burn(self, now: float, scope: Scope = ()) -> tuple[Burn, Burn]:
+        """Spend of the last 15 minutes and of the last two hours, as far as they are of today."""
+        begin, _ = day_bounds(self.today(now), self.zone)
+        watched = self.started_seconds is not None and self.started_seconds <= max(now - FAST.seconds, begin)
+        panes = self.windows.cost_nano_usd(scope, FAST.seconds, now, begin) if watched else None
+        return burn(self.partitions.values(), scope_key(scope), self.zone, now, panes)
 
     def queue(self, now: float) -> Queue:
         """Sum over partitions. One partition that is not known makes the sums unknown: half a queue is not a queue."""

@@ -72,8 +72,34 @@ class Cache(Struct):
     evictions: int | None
 
 
+class BurnWindow(Struct):
+    """What was spent lately, as far as it is of today. `note`: what that leaves out or is guessed from."""
+
+    window_seconds: int
+    usd: float
+    limit_pct: float
+    note: str
+
+
+class Budget(Struct):
+    """A `daily_cost_usd` rule that judges this scope. `remaining_usd` is below 0 when overspent."""
+
+    rule: str
+    budget_usd: float
+    remaining_usd: float
+    spent_pct: float | None
+    forecast_pct: float | None
+    burn_fast_pct: float | None
+    burn_slow_pct: float | None
+
+
 class Day(DayTotals, kw_only=True):
-    """A day of the ledger. The integers are exact; USD stands beside them for people."""
+    """A day of the ledger. The integers are exact; USD stands beside them for people.
+
+    Forecast and burn (`fast`: 15 minutes, `slow`: two hours) are of today only. `late_*` is what was booked when the
+    day was over. `busy` is the cost of models paid by the machine's hour, `allocated` that of all the time their
+    machines were there.
+    """
 
     day: str
     timezone: str
@@ -82,7 +108,19 @@ class Day(DayTotals, kw_only=True):
     cost_without_cache_usd: float
     savings_pct: float | None
     cost_per_text_usd: float | None
+    cost_per_1000_texts_usd: float | None
     cost_per_million_tokens_usd: float | None
+    late_cost_usd: float
+    last_correction_seconds: float | None
+    busy_cost_usd: float
+    allocated_seconds: float | None
+    allocated_nano_usd: int | None
+    allocated_cost_usd: float | None
+    forecast_usd: float | None
+    forecast_basis: Literal["weekday", "last_days", "linear"] | None
+    forecast_reason: str
+    burn: dict[Literal["fast", "slow"], BurnWindow]
+    budgets: list[Budget]
 
 
 class LedgerRow(Day, kw_only=True):
@@ -93,6 +131,7 @@ class LedgerRow(Day, kw_only=True):
 
 class Ledger(Struct):
     timezone: str
+    today: str
     days: list[str]
     rows: list[LedgerRow]
 
@@ -198,6 +237,7 @@ class Summary(Struct):
     overflow_events: int
     dropped_windows: int
     rejected_events: dict[str, int]
+    old_events: int
     accepted_gaps: int
     breached: list[VerdictRow]
 

@@ -79,7 +79,8 @@ class Routes:
         return _json(self._summary(_window(request), _scope(request)))
 
     def _summary(self, window_seconds: int, scope: Scope) -> dict[str, Any]:
-        data = summary(self.runtime.world, self.clock.now(), window_seconds=window_seconds, scope=scope)
+        world, now, rules = self.runtime.world, self.clock.now(), self.runtime.rules
+        data = summary(world, now, window_seconds=window_seconds, scope=scope, rules=rules)
         return {**data, "breached": self._breached()}
 
     def _breached(self) -> list[dict[str, Any]]:
@@ -109,7 +110,7 @@ class Routes:
 
     async def ledger(self, request: web.Request) -> web.Response:
         """The days kept, by scope; `day` and `scope` narrow it down."""
-        world = self.runtime.world
+        world, now, rules = self.runtime.world, self.clock.now(), self.runtime.rules
         states = world.partitions.values()
         wanted_day, scope = _day(request), _scope(request, default=None)
         days = sorted({day for state in states for day in state.days})
@@ -118,8 +119,11 @@ class Routes:
             if wanted_day is not None and day != wanted_day:
                 continue
             keys = [scope_key(scope)] if scope is not None else sorted(day_scopes(states, day))
-            rows += [{"scope": key, **day_summary(world, day, parse_scope(key))} for key in keys[:MAX_ROWS]]
-        return _json({"timezone": world.zone.key, "days": days, "rows": rows})
+            rows += [
+                {"scope": key, **day_summary(world, day, parse_scope(key), now=now, rules=rules)}
+                for key in keys[:MAX_ROWS]
+            ]
+        return _json({"timezone": world.zone.key, "today": world.today(now), "days": days, "rows": rows})
 
     async def verdicts(self, request: web.Request) -> web.Response:
         return _json({"verdicts": verdict_rows(self.runtime.verdicts)[:MAX_ROWS]})

@@ -12,8 +12,9 @@ from prometheus_client.registry import Collector
 
 from embedwatch.clock import Clock
 from embedwatch.events import NANO_USD_PER_USD
+from stream_agents.compute.budget import budgets_of
 from stream_agents.compute.ledger import DayTotals, day_scopes
-from stream_agents.compute.scopes import Scope, parse_scope
+from stream_agents.compute.scopes import ALL, Scope, parse_scope, scope_key
 from stream_agents.compute.windows import Totals
 from stream_agents.runtime import Runtime
 from stream_agents.web import series
@@ -36,6 +37,7 @@ class WorldCollector(Collector):
             yield from self._windowed(self._busiest(dimension, now), suffix=f"{dimension}_", now=now)
         if self.runtime.recovered:
             yield from self._today(now)
+            yield from self._budgets(now)
             for dimension in ("model", "tenant"):
                 yield from series.days(self._spenders(dimension, now), f"{dimension}_")
         yield from series.counted(world.counters)
@@ -124,6 +126,38 @@ class WorldCollector(Collector):
                 if percent is not None:
                     gauge.add_metric(names, percent / 100.0)
         yield from (latency, throughput, errors, hits)
+
+    def _budgets(self, now: float) -> Iterator[Metric]:
+        """What is left of each budget, and how fast it burns; the whole day's forecast."""
+        world, labels = self.runtime.world, ["rule", "scope"]
+        expected = GaugeMetricFamily("embedwatch_forecast_usd_today", "Spend expected when the day is over.")
+        total = world.forecast(now).usd
+        if total is not None:
+            expected.add_metric([], total)
+        left = GaugeMetricFamily(
+            "embedwatch_budget_remaining_usd", "What is left of a day's budget; below 0 when overspent.", labels=labels
+        )
+        burning = GaugeMetricFamily(
+            "embedwatch_budget_burn_ratio",
+            "Share of a day's budget spent in a window: fast 15 min, slow 2 h.",
+            labels=[*labels, "window"],
+        )
+        today = world.today(now)
+        scopes = {ALL, *(parse_scope(key) for key in day_scopes(world.partitions.values(), today))}
+        known = [
+            (rule.threshold - world.day(today, scope).cost_nano_usd / NANO_USD_PER_USD, rule.name, rule, scope)
+            for scope in sorted(scopes)
+            for rule in budgets_of(self.runtime.rules, scope)
+        ]
+        # The tightest ones, where there are many.
+        for remaining, name, rule, scope in sorted(known, key=lambda one: one[0])[:MAX_LABELS]:
+            names = [name, scope_key(scope)]
+            left.add_metric(names, remaining)
+            for one in world.burn(now, scope):
+                percent = one.pct_of(rule.threshold)
+                if percent is not None:
+                    burning.add_metric([*names, one.window.name], percent / 100.0)
+        yield from (expected, left, burning)
 
     def _today(self, now: float) -> Iterator[Metric]:
         world = self.runtime.world

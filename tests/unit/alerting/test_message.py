@@ -83,6 +83,30 @@ def test_a_budget_speaks_of_its_day() -> None:
     assert over.details[0].text == "the whole pipeline"
 
 
+def test_a_forecast_and_a_burn_rate_speak_of_their_budget() -> None:
+    expected = verdict(
+        alert_type="BUDGET_FORECAST", metric="daily_forecast_usd", unit="USD", value=131.5, threshold=100.0,
+        window_seconds=0.0, day="2026-03-28", scope={}, severity="warning",
+    )  # fmt: skip
+    message = compose(owed("firing", expected))
+    assert message.title == "🟠 Warning: budget will be exceeded"
+    assert message.sentence == "At this pace 2026-03-28 will have cost $131.50 when it is over, budget $100.00."
+    fine = compose(owed("resolved", expected, latest_value=96.0))
+    assert fine.sentence == (
+        "The spend expected for the day is back at $96.00; it was $131.50 at worst, limit $100.00."
+    )
+    burning = verdict(
+        alert_type="BUDGET_BURN_RATE", metric="budget_burn_pct", unit="%", value=14.2, threshold=10.0,
+        window_seconds=900.0, day="2026-03-28", scope={"tenant": "acme"},
+        contributors=[Contributor("model", "large", 11.0, 77.0)],
+    )  # fmt: skip
+    message = compose(owed("firing", burning))
+    assert message.sentence == "14.2 % of the budget of 2026-03-28 was spent over the last 15 min, limit 10 %."
+    assert message.cause == "mostly model large (11 %, 77 %)."
+    over = compose(owed("resolved", burning, reason="day_over"))
+    assert over.sentence.startswith("The day 2026-03-28 is over. The share of the day's budget spent lately was 14.2 %")
+
+
 def test_the_cause_is_the_largest_part() -> None:
     models = [Contributor("model", "small", 10.0, 20.0), Contributor("model", "large", 40.0, 80.0)]
     assert cause(verdict(contributors=models)) == "mostly model large (40 ms, 80 %); then small (10 ms, 20 %)."

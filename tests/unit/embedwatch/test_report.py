@@ -154,3 +154,38 @@ def test_small_sums_keep_digits_that_mean_something(amount: float, shown: str) -
 @pytest.mark.parametrize(("value", "shown"), [(32600.0, "32,600"), (1.414, "1.41"), (0.0, "0"), (100.0, "100")])
 def test_numbers_have_no_idle_decimals(value: float, shown: str) -> None:
     assert number(value) == shown
+
+
+BUDGET: dict[str, Any] = {
+    "forecast_usd": 3.5, "forecast_reason": "by the curve", "burn": {"fast": {}, "slow": {}}, "late_events": 0,
+    "late_cost_usd": 0.0,
+    "budgets": [{
+        "rule": "daily_cost_usd", "budget_usd": 100.0, "remaining_usd": 98.7655, "spent_pct": 1.2, "forecast_pct": 3.5,
+        "burn_fast_pct": 0.5, "burn_slow_pct": 1.25,
+    }],
+}  # fmt: skip
+
+
+def test_the_forecast_and_what_is_left_of_each_budget_stand_with_the_cost() -> None:
+    text = dashboard(with_({"today": BUDGET}))
+    assert line(text, "Forecast") == "$3.5000 today"
+    left = "$98.7655 left; 0.5 % spent in 15 min, 1.25 % in 2 h, of $100.0000 (daily_cost_usd)"
+    assert line(text, "Budget") == left
+    assert "Booked late" not in text
+    over = BUDGET["budgets"][0] | {"remaining_usd": -2.0, "burn_fast_pct": None, "burn_slow_pct": None}
+    text = dashboard(with_({"today": BUDGET | {"forecast_usd": None, "budgets": [over]}}))
+    assert line(text, "Forecast") == "unknown (by the curve)"
+    assert line(text, "Budget") == "$2.0000 OVER, of $100.0000 (daily_cost_usd)"
+
+
+def test_agents_that_know_no_budget_and_older_ones_say_nothing_of_it() -> None:
+    for text in (dashboard(SUMMARY), dashboard(with_({"today": {"budgets": [], "burn": {}, "forecast_usd": None}}))):
+        assert "Forecast" not in text
+        assert "Budget" not in text
+
+
+def test_what_was_booked_late_and_what_machines_cost_is_said() -> None:
+    late = {"late_events": 1200, "late_cost_usd": 0.25, "busy_cost_usd": 1.0, "allocated_cost_usd": 4.0}
+    text = dashboard(with_({"today": late}))
+    assert line(text, "Booked late") == "$0.2500 in 1,200 events after the day was over"
+    assert line(text, "Machines") == "$1.0000 busy of $4.0000 for the time they ran"

@@ -123,9 +123,20 @@ def test_steps_of_a_budget() -> None:
     assert one("metric: daily_cost_usd, threshold: 9, steps_pct: [100, 25.5, 100]").steps_pct == (25.5, 100.0)
 
 
+def test_a_forecast_and_a_burn_rate_take_a_budget_in_usd_and_only_where_they_are_written() -> None:
+    assert [rule.metric for rule in parsed("thresholds: {daily_cost_usd: 500}")] == ["daily_cost_usd"]
+    forecast, burn = parsed("thresholds: {daily_forecast_usd: 500, budget_burn_pct: 500}")
+    assert (forecast.alert_type, forecast.threshold, forecast.unit) == ("BUDGET_FORECAST", 500, "USD")
+    assert (burn.alert_type, burn.threshold, burn.unit) == ("BUDGET_BURN_RATE", 500, "%")
+    assert (forecast.steps_pct, burn.steps_pct) == ((), ())
+    assert one("type: BUDGET_BURN_RATE, threshold: 20, by: [tenant]").metric == "budget_burn_pct"
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
+        ("metric: daily_forecast_usd, threshold: 9, steps_pct: [50]", "steps_pct goes with daily_cost_usd only"),
+        ("metric: budget_burn_pct, threshold: 9, window: 15m", "budget_burn_pct has no window"),
         ("metric: latency_p95, threshold: 1", "unknown metric 'latency_p95'; did you mean latency_p95_ms?"),
         ("metric: zzz, threshold: 1", "unknown metric 'zzz'; known are: "),
         ("metric: 3, threshold: 1", "unknown metric 3; known are: "),
@@ -133,7 +144,7 @@ def test_steps_of_a_budget() -> None:
         ("type: {a: b}, threshold: 1", "type is a name, not a map"),
         ("type: HIGH_LATENCI, threshold: 1", "unknown type 'HIGH_LATENCI'; did you mean HIGH_LATENCY?"),
         ("type: high_latency, threshold: 1", "unknown type 'high_latency'; known are: "),
-        ("type: BUDGET_FORECAST, threshold: 1", "BUDGET_FORECAST is not evaluated by this version"),
+        ("type: LATENCY_REGRESSION, threshold: 1", "LATENCY_REGRESSION is not evaluated by this version"),
         ("type: HIGH_LATENCY, metric: queue_depth, threshold: 1", "queue_depth does not belong to HIGH_LATENCY"),
         ("threshold: 1", "a rule needs `metric:` or `type:`"),
         ("metric: queue_depth", "threshold is missing: a number in the metric's unit"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,6 +13,7 @@ from embedwatch.events import BatchEvent, GpuSample, HeartbeatEvent, LagEvent, P
 from embedwatch.rules import METRICS, Rule, default_rules, parse_rules
 from embedwatch.sketch import Sketch
 from embedwatch.yamlfile import YamlFile
+from stream_agents.compute.days import day_bounds, day_of
 from stream_agents.compute.judge import LONGEST_ID, REPEAT_SECONDS, REPEAT_UNWELL_SECONDS, Announcer, judge
 from stream_agents.compute.ledger import PartitionState
 from stream_agents.compute.world import World
@@ -298,3 +300,129 @@ def test_alerts_that_are_gone_are_forgotten() -> None:
     for number in range(5000):
         published(announcer, [verdict("ok", alert_id=f"day-{number}")], number)
     assert len(announcer._last) < 1100
+
+
+NEW_YORK = ZoneInfo("America/New_York")
+SPRING = datetime(2026, 3, 8, tzinfo=NEW_YORK).timestamp()  # a day of 23 hours
+HOUR = 3600.0
+
+
+def spending(zone: ZoneInfo, now: float, *spends: tuple[float, float], watched: bool = True) -> World:
+    """(hours of the day, USD), counted and booked."""
+    world = World(zone=zone, max_scopes=100, lag_group="g", lag_topic="t")
+    world.started_seconds = now - 100_000 if watched else now
+    world.partitions = {0: PartitionState(next_offset=0)}
+    begin, _ = day_bounds(day_of(now, zone), zone)
+    for hours, usd in spends:
+        event = batch_event(time_seconds=begin + hours * HOUR, cost_nano_usd=round(usd * 1e9), tenant="acme")
+        world.apply_batch(event, now)
+        world.partitions[0].book(event, zone, 100, now)
+    return world
+
+
+@pytest.mark.parametrize(
+    ("what", "hour", "usd", "exceeded", "forecast", "burn"),
+    [
+        ("nothing spent, nothing counted", 12, None, "???", "?", "?"),
+        ("batches that cost nothing", 12, 0.0, "ooo", "?", "o"),
+        ("below all of it, but in one go", 12, 40.0, "ooo", "o", "B"),
+        ("at half of it", 12, 50.0, "ooo", "o", "B"),
+        ("above the first step, and so above the forecast", 12, 50.1, "Boo", "B", "B"),
+        ("above the second", 12, 80.1, "BBo", "B", "B"),
+        ("above all of it", 12, 100.1, "BBB", "B", "B"),
+        ("too early for a forecast", 0.9, 9.9, "ooo", "?", "o"),
+        ("a fast burn in the first hour", 0.9, 10.1, "ooo", "?", "B"),
+        ("late in the day", 23, 95.0, "BBo", "o", "B"),
+        ("late in the day, above the forecast by a little", 23, 95.9, "BBo", "B", "B"),
+    ],
+)
+def test_every_case_of_a_budget(
+    what: str, hour: float, usd: float | None, exceeded: str, forecast: str, burn: str
+) -> None:
+    """A budget of 100 USD, judged two minutes after the spend."""
+    now = NOW - NOW % 86_400 + hour * HOUR
+    world = spending(UTC_ZONE, now, *([] if usd is None else [(hour - 1 / 30, usd)]))
+    letters = {"ok": "o", "breached": "B", "inconclusive": "?"}
+    text = "thresholds: {daily_cost_usd: 100, daily_forecast_usd: 100, budget_burn_pct: 100}"
+    found = "".join(letters[v.judgement] for v in judge(rules(text), world, now))
+    assert found == exceeded + forecast + burn, what
+
+
+@pytest.mark.parametrize(
+    ("spends", "judgement", "window", "percent"),
+    [
+        ([(11.9, 10.0)], "ok", 900, 10.0),
+        ([(11.9, 10.001)], "breached", 900, 10.001),
+        ([(11.5, 10.001)], "ok", 7200, 10.001),
+        ([(11.5, 12.0), (10.3, 13.0)], "ok", 7200, 25.0),
+        ([(11.5, 12.0), (10.3, 13.001)], "breached", 7200, 25.001),
+        ([(11.5, 12.0), (9.5, 13.001)], "ok", 7200, 12.0),
+        ([(11.9, 11.0), (11.5, 10.0), (10.3, 9.0)], "breached", 7200, 30.0),  # both; the slow one is further above
+        ([(11.9, 19.0), (10.3, 9.0)], "breached", 900, 19.0),
+    ],
+)
+def test_a_budget_burns_when_15_minutes_take_10_or_2_hours_25_percent_of_it(
+    spends: list[tuple[float, float]], judgement: str, window: int, percent: float
+) -> None:
+    now = NOW - NOW % 86_400 + 12 * HOUR
+    found = one("thresholds: {budget_burn_pct: 100}", spending(UTC_ZONE, now, *spends), now)
+    assert (found.judgement, found.window_seconds, found.value) == (judgement, window, pytest.approx(percent))
+    assert (found.unit, found.threshold, found.comparison) == ("%", 10.0 if window == 900 else 25.0, ">")
+    assert found.alert_type == "BUDGET_BURN_RATE"
+    assert ("fast" if window == 900 else "slow") in found.reason
+    assert found.alert_id == "budget_burn_pct|all|2027-01-15"
+    assert {(c.kind, c.name) for c in found.contributors} == {("model", "m"), ("tenant", "acme")}
+    assert [c.share_pct for c in found.contributors] == [pytest.approx(100), pytest.approx(100)]
+
+
+def test_agents_that_have_just_started_say_that_the_burn_is_by_quarters_of_an_hour() -> None:
+    now = NOW - NOW % 86_400 + 12.125 * HOUR
+    world = spending(UTC_ZONE, now, (11.95, 30.0), watched=False)
+    found = one("thresholds: {budget_burn_pct: 100}", world, now)
+    assert (found.value, found.judgement) == (pytest.approx(15), "breached")
+    assert "15-minute buckets" in found.reason
+
+
+def test_a_budget_of_nothing_does_not_burn() -> None:
+    now = NOW - NOW % 86_400 + 12 * HOUR
+    found = one("thresholds: {budget_burn_pct: 0}", spending(UTC_ZONE, now, (11.9, 5)), now)
+    assert (found.judgement, found.reason) == ("inconclusive", "a budget of 0 has no share that could burn")
+
+
+@pytest.mark.parametrize(("usd", "judgement"), [(39.9, "ok"), (40.1, "breached")])
+def test_the_forecast_of_a_day_of_23_hours_is_over_23_hours(usd: float, judgement: str) -> None:
+    """9.2 of 23 hours have passed: 40 %. Of 24 they would be less, and the forecast higher."""
+    now = SPRING + 9.2 * HOUR
+    world = spending(NEW_YORK, now, (1.0, usd))
+    found = one("thresholds: {daily_forecast_usd: 100}", world, now)
+    assert (found.judgement, found.value, found.day) == (judgement, pytest.approx(usd / 0.4), "2026-03-08")
+    assert found.alert_id == "daily_forecast_usd|all|2026-03-08"
+    assert (found.threshold, found.unit, found.severity, found.window_seconds) == (100, "USD", "warning", 0)
+    assert found.reason.endswith("(as if spend went on evenly: no earlier day is known)")
+    assert found.contributors[0].share_pct == 100
+
+
+def test_an_inconclusive_forecast_says_why() -> None:
+    now = NOW - NOW % 86_400 + 0.5 * HOUR
+    found = one("thresholds: {daily_forecast_usd: 100}", spending(UTC_ZONE, now, (0.4, 5)), now)
+    assert (found.judgement, found.value) == ("inconclusive", None)
+    assert found.reason == "the day is 30 min old, 60 are needed"
+
+
+def test_forecast_and_burn_by_model_and_tenant() -> None:
+    world = world_of(*[
+        batch_event(model=model, tenant=tenant, cost_nano_usd=usd * 10**9)
+        for model, tenant, usd in (("a", "x", 30), ("a", "y", 2), ("b", "x", 1))
+    ])  # fmt: skip
+    both = (
+        "rules: [{metric: daily_forecast_usd, threshold: 60, by: %s}, {metric: budget_burn_pct, threshold: 60, by: %s}]"
+    )
+    named = {"ok": "o", "breached": "B"}
+    found = {v.alert_id: named[v.judgement] for v in judge(rules(both % ("[model, tenant]", "tenant")), world, NOW)}
+    assert found == {
+        "daily_forecast_usd|model=a,tenant=x|2027-01-15": "B",  # 8 hours of 24 have passed
+        "daily_forecast_usd|model=a,tenant=y|2027-01-15": "o",
+        "daily_forecast_usd|model=b,tenant=x|2027-01-15": "o",
+        "budget_burn_pct|tenant=x|2027-01-15": "B",
+        "budget_burn_pct|tenant=y|2027-01-15": "o",
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -10,8 +11,11 @@ import msgspec
 import pytest
 
 from embedwatch.events import BatchEvent, CacheEvent, GpuSample, HeartbeatEvent
+from embedwatch.rules import Rule, parse_rules
 from embedwatch.sketch import Sketch
+from embedwatch.yamlfile import YamlFile
 from stream_agents.compute.ledger import PartitionState
+from stream_agents.compute.scopes import Scope
 from stream_agents.compute.summary import day_summary, statistics_ms, summary, verdict_rows
 from stream_agents.compute.world import World
 from tests.harness.agents_log import NOW, batch_event
@@ -173,3 +177,95 @@ def test_verdicts_are_shown_breached_first() -> None:
         "breached-1", "breached-2", "z", "no_data-1", "no_data-2", "inconclusive-1", "inconclusive-2", "ok-1", "ok-2",
     ]  # fmt: skip
     assert rows[2]["value"] is None
+
+
+def budget_rules(text: str) -> tuple[Rule, ...]:
+    return parse_rules(YamlFile("rules.yaml", text))
+
+
+def test_a_budget_shows_what_is_left_the_forecast_and_how_fast_it_burns() -> None:
+    world = world_of(
+        batch_event(cost_nano_usd=2 * 10**9, time_seconds=NOW - 4 * 3600, tenant="a"),
+        batch_event(cost_nano_usd=10**9, tenant="b"),
+    )
+    rules = budget_rules("""
+thresholds: {daily_cost_usd: 12, daily_forecast_usd: 5}
+rules:
+  - {name: each, metric: daily_cost_usd, threshold: 0.5, by: tenant}
+  - {name: nothing, metric: daily_cost_usd, threshold: 0, scope: {tenant: b}}
+""")
+    world.started_seconds = NOW - 1000
+    today = summary(world, NOW, rules=rules)["today"]
+    assert (today["forecast_usd"], today["forecast_basis"]) == (pytest.approx(9.0), "linear")  # a third of the day
+    assert today["forecast_reason"] == "as if spend went on evenly: no earlier day is known"
+    assert today["burn"] == {
+        "fast": {"window_seconds": 900, "usd": 1.0, "limit_pct": 10.0, "note": ""},
+        "slow": {"window_seconds": 7200, "usd": 1.0, "limit_pct": 25.0, "note": ""},
+    }
+    (budget,) = today["budgets"]
+    assert budget == {
+        "rule": "daily_cost_usd", "budget_usd": 12.0, "remaining_usd": 9.0, "spent_pct": 25.0,
+        "forecast_pct": pytest.approx(75.0), "burn_fast_pct": pytest.approx(100 / 12),
+        "burn_slow_pct": pytest.approx(100 / 12),
+    }  # fmt: skip
+    assert today["cost_per_1000_texts_usd"] == pytest.approx(150)
+    assert today["cost_per_million_tokens_usd"] == pytest.approx(1875)
+    tenant = summary(world, NOW, scope=(("tenant", "b"),), rules=rules)["today"]
+    overspent, nothing = tenant["budgets"]
+    assert (overspent["remaining_usd"], overspent["spent_pct"]) == (-0.5, 200.0)
+    assert (nothing["remaining_usd"], nothing["spent_pct"], nothing["burn_fast_pct"]) == (-1.0, None, None)
+    assert summary(world, NOW)["today"]["budgets"] == []
+
+
+def test_a_day_that_is_over_has_a_budget_and_no_forecast() -> None:
+    world = world_of(batch_event(cost_nano_usd=2 * 10**9, time_seconds=NOW - 86_400))
+    day = day_summary(world, "2027-01-14", now=NOW, rules=budget_rules("thresholds: {daily_cost_usd: 1}"))
+    assert (day["forecast_usd"], day["forecast_reason"], day["burn"]) == (None, "the day is not today", {})
+    (budget,) = day["budgets"]
+    assert (budget["remaining_usd"], budget["forecast_pct"], budget["burn_slow_pct"]) == (-1.0, None, None)
+
+
+def test_a_correction_stands_in_the_row_of_its_day() -> None:
+    world = world_of(batch_event(cost_nano_usd=5, time_seconds=NOW - 86_400))
+    assert day_summary(world, "2027-01-14")["last_correction_seconds"] is None
+    late = batch_event(cost_nano_usd=2 * 10**9, time_seconds=NOW - 86_400)
+    world.partitions[1].book(late, UTC_ZONE, 100, NOW - 7)
+    day = day_summary(world, "2027-01-14")
+    assert (day["cost_nano_usd"], day["late_cost_nano_usd"], day["late_cost_usd"]) == (2 * 10**9 + 5, 2 * 10**9, 2.0)
+    assert (day["late_events"], day["last_correction_seconds"]) == (1, NOW - 7)
+    world.partitions[0].book(batch_event(time_seconds=NOW - 9 * 86_400), UTC_ZONE, 100, NOW)
+    assert summary(world, NOW)["old_events"] == 1
+
+
+def machines(price: str | None) -> World:
+    """Two workers of a model paid by the hour, one of a model paid by the token, one idle, each there for an hour."""
+    world = world_of(
+        batch_event(model="local", price_source="gpu-hour", cost_nano_usd=10**9, tenant="a"),
+        batch_event(model="api", cost_nano_usd=7 * 10**9),
+    )
+    world.gpu_usd_per_hour = None if price is None else Decimal(price)
+    for number, (worker, model) in enumerate((("v", "local"), ("w", "local"), ("x", "api"), ("y", "idle"))):
+        for ago in range(3600, -1, -60):
+            beat = HeartbeatEvent(
+                event_id=f"{worker}:{ago}", time_seconds=NOW - ago, worker=worker, model=model, state="running"
+            )
+            world.partitions[number % 2].allocation.add(beat, UTC_ZONE, NOW)
+    return world
+
+
+def test_machines_cost_for_the_time_they_were_there_beside_what_was_booked_as_busy() -> None:
+    day = day_summary(machines("0.75"), "2027-01-15")
+    assert (day["busy_cost_usd"], day["allocated_nano_usd"], day["allocated_cost_usd"]) == (1.0, 1_500_000_000, 1.5)
+    assert day["allocated_seconds"] == 4 * 3600
+    local = day_summary(machines("0.75"), "2027-01-15", (("model", "local"),))
+    assert (local["allocated_seconds"], local["allocated_cost_usd"]) == (7200, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("scope", "price"),
+    [((), None), ((("model", "api"),), "0.75"), ((("model", "idle"),), "0.75"), ((("tenant", "a"),), "0.75")],
+)
+def test_a_machine_without_a_price_by_the_hour_has_no_allocated_cost(scope: Scope, price: str | None) -> None:
+    day = day_summary(machines(price), "2027-01-15", scope)
+    assert (day["allocated_nano_usd"], day["allocated_cost_usd"]) == (None, None)
+    assert (day["allocated_seconds"] is None) == (scope == (("tenant", "a"),))

@@ -145,6 +145,29 @@ def test_prometheus_reads_base_units_by_scope() -> None:
     assert found["embedwatch_offset_gaps_total", ()] == 0
 
 
+def test_budgets_are_gauges_by_rule_scope_and_window() -> None:
+    ((_, text),) = ask(busy(), "/metrics")
+    found = samples(text)
+    budget = (("rule", "daily_cost_usd"), ("scope", "all"))
+    assert found["embedwatch_budget_remaining_usd", budget] == pytest.approx(100 - 2.001234567)
+    # Eight of the day's hours have passed, and nothing is known of other days but 5 nano-USD of yesterday at eight:
+    # as much again is expected, at no more than ten times what was spent so far.
+    assert found["embedwatch_forecast_usd_today", ()] == pytest.approx(2.001234567 * 11)
+    for window in ("fast", "slow"):
+        name = ("embedwatch_budget_burn_ratio", (*budget, ("window", window)))
+        assert found[name] == pytest.approx(0.02001234567)
+
+
+def test_the_ledger_says_which_day_is_today_and_what_came_late() -> None:
+    ((_, data),) = ask(busy(), "/api/v1/ledger?scope=all")
+    yesterday, today = data["rows"]
+    assert (data["today"], today["day"], yesterday["day"]) == ("2027-01-15", "2027-01-15", "2027-01-14")
+    assert (yesterday["late_events"], yesterday["late_cost_nano_usd"]) == (1, 5)
+    assert (yesterday["last_correction_seconds"], yesterday["burn"]) == (NOW, {})
+    assert (today["late_events"], today["last_correction_seconds"]) == (0, None)
+    assert today["budgets"][0]["remaining_usd"] == pytest.approx(100 - 2.001234567)
+
+
 def test_what_is_not_known_is_absent_from_the_metrics() -> None:
     runtime = runtime_on(log_of())
     ((_, before),) = ask(runtime, "/metrics")
