@@ -51,6 +51,10 @@ class AgentsApi:
     def summary(self, window_seconds: int = 300, scope: str = "all") -> dict[str, Any]:
         return self._get("/api/v1/summary", {"window_seconds": str(window_seconds), "scope": scope}, (200,))
 
+    def ledger(self, scope: str = "all") -> dict[str, Any]:
+        """The days kept, of one scope: `timezone`, `today` and `rows`."""
+        return self._get("/api/v1/ledger", {"scope": scope}, (200,))
+
     def _get(self, path: str, parameters: dict[str, str], good: tuple[int, ...]) -> dict[str, Any]:
         try:
             answer = self._client.get(path, params=parameters)

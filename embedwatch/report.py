@@ -7,7 +7,11 @@ is said so; it is never shown as 0.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
+
+from embedwatch.errors import InputError
 
 WIDTH = 64
 _UNKNOWN = "unknown"
@@ -22,14 +26,54 @@ def dashboard(summary: dict[str, Any]) -> str:
         ("QUEUE", _queue(summary)),
         ("OVERALL", _overall(summary)),
     )
-    title = "EMBEDDING PIPELINE DASHBOARD"
-    if summary["scope"] != "all":
-        title += f": {summary['scope']}"
-    lines = ["=" * WIDTH, title, "=" * WIDTH]
+    return _page("EMBEDDING PIPELINE DASHBOARD", summary["scope"], parts)
+
+
+def day_page(row: dict[str, Any]) -> str:
+    """One day of the ledger. `row` is what `/api/v1/ledger` answers for a day and scope."""
+    parts = (("COST", _cost({"today": row})), ("TEXTS", _texts(row)))
+    return _page(f"LEDGER OF {row['day']} ({row['timezone']})", row["scope"], parts)
+
+
+def ledger_row(ledger: dict[str, Any], day: str, timezone: str | None) -> dict[str, Any]:
+    """The row of a day: `today`, `yesterday` or an ISO date, in the zone of the ledger.
+
+    Raises `InputError` for a day that is not kept, and for a zone that is not the ledger's: a day of another zone lies
+    on two of its days.
+    """
+    zone, today = ledger["timezone"], ledger.get("today")
+    if today is None:
+        raise InputError("the agents are of an older version, which does not say what day it is for them; update them")
+    if timezone is not None and timezone != zone:
+        raise InputError(
+            f"the agents book by days of {zone}, not of {timezone!r:.60}: leave out --tz, or start them with "
+            "another EMBEDWATCH_BUDGET_TIMEZONE"
+        )
+    named = {"today": today, "yesterday": (date.fromisoformat(today) - timedelta(days=1)).isoformat()}
+    try:
+        wanted = named.get(day) or date.fromisoformat(day).isoformat()
+    except ValueError:
+        raise InputError(f"--day is today, yesterday or a date such as {today}, not {day!r:.60}") from None
+    found: dict[str, Any] | None = next((row for row in ledger["rows"] if row["day"] == wanted), None)
+    if found is None:
+        kept = ", ".join(ledger["days"]) or "no day"
+        raise InputError(f"nothing was booked on {wanted} (in {zone}), or it is no longer kept; kept: {kept}")
+    return found
+
+
+def _page(title: str, scope: str, parts: Iterable[tuple[str, Iterable[tuple[str, str]]]]) -> str:
+    lines = ["=" * WIDTH, title if scope == "all" else f"{title}: {scope}", "=" * WIDTH]
     for heading, rows in parts:
         lines += ["", f"{heading}:"]
         lines += [f"  {name + ':':<20} {value}" for name, value in rows]
     return "\n".join([*lines, "=" * WIDTH])
+
+
+def _texts(day: dict[str, Any]) -> Iterable[tuple[str, str]]:
+    looked_up = day["cache_hits"] + day["misses"]
+    yield "Total texts", f"{day['texts']:,}, {day['errors']:,} without a vector"
+    yield "Hit rate", percent(100.0 * day["cache_hits"] / looked_up if looked_up else None)
+    yield "Copies in a batch", f"{day['duplicates']:,}"
 
 
 def _performance(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:
@@ -90,6 +134,8 @@ def _cost(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:
         shown = ", ".join(_energy(gpu) for gpu in gpus[:5])
         yield "Energy/1M tokens", shown + (f" and {len(gpus) - 5} more GPUs" if len(gpus) > 5 else "")
     share = day["savings_pct"]
+    if day.get("cost_per_1000_texts_usd") is not None and not unpriced:
+        yield "Cost/1,000 texts", usd(day["cost_per_1000_texts_usd"])
     if day.get("allocated_cost_usd") is not None:
         yield "Machines", f"{usd(day['busy_cost_usd'])} busy of {usd(day['allocated_cost_usd'])} for the time they ran"
     yield "Saved by the cache", usd(day["saved_usd"]) + ("" if share is None else f" ({share:.1f} % of the whole)")
@@ -98,7 +144,12 @@ def _cost(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:
 def _budget(day: dict[str, Any]) -> Iterable[tuple[str, str]]:
     """Forecast, what is left, and what was booked late. Agents of an older version do not tell."""
     if day.get("late_events"):
-        yield "Booked late", f"{usd(day['late_cost_usd'])} in {day['late_events']:,} events after the day was over"
+        last = datetime.fromtimestamp(day["last_correction_seconds"], ZoneInfo(day["timezone"]))
+        yield (
+            "Booked late",
+            f"{usd(day['late_cost_usd'])} in {day['late_events']:,} events after the day was over, the last one "
+            f"at {last:%Y-%m-%d %H:%M:%S}",
+        )
     if day.get("burn"):
         expected = day["forecast_usd"]
         yield "Forecast", _UNKNOWN + f" ({day['forecast_reason']})" if expected is None else usd(expected) + " today"

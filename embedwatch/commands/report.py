@@ -34,27 +34,45 @@ def report(
             "--scope", envvar="EMBEDWATCH_REPORT_SCOPE", help="Whose numbers: all, model=NAME, tenant=NAME, or both."
         ),
     ] = "all",
+    day: Annotated[
+        str | None,
+        typer.Option(
+            "--day",
+            envvar="EMBEDWATCH_REPORT_DAY",
+            help="Print the ledger of a day instead: today, yesterday or a date such as 2026-07-14.",
+        ),
+    ] = None,
+    timezone: Annotated[
+        str | None,
+        typer.Option(
+            "--timezone",
+            "--tz",
+            envvar="EMBEDWATCH_REPORT_TIMEZONE",
+            help="With --day: the zone whose day is meant. It must be the one that the agents book in.",
+        ),
+    ] = None,
     as_json: options.AsJson = False,
 ) -> None:
-    """Print performance, cache, cost and queue as the stream agents see them now.
+    """Print performance, cache, cost and queue as the stream agents see them now, or one day of the ledger.
 
     Exit code 4 when no agents answer.
 
     Examples: embedwatch report; embedwatch report --scope tenant=search --window-seconds 60;
-    embedwatch report --json | jq .today.cost_nano_usd
+    embedwatch report --json | jq .today.cost_nano_usd; embedwatch report --day yesterday --tz Europe/Berlin --json
     """
     import msgspec
 
     from embedwatch.agents_api import AgentsApi, default_url
-    from embedwatch.report import dashboard
+    from embedwatch.report import dashboard, day_page, ledger_row
 
     url = agents_url or default_url(load(config))
+    live = day is None and timezone is None
     with AgentsApi(url) as api:
-        summary = api.summary(window_seconds, scope)
+        found = api.summary(window_seconds, scope) if live else ledger_row(api.ledger(scope), day or "today", timezone)
         ready, reasons = api.ready()
     if as_json:
-        typer.echo(msgspec.json.encode({**summary, "ready": ready, "not_ready_reasons": reasons}).decode())
+        typer.echo(msgspec.json.encode({**found, "ready": ready, "not_ready_reasons": reasons}).decode())
         return
-    typer.echo(dashboard(summary))
+    typer.echo(dashboard(found) if live else day_page(found))
     if not ready:
         typer.echo(f"embedwatch: the agents are not ready: {'; '.join(reasons)}; the numbers may be partial", err=True)

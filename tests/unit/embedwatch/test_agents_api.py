@@ -30,6 +30,18 @@ def test_a_summary_is_asked_for_its_window_and_scope() -> None:
     assert asked == ["http://agents:6066/api/v1/summary?window_seconds=60&scope=model%3Da"]
 
 
+def test_the_ledger_is_asked_for_one_scope() -> None:
+    asked: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(200, json={"rows": []})
+
+    with api(answer) as client:
+        assert client.ledger("tenant=a") == {"rows": []}
+    assert asked == ["http://agents:6066/api/v1/ledger?scope=tenant%3Da"]
+
+
 @pytest.mark.parametrize(("status", "ready"), [(200, True), (503, False)])
 def test_not_ready_is_an_answer_and_no_error(status: int, ready: bool) -> None:
     with api(lambda _: httpx.Response(status, json={"ready": ready, "reasons": ["a gap is open"]})) as client:

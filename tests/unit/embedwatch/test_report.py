@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from embedwatch.report import breach, dashboard, number, usd
+from embedwatch.errors import InputError
+from embedwatch.report import breach, dashboard, day_page, ledger_row, number, usd
 
 SUMMARY: dict[str, Any] = {
     "time_seconds": 1_795_000_000.0,
@@ -185,7 +186,61 @@ def test_agents_that_know_no_budget_and_older_ones_say_nothing_of_it() -> None:
 
 
 def test_what_was_booked_late_and_what_machines_cost_is_said() -> None:
-    late = {"late_events": 1200, "late_cost_usd": 0.25, "busy_cost_usd": 1.0, "allocated_cost_usd": 4.0}
+    late = {
+        "late_events": 1200, "late_cost_usd": 0.25, "busy_cost_usd": 1.0, "allocated_cost_usd": 4.0,
+        "last_correction_seconds": 1_800_000_000.0, "timezone": "Asia/Kolkata", "cost_per_1000_texts_usd": 1.25,
+    }  # fmt: skip
     text = dashboard(with_({"today": late}))
-    assert line(text, "Booked late") == "$0.2500 in 1,200 events after the day was over"
+    assert line(text, "Booked late") == (
+        "$0.2500 in 1,200 events after the day was over, the last one at 2027-01-15 13:30:00"
+    )
+    assert line(text, "Cost/1,000 texts") == "$1.2500"
+    unpriced = dashboard(with_({"today": late | {"unpriced_tokens": 1}}))
+    assert "Cost/1,000" not in unpriced
     assert line(text, "Machines") == "$1.0000 busy of $4.0000 for the time they ran"
+
+
+LEDGER: dict[str, Any] = {
+    "timezone": "Europe/Berlin", "today": "2026-03-01", "days": ["2026-02-28", "2026-03-01"],
+    "rows": [SUMMARY["today"] | {"scope": "all", "timezone": "Europe/Berlin", "day": day}
+             for day in ("2026-02-28", "2026-03-01")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("day", "zone", "found"),
+    [
+        ("today", None, "2026-03-01"),
+        ("yesterday", "Europe/Berlin", "2026-02-28"),
+        ("2026-02-28", None, "2026-02-28"),
+        ("20260228", None, "2026-02-28"),
+    ],
+)
+def test_a_day_is_named_in_the_zone_of_the_ledger(day: str, zone: str | None, found: str) -> None:
+    assert ledger_row(LEDGER, day, zone)["day"] == found
+
+
+@pytest.mark.parametrize(
+    ("day", "zone", "words"),
+    [
+        ("2026-02-27", None, r"nothing was booked on 2026-02-27 .*no longer kept; kept: 2026-02-28, 2026-03-01"),
+        ("tomorrow", None, "--day is today, yesterday or a date such as 2026-03-01, not 'tomorrow'"),
+        ("today", "UTC", "the agents book by days of Europe/Berlin, not of 'UTC': leave out --tz"),
+    ],
+)
+def test_a_day_that_cannot_be_told_is_refused_with_what_can(day: str, zone: str | None, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        ledger_row(LEDGER, day, zone)
+
+
+def test_agents_that_do_not_say_what_day_it_is_are_too_old() -> None:
+    with pytest.raises(InputError, match="older version"):
+        ledger_row({"timezone": "UTC", "days": [], "rows": []}, "today", None)
+
+
+def test_a_day_of_the_ledger_is_a_page_of_its_own() -> None:
+    text = day_page(LEDGER["rows"][0] | {"scope": "tenant=a"})
+    assert "LEDGER OF 2026-02-28 (Europe/Berlin): tenant=a" in text
+    assert line(text, "Total cost") == "$1.2345"
+    assert line(text, "Total texts") == "1,000, 5 without a vector"
+    assert line(text, "Hit rate") == "60.00 %"
