@@ -147,8 +147,8 @@ def _budget(day: dict[str, Any]) -> Iterable[tuple[str, str]]:
         last = datetime.fromtimestamp(day["last_correction_seconds"], ZoneInfo(day["timezone"]))
         yield (
             "Booked late",
-            f"{usd(day['late_cost_usd'])} in {day['late_events']:,} events after the day was over, the last one "
-            f"at {last:%Y-%m-%d %H:%M:%S}",
+            f"{usd(day['late_cost_usd'])} in {day['late_events']:,} event{'s' * (day['late_events'] != 1)} after the "
+            f"day was over, the last one at {last:%Y-%m-%d %H:%M:%S}",
         )
     if day.get("burn"):
         expected = day["forecast_usd"]

@@ -141,7 +141,9 @@ class UsualDays:
     _since: float = 0.0
 
     def of(self, partitions: dict[int, PartitionState], zone: ZoneInfo, scope: str, now: float) -> Usual:
-        key = (day_of(now, zone), *partitions)
+        # A day more or less is seen at once, as after a start that reads the log from its beginning.
+        known = ((number, len(state.days), len(state.history)) for number, state in partitions.items())
+        key = (day_of(now, zone), *known)
         if key != self._key or not 0 <= now - self._since < USUAL_VALID_SECONDS:
             self._known, self._key, self._since = {}, key, now
         if scope not in self._known:

@@ -202,6 +202,9 @@ def test_the_usual_day_is_looked_up_again_after_a_while_a_rebalance_or_midnight(
     assert whole({0: one}, noon + 60) == 111
     assert whole({0: one, 1: two}, noon + 61) == 411
     assert known.of({0: one, 1: two}, UTC_ZONE, "all", noon + 13 * HOUR).basis == "linear"
+    # A day that was not there before is seen at once.
+    two.book(batch_event(time_seconds=noon - 86_400, cost_nano_usd=9), UTC_ZONE, 100, noon)
+    assert known.of({0: one, 1: two}, UTC_ZONE, "all", noon + 13 * HOUR + 1).basis == "last_days"
 
 
 def test_burn_is_by_panes_where_they_reach_and_by_buckets_where_they_do_not() -> None:
