@@ -173,16 +173,19 @@ def burn(
     elapsed = now - day_bounds(day, zone)[0]
     found = [booked for state in states if (booked := state.days.get(day, {}).get(scope)) is not None]
     curves = [quarters(booked.spend_nano_usd, booked.bucket_seconds) for booked in found]
-    fast = Burn(FAST, sum(recent_spend(curve, elapsed, FAST.seconds) for curve in curves), _ROUGH)
+    untimed = _UNTIMED if any(booked.untimed_nano_usd for booked in found) else ""
+    rough = "; ".join(part for part in (_ROUGH, untimed) if part)
+    fast = Burn(FAST, sum(recent_spend(curve, elapsed, FAST.seconds) for curve in curves), rough)
     if panes_nano_usd is not None:
         # All of the running bucket lies in the window: panes that hold less have missed something, as after a
         # rebalance that brought another process's partition here.
         running = int(elapsed // BUCKET_SECONDS)
         if panes_nano_usd >= sum(sum(curve[running : running + 1]) for curve in curves):
             fast = Burn(FAST, panes_nano_usd)
-    return fast, Burn(SLOW, sum(recent_spend(curve, elapsed, SLOW.seconds) for curve in curves))
+    return fast, Burn(SLOW, sum(recent_spend(curve, elapsed, SLOW.seconds) for curve in curves), untimed)
 
 
+_UNTIMED = "what an older version of the agents booked today has no time of day and is left out"
 _ROUGH = "by the day's 15-minute buckets, as the agents have not watched for 15 min yet"
 
 

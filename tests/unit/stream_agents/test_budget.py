@@ -222,6 +222,17 @@ def test_burn_is_by_panes_where_they_reach_and_by_buckets_where_they_do_not() ->
     assert burn([state], "tenant=x", UTC_ZONE, now, panes_nano_usd=0)[0].nano_usd == 0
 
 
+def test_spend_without_a_time_of_day_is_said_to_be_left_out() -> None:
+    now = day_bounds(TODAY, UTC_ZONE)[0] + 12 * HOUR
+    state = ledger(UTC_ZONE, now, (now - 60, 8))
+    assert [one.note for one in burn([state], "all", UTC_ZONE, now, panes_nano_usd=8)] == ["", ""]
+    state.days[TODAY]["all"].cost_nano_usd += 500  # as a record of version 1 has it
+    fast, slow = burn([state], "all", UTC_ZONE, now)
+    assert "left out" in slow.note
+    assert slow.note in fast.note
+    assert burn([state], "all", UTC_ZONE, now, panes_nano_usd=8)[0] == Burn(FAST, 8)
+
+
 def test_yesterdays_spend_burns_nothing_of_todays_budget() -> None:
     midnight = day_bounds(TODAY, UTC_ZONE)[0]
     state = ledger(UTC_ZONE, midnight + 60, (midnight - 60, 100), (midnight + 30, 3))
