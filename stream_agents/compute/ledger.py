@@ -27,6 +27,7 @@ from stream_agents.compute.curve import BUCKET_SECONDS, HOUR_SECONDS, add_curve,
 from stream_agents.compute.days import day_bounds as day_bounds
 from stream_agents.compute.days import day_of as day_of
 from stream_agents.compute.days import days_before as days_before
+from stream_agents.compute.days import days_of
 from stream_agents.compute.scopes import ALL, OTHER, scope_key, scopes_of
 
 #: 2 added what a day's spend was over time. Records of version 1 are read; a newer one is refused.
@@ -85,14 +86,11 @@ class BookedDay(DayTotals, omit_defaults=True):
     def untimed_nano_usd(self) -> int:
         return self.cost_nano_usd - sum(self.spend_nano_usd)
 
-    def book_at(self, event: BatchEvent, elapsed_seconds: float, late_at_seconds: float | None) -> None:
-        """`elapsed_seconds` since the day began; `late_at_seconds`: now, when the day is over."""
-        self.book(event)
-        add_spend(self.spend_nano_usd, max(int(elapsed_seconds // self.bucket_seconds), 0), event.cost_nano_usd)
-        if late_at_seconds is not None:
-            self.late_events += 1
-            self.late_cost_nano_usd += event.cost_nano_usd
-            self.last_correction_seconds = max(self.last_correction_seconds or 0.0, late_at_seconds)
+    def correct(self, event: BatchEvent, now: float) -> None:
+        """Count an event that was booked as one that came when the day was over."""
+        self.late_events += 1
+        self.late_cost_nano_usd += event.cost_nano_usd
+        self.last_correction_seconds = max(self.last_correction_seconds or 0.0, now)
 
     def close(self) -> None:
         """The day is over: hours will do."""
@@ -128,7 +126,7 @@ def check_bookable(event: BatchEvent, zone: ZoneInfo, now: float) -> None:
     number would spoil every sum, and every quotient, that it is in.
     """
     try:
-        day_bounds(day_of(event.time_seconds, zone), zone)
+        days_of(zone).of(event.time_seconds)
     except (ValueError, OverflowError, OSError):
         raise InvalidEvent("invalid", f"time_seconds {event.time_seconds:g} is in no year") from None
     if event.time_seconds > now + MAX_AHEAD_SECONDS:
@@ -162,8 +160,7 @@ class PartitionState(msgspec.Struct):
 
         With `now`, an event of a day that is over counts as a correction of it as well.
         """
-        name = day_of(event.time_seconds, zone)
-        begin, end = day_bounds(name, zone)
+        name, begin, end = days_of(zone).of(event.time_seconds)
         late_at = now if now is not None and now >= end else None
         if late_at is not None and name < _oldest_kept(late_at, zone):
             self.old_events += 1
@@ -179,7 +176,14 @@ class PartitionState(msgspec.Struct):
             totals = day.get(key)
             if totals is None:
                 totals = day[key] = BookedDay()
-            totals.book_at(event, event.time_seconds - begin, late_at)
+            totals.book(event)
+            bucket = max(int((event.time_seconds - begin) // totals.bucket_seconds), 0)
+            if bucket < len(totals.spend_nano_usd):
+                totals.spend_nano_usd[bucket] += event.cost_nano_usd
+            else:
+                add_spend(totals.spend_nano_usd, bucket, event.cost_nano_usd)
+            if late_at is not None:
+                totals.correct(event, late_at)
         self.events += 1
 
     def prune(self, now: float, zone: ZoneInfo) -> None:

@@ -118,6 +118,17 @@ TABLES: dict[str, Table] = {
         2, [*batch(cache_errors=2), *batch(cache_errors=1)], batch(cache_errors=1), batch(cache_errors=2),
         batch(texts=4, cache_errors=9), ((), OLD), needed=5,
     ),
+    "daily_forecast_usd": Table(
+        # A third of the day has passed.
+        99, batch(cost_nano_usd=33_100_000_000), batch(cost_nano_usd=32_900_000_000),
+        batch(cost_nano_usd=33_000_000_000), batch(texts=4, cost_nano_usd=90_000_000_000),
+        ((), batch(cost_nano_usd=0)), needed=5,
+    ),
+    "budget_burn_pct": Table(
+        # Of a budget of 10 USD a tenth may be spent in 15 minutes: the threshold is 10 USD, and judged are 10 %.
+        10, batch(cost_nano_usd=1_010_000_000), batch(cost_nano_usd=990_000_000), batch(cost_nano_usd=1_000_000_000),
+        batch(texts=4, cost_nano_usd=5_000_000_000), needed=5,
+    ),
     "daily_cost_usd": Table(
         10, [*batch(cost_nano_usd=10**10), *batch(cost_nano_usd=1)], batch(cost_nano_usd=10**10 - 1),
         # Yesterday's is not today's, however much it was.
@@ -185,7 +196,8 @@ def judged(metric: str, events: Events, min_samples: int | None = None) -> tuple
     more += ", steps_pct: [100]" if metric == "daily_cost_usd" else ""
     text = f"rules: [{{metric: {metric}, threshold: {TABLES[metric].threshold}{more}}}]"
     (verdict,) = judge(parse_rules(YamlFile("rules.yaml", text)), world_of(events), NOW)
-    return verdict.judgement, verdict.value, verdict.reason
+    # What a reason adds in brackets is tested where it is made.
+    return verdict.judgement, verdict.value, verdict.reason.partition(" (")[0]
 
 
 def test_every_metric_has_a_table() -> None:
@@ -235,7 +247,7 @@ def test_nothing_is_a_state_of_its_own(metric: str, events: Events) -> None:
     elif METRICS[metric].windowed:
         assert (judgement, reason) == ("no_data", "nothing in the window")
         assert not value
-    elif metric == "daily_cost_usd":
+    elif metric in ("daily_cost_usd", "budget_burn_pct"):
         assert (judgement, value, reason) == ("inconclusive", 0.0, "0 samples, 1 are needed")
     else:
         assert (judgement, value) == ("inconclusive", None)

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from msgspec.structs import replace
 
+from stream_agents.compute.days import Days
 from stream_agents.compute.ledger import PartitionState, day_bounds, day_of, day_totals
 from tests.harness.agents_log import batch_event
 
@@ -114,3 +115,14 @@ def test_one_moment_is_another_day_in_each_zone() -> None:
         "UTC": "2026-07-13", "Asia/Kolkata": "2026-07-14", "America/New_York": "2026-07-13",
         "Pacific/Apia": "2026-07-14",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "day", "first", "next_first", "before", "after"), MIDNIGHTS)
+def test_days_looked_up_one_after_the_other_are_the_same_in_any_order(
+    name: str, day: str, first: str, next_first: str, before: str, after: str
+) -> None:
+    days, begin, end = Days(ZoneInfo(name)), moment(first), moment(next_first)
+    for at, expected in ((begin, day), (end, after), (begin - 1, before), (end - 0.001, day), (begin - 1, before)):
+        found, since, until = days.of(at)
+        assert (found, since <= at < until) == (expected, True)
+    assert days.of((begin + end) / 2) == (day, begin, end)
