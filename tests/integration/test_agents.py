@@ -21,6 +21,7 @@ from embedwatch.processes import Child, free_port, port_answers
 from embedwatch.settings import KafkaSettings
 from embedwatch.sketch import Sketch
 from embedwatch.topics import TopicSpec
+from stream_agents.compute.ledger import STATE_VERSION
 from tests.harness import json_schema
 from tests.harness.agents import PARTITIONS, ROOT, Agents, events, put, until
 from tests.harness.brokers import APACHE_KAFKA
@@ -332,7 +333,9 @@ def test_a_state_that_is_not_ours_ends_it_before_anything_is_counted(embedded_ag
     changelog = f"{agents.app_id}-state-changelog"
     create_topics(agents.kafka, [TopicSpec(changelog, "", "", "tests", "compact", None, partitions=PARTITIONS)])
     with opened(producer(agents.kafka, "test-producer")) as client:
-        client.send(changelog, key=b'"p0"', value=json.dumps({"v": 2, "next_offset": 7}).encode(), partition=0).get(30)
+        client.send(
+            changelog, key=b'"p0"', value=json.dumps({"v": STATE_VERSION + 1, "next_offset": 7}).encode(), partition=0
+        ).get(30)
     code, line = fails(agents)
     assert code == 1
-    assert f"the state in topic {changelog} cannot be used: state of version 2; this agent knows 1" in line
+    assert f"the state in topic {changelog} cannot be used: state of version 3; this agent knows 2" in line
