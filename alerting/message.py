@@ -112,6 +112,10 @@ def scope(verdict: Verdict) -> str:
 
 def cause(verdict: Verdict) -> str | None:
     """What moved the number, from the verdict's contributors; None where there is nothing to tell."""
+    if verdict.alert_type == "LATENCY_REGRESSION" and verdict.contributors:
+        # Here a part is what it added to the time of a batch, in percent of the baseline's.
+        parts = [_added(part) for part in verdict.contributors[:3]]
+        return f"more time a batch in {', '.join(parts)}."
     ranked = sorted(verdict.contributors, key=lambda c: (c.share_pct or 0.0, c.value), reverse=True)
     if not ranked:
         return None
@@ -128,6 +132,12 @@ def cause(verdict: Verdict) -> str | None:
         for c in ranked[1:3]
     ]
     return f"{text}; then {', '.join(others)}." if others else f"{text}."
+
+
+def _added(part: Contributor) -> str:
+    what, _ = PHASE_CAUSES.get(part.name, (clean(part.name, NAME_CHARS), ""))
+    share = f", {quantity(part.share_pct, '%')} of the growth" if part.share_pct is not None else ""
+    return f"{what} (+{quantity(part.value, '%')} of the baseline's{share})"
 
 
 def _share(part: Contributor, verdict: Verdict) -> str:
@@ -161,7 +171,10 @@ def _sentence(verdict: Verdict) -> str:
     day = clean(verdict.day or "today", NAME_CHARS)
     known = KNOWN_SENTENCES.get(verdict.metric)
     if known is not None and verdict.value is not None:
-        return known.format(value=value, limit=limit, span=span, day=day)
+        told = known.format(value=value, limit=limit, span=span, day=day)
+        # The share alone does not say how much slower.
+        explained = verdict.metric == "latency_regression_pct" and verdict.reason
+        return f"{told} {_capital(clean(verdict.reason, NOTE_CHARS))}." if explained else told
     word = "minimum" if verdict.comparison == "<" else "limit"
     text = f"{_capital(subject(verdict))} is {value}, {word} {limit}{',' + span if span else ''}."
     if verdict.value is None and verdict.reason:

@@ -53,6 +53,7 @@ SUBJECTS: dict[str, str] = {
     "latency_p99_ms": "p99 latency",
     "latency_avg_ms": "mean latency",
     "latency_max_ms": "the slowest text's latency",
+    "latency_regression_pct": "the share of texts slower than the baseline's p95",
     "error_rate_pct": "error rate",
     "cache_hit_rate_pct": "cache hit rate",
     "throughput_texts_per_s": "throughput",
@@ -73,6 +74,8 @@ SUBJECTS: dict[str, str] = {
 
 #: Metrics of which "X is V, limit L" would be poor English. `span` begins with a blank or is empty.
 KNOWN_SENTENCES: dict[str, str] = {
+    "latency_regression_pct": "{value} of the texts are slower than the baseline's p95{span} (5 % would be expected), "
+    "limit {limit}.",
     "unpriced_tokens": "{value} were embedded at no known price{span}: the spend shown is too low.",
     "cache_errors": "Calls to the cache fail: {value}{span}, limit {limit}.",
     "daily_cost_usd": "Spend of {day} is {value}, limit {limit}.",

@@ -55,6 +55,10 @@ class AgentsApi:
         """The days kept, of one scope: `timezone`, `today` and `rows`."""
         return self._get("/api/v1/ledger", {"scope": scope}, (200,))
 
+    def baseline(self, window_seconds: int) -> dict[str, Any]:
+        """Sums and sketches of every scope; `embedwatch.baselines.from_answer` reads them."""
+        return self._get("/api/v1/baseline", {"window_seconds": str(window_seconds)}, (200,))
+
     def _get(self, path: str, parameters: dict[str, str], good: tuple[int, ...]) -> dict[str, Any]:
         try:
             answer = self._client.get(path, params=parameters)

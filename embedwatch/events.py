@@ -218,7 +218,7 @@ class Contributor(Struct, frozen=True):
     name: Label
     value: float
     share_pct: float | None = None
-    factor: float | None = None  # value over that of the hour before; None when that is not known, or was 0
+    factor: float | None = None  # over the hour before, or the baseline; None: not known, or it was 0
 
 
 class Verdict(Struct, frozen=True, tag="verdict", tag_field="type"):

@@ -24,12 +24,15 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embedwatch.errors import ConfigError
+from embedwatch.baselines import FOLDER, Baseline, path_of, read
+from embedwatch.errors import ConfigError, InputError
 from embedwatch.events import AlertType, Severity
+from embedwatch.regression import MIN_SHARE_PCT, MIN_TEXTS
 from embedwatch.yamlfile import YamlFile, closest, read_yaml
 
 PANE_SECONDS = 10
@@ -49,6 +52,7 @@ class Metric:
     windowed: bool = True
     min_samples: int = 1
     scoped: bool = True  # False: only of the whole pipeline
+    default_threshold: float | None = None
     what: str = ""
 
 
@@ -58,6 +62,14 @@ METRICS: dict[str, Metric] = {
     "latency_p99_ms": Metric("HIGH_LATENCY", ">", "ms", min_samples=100, what="99 % of the texts are faster"),
     "latency_avg_ms": Metric("HIGH_LATENCY", ">", "ms", min_samples=20, what="mean latency of a text"),
     "latency_max_ms": Metric("HIGH_LATENCY", ">", "ms", what="slowest text"),
+    "latency_regression_pct": Metric(
+        "LATENCY_REGRESSION",
+        ">",
+        "%",
+        min_samples=MIN_TEXTS,
+        default_threshold=MIN_SHARE_PCT,
+        what="texts slower than 95 % of a baseline's",
+    ),
     "error_rate_pct": Metric("HIGH_ERROR_RATE", ">", "%", min_samples=20, what="texts without a vector"),
     "cache_hit_rate_pct": Metric("LOW_CACHE_HIT_RATE", "<", "%", min_samples=100, what="texts served by the cache"),
     "throughput_texts_per_s": Metric("LOW_THROUGHPUT", "<", "texts/s", what="texts done a second"),
@@ -92,10 +104,8 @@ METRICS: dict[str, Metric] = {
     ),
 }
 
-#: Named in the design and coming with baselines; refused until then rather than silently never firing.
-NOT_YET: dict[str, str] = {
-    "LATENCY_REGRESSION": "stored baselines",
-}
+#: Types that the design names and this version does not evaluate: refused rather than silently never firing.
+NOT_YET: dict[str, str] = {}
 
 #: The guide's thresholds. Used where there is no rules file.
 DEFAULT_THRESHOLDS: dict[str, float] = {
@@ -132,6 +142,15 @@ class Rule:
     steps_pct: tuple[float, ...] = ()
     route: str | None = None
     text: str | None = None
+    baseline: Baseline | None = None  # of LATENCY_REGRESSION: what is compared with
+
+
+#: From what a rule says after `baseline:` to the baseline. Raises `InputError`.
+ReadBaseline = Callable[[str], Baseline]
+
+
+def _no_baselines(name: str) -> Baseline:
+    raise InputError(f"baseline {name!r} cannot be read here")
 
 
 def default_rules() -> tuple[Rule, ...]:
@@ -143,10 +162,12 @@ def load_rules(path: Path | None) -> tuple[Rule, ...]:
     """Rules of a file, or the defaults without one. Raises `ConfigError` with every mistake, one a line."""
     if path is None:
         return default_rules()
-    return parse_rules(read_yaml(path, "rules file", "check --rules or EMBEDWATCH_AGENTS_RULES"))
+    file = read_yaml(path, "rules file", "check --rules or EMBEDWATCH_AGENTS_RULES")
+    # A path in it is relative to it, and a name is one of the folder `baselines` beside it.
+    return parse_rules(file, lambda name: read(path.parent / path_of(name, Path(FOLDER))))
 
 
-def parse_rules(file: YamlFile) -> tuple[Rule, ...]:
+def parse_rules(file: YamlFile, read_baseline: ReadBaseline = _no_baselines) -> tuple[Rule, ...]:
     """Pure part of `load_rules`."""
     data = file.data
     if not isinstance(data, dict):
@@ -163,13 +184,13 @@ def parse_rules(file: YamlFile) -> tuple[Rule, ...]:
         thresholds = {}
     for metric, threshold in thresholds.items():
         place = file.place(("thresholds", str(metric)))
-        _try(found, trouble, place, {"metric": metric, "threshold": threshold})
+        _try(found, trouble, place, {"metric": metric, "threshold": threshold}, read_baseline)
     rules = data.get("rules") or []
     if not isinstance(rules, list):
         trouble.append(f"{file.place(('rules',))}: `rules` is a list (`- metric: ...`), not {_kind(rules)}")
         rules = []
     for index, entry in enumerate(rules):
-        _check_entry(found, trouble, file, index, entry)
+        _check_entry(found, trouble, file, index, entry, read_baseline)
     first: dict[str, str] = {}
     for rule, place in found:
         if rule.name in first:
@@ -189,11 +210,18 @@ def parse_rules(file: YamlFile) -> tuple[Rule, ...]:
 
 _FIELDS = (
     "name", "type", "metric", "threshold", "window", "scope", "by", "for", "keep_firing_for",
-    "severity", "min_samples", "steps_pct", "route", "text",
+    "severity", "min_samples", "steps_pct", "route", "text", "baseline",
 )  # fmt: skip
 
 
-def _check_entry(found: list[tuple[Rule, str]], trouble: list[str], file: YamlFile, index: int, entry: Any) -> None:
+def _check_entry(
+    found: list[tuple[Rule, str]],
+    trouble: list[str],
+    file: YamlFile,
+    index: int,
+    entry: Any,
+    read_baseline: ReadBaseline,
+) -> None:
     if not isinstance(entry, dict):
         trouble.append(f"{file.place(('rules', index))}: a rule is a set of `name: value` lines, not {_kind(entry)}")
         return
@@ -203,7 +231,7 @@ def _check_entry(found: list[tuple[Rule, str]], trouble: list[str], file: YamlFi
         for key in unknown
     ]
     if not unknown:
-        _try(found, trouble, file.place(("rules", index)), entry, file, index)
+        _try(found, trouble, file.place(("rules", index)), entry, read_baseline, file, index)
 
 
 class _Wrong(ValueError):
@@ -217,20 +245,21 @@ def _try(
     trouble: list[str],
     place: str,
     entry: dict[str, Any],
+    read_baseline: ReadBaseline,
     file: YamlFile | None = None,
     index: int = 0,
 ) -> None:
     try:
-        found.append((_build(entry), place))
+        found.append((_build(entry, read_baseline), place))
     except _Wrong as wrong:
         at = file.place(("rules", index, wrong.field)) if file is not None else place
         trouble.append(f"{at}: {wrong}")
 
 
-def _build(entry: dict[str, Any]) -> Rule:
+def _build(entry: dict[str, Any], read_baseline: ReadBaseline = _no_baselines) -> Rule:
     name = _metric_of(entry)
     metric = METRICS[name]
-    threshold = _number(entry, "threshold", required=True)
+    threshold = _number(entry, "threshold", default=metric.default_threshold)
     if threshold < 0:
         raise _Wrong("threshold", f"threshold of {name} must be 0 or more, is {threshold:g}")
     if name.endswith("_pct") and threshold > 100 and name not in DAILY_METRICS:
@@ -278,6 +307,7 @@ def _build(entry: dict[str, Any]) -> Rule:
         steps_pct=_steps(entry, name),
         route=_label(entry, "route"),
         text=_label(entry, "text", longest=2000),
+        baseline=_baseline(entry, name, read_baseline),
     )
 
 
@@ -304,10 +334,10 @@ def _metric_of(entry: dict[str, Any]) -> str:
     return str(name)
 
 
-def _number(entry: dict[str, Any], field: str, *, default: float = 0.0, required: bool = False) -> float:
+def _number(entry: dict[str, Any], field: str, *, default: float | None) -> float:
     value = entry.get(field)
     if value is None:
-        if required:
+        if default is None:
             raise _Wrong(field, f"{field} is missing: a number in the metric's unit")
         return default
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -331,6 +361,26 @@ def _steps(entry: dict[str, Any], metric: str) -> tuple[float, ...]:
     if not good:
         raise _Wrong("steps_pct", f"steps_pct is a list of percentages such as [50, 80, 100], is {steps!r}")
     return tuple(sorted({float(s) for s in steps}))
+
+
+def _baseline(entry: dict[str, Any], metric: str, read_baseline: ReadBaseline) -> Baseline | None:
+    value = entry.get("baseline")
+    if metric != "latency_regression_pct":
+        if value is not None:
+            raise _Wrong("baseline", "baseline goes with latency_regression_pct only")
+        return None
+    if value is None:
+        raise _Wrong(
+            "baseline",
+            "latency_regression_pct needs, in the long form, `baseline:` with a name or path "
+            "(`embedwatch baseline save` makes one)",
+        )
+    if not isinstance(value, str) or not value:
+        raise _Wrong("baseline", f"baseline is a name or the path of a file, not {_kind(value)}")
+    try:
+        return read_baseline(value)
+    except InputError as error:
+        raise _Wrong("baseline", str(error)) from None
 
 
 def _label(entry: dict[str, Any], field: str, longest: int = 100) -> str | None:

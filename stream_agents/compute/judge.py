@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from embedwatch.events import NANO_USD_PER_USD, Contributor, GpuSample, Judgement, Verdict
 from embedwatch.rules import DAILY_METRICS, METRICS, Rule
+from stream_agents.compute.baseline import against
 from stream_agents.compute.budget import burn, worse
 from stream_agents.compute.contributors import Explainer, latency_ms
 from stream_agents.compute.ledger import day_scopes
@@ -42,6 +43,7 @@ class Reading:
     threshold: float | None = None
     window_seconds: int | None = None
     note: str = ""
+    judged: tuple[Judgement, str] | None = None  # where a threshold alone does not decide
 
 
 def judge(rules: Iterable[Rule], world: World, now: float) -> list[Verdict]:
@@ -60,7 +62,8 @@ def judge(rules: Iterable[Rule], world: World, now: float) -> list[Verdict]:
                 out += [_verdict(rule, scope, reading, world, now, step) for step in rule.steps_pct]
                 continue
             found = _verdict(rule, scope, reading, world, now, None)
-            if rule.window_seconds and found.judgement == "breached" and not reading.contributors:
+            unexplained = not reading.contributors and rule.baseline is None
+            if rule.window_seconds and found.judgement == "breached" and unexplained:
                 found = replace(found, contributors=list(explainer.explain(rule, scope)))
             out.append(found)
     return out
@@ -79,7 +82,7 @@ def read(
     """The value of a rule's metric."""
     if rule.window_seconds:
         seen = {} if cache is None else cache
-        return _windowed(rule, _window(world, now, seen, scope, rule.window_seconds), world, now)
+        return _windowed(rule, scope, _window(world, now, seen, scope, rule.window_seconds), world, now)
     if rule.metric == "daily_cost_usd":
         totals = world.day(world.today(now), scope)
         return Reading(totals.cost_nano_usd / NANO_USD_PER_USD, totals.texts, contributors=_spenders(world, now, scope))
@@ -92,8 +95,13 @@ def read(
     return _present(rule.metric, world, now)
 
 
-def _windowed(rule: Rule, totals: Totals, world: World, now: float) -> Reading:
+def _windowed(rule: Rule, scope: Scope, totals: Totals, world: World, now: float) -> Reading:
     metric = rule.metric
+    if rule.baseline is not None:
+        value, judgement, reason, phases = against(
+            rule.baseline, scope, totals, threshold_pct=rule.threshold, min_texts=rule.min_samples
+        )
+        return Reading(value, totals.latency.count, reason, phases, (judgement, reason))
     if metric.startswith("latency_"):
         return Reading(latency_ms(metric, totals.latency), totals.latency.count)
     if metric == "error_rate_pct":
@@ -219,6 +227,8 @@ def _judgement(rule: Rule, reading: Reading, threshold: float) -> tuple[Judgemen
         return "inconclusive", reading.reason or "not known"
     if reading.samples < rule.min_samples:
         return "inconclusive", f"{reading.samples} samples, {rule.min_samples} are needed"
+    if reading.judged is not None:
+        return reading.judged
     breached = reading.value > threshold if rule.comparison == ">" else reading.value < threshold
     relation = "above" if rule.comparison == ">" else "below"
     note = f" ({reading.note})" if reading.note else ""

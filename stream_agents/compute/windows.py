@@ -18,6 +18,10 @@ from stream_agents.compute.adding import adder
 from stream_agents.compute.merges import Merges
 from stream_agents.compute.scopes import ALL, OTHER, Scope, scopes_of
 
+#: Names of price sources kept by pane: there are few, and a sender that makes them up must not fill memory.
+MAX_PRICE_SOURCES = 8
+#: Moments of workers remembered, to see which events are of one batch. They come close together.
+MAX_CYCLES = 4096
 #: A clock ahead of ours by more than this is taken as ours: its panes would never be looked at.
 MAX_AHEAD_SECONDS = 10.0
 #: What a window is compared with: the hour before it, as far as it is kept.
@@ -49,9 +53,16 @@ class Totals:
     latency: Sketch = field(default_factory=Sketch)
     queue_wait: Sketch = field(default_factory=Sketch)
     first_seconds: float = math.inf  # time of the earliest event
+    price_sources: set[str] = field(default_factory=set)
+    #: Sum of n^2 over batches of n texts that have a latency, each event for itself; and what is to be added where
+    #: several events (one for each tenant) are one batch: (a + b)^2 is a^2 + b^2 + 2ab.
+    squared_texts: float = 0.0
+    crossed_texts: float = 0.0
 
-    def add(self, event: BatchEvent, latency: Sketch, queue_wait: Sketch, time_seconds: float) -> None:
-        """Count one event; its sketches come decoded, since it counts in several scopes."""
+    def add(
+        self, event: BatchEvent, latency: Sketch, queue_wait: Sketch, time_seconds: float, earlier: float = 0.0
+    ) -> None:
+        """Count one event; its sketches come decoded. `earlier` is the weight of other events of its batches."""
         _add_sums(self, event)
         self.events += 1
         for error, count in event.errors.items():
@@ -63,6 +74,11 @@ class Totals:
         self.queue_wait.merge(queue_wait)
         if time_seconds < self.first_seconds:
             self.first_seconds = time_seconds
+        if event.price_source not in self.price_sources and len(self.price_sources) < MAX_PRICE_SOURCES:
+            self.price_sources.add(event.price_source)
+        weight = _weight(event, latency)
+        self.squared_texts += weight * weight
+        self.crossed_texts += 2.0 * weight * earlier
 
     def merge(self, other: Totals) -> None:
         _add_sums(self, other)
@@ -74,6 +90,9 @@ class Totals:
         self.latency.merge(other.latency)
         self.queue_wait.merge(other.queue_wait)
         self.first_seconds = min(self.first_seconds, other.first_seconds)
+        self.price_sources |= other.price_sources
+        self.squared_texts += other.squared_texts
+        self.crossed_texts += other.crossed_texts
 
     @property
     def error_count(self) -> int:
@@ -105,6 +124,11 @@ _SUMS = (
 )  # fmt: skip
 _add_sums = adder(_SUMS)
 _phases_of: Callable[[PhaseSeconds], tuple[float, ...]] = attrgetter(*PHASES)
+
+
+def _weight(event: BatchEvent, latency: Sketch) -> float:
+    """Its square is the sum of n^2 over the event's batches, if they are of one size. Cache hits are one batch."""
+    return latency.count / math.sqrt(max(event.batches, 1))
 
 
 def pane_start(time_seconds: float) -> int:
@@ -142,6 +166,7 @@ class Windows:
         self.overflow_events = 0
         self._kept: dict[Scope, dict[int, Totals]] = {ALL: {}}
         self._staged: dict[tuple[str, str | None, int], _Staged] = {}
+        self._cycles: dict[tuple[str, float], float] = {}  # worker and time: weight
         self._merges: dict[Scope, Merges[Totals]] = {}  # of scopes that a window was asked of
 
     def add(self, event: BatchEvent, now: float) -> list[Scope]:
@@ -156,6 +181,7 @@ class Windows:
         if start <= pane_start(now) - self.keep_seconds:
             self.late_events += 1
             return []
+        earlier = self._earlier(event, latency)
         key = (event.model, event.tenant, start)
         staged = self._staged.get(key)
         if staged is None:
@@ -163,14 +189,23 @@ class Windows:
             staged = _Staged(self._admitted(event))
             if self.overflow_events > overflowed:
                 # Not staged: when its like comes next, more of its scopes may be known.
-                staged.totals.add(event, latency, queue_wait, time_seconds)
+                staged.totals.add(event, latency, queue_wait, time_seconds, earlier)
                 self._settle(start, staged)
                 return staged.scopes
             self._staged[key] = staged
-        staged.totals.add(event, latency, queue_wait, time_seconds)
+        staged.totals.add(event, latency, queue_wait, time_seconds, earlier)
         if len(self._staged) > MAX_STAGED:
             self._take_in()
         return staged.scopes
+
+    def _earlier(self, event: BatchEvent, latency: Sketch) -> float:
+        """Weight of the other events of this moment of this worker so far; adds this one's."""
+        key = (event.worker, event.time_seconds)
+        earlier = self._cycles.pop(key, 0.0)
+        self._cycles[key] = earlier + _weight(event, latency)
+        if len(self._cycles) > MAX_CYCLES:
+            del self._cycles[next(iter(self._cycles))]
+        return earlier
 
     def _admitted(self, event: BatchEvent) -> list[Scope]:
         wanted = scopes_of(event.model, event.tenant)

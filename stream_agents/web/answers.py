@@ -9,6 +9,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from embedwatch.baselines import Numbers
 from embedwatch.events import AlertType, ErrorClass, Judgement, LagStatus, Severity
 from stream_agents.compute.ledger import DayTotals
 
@@ -350,3 +351,11 @@ class Problem(Struct):
     """What was wrong with the request, and what is allowed."""
 
     error: str
+
+
+class BaselineAnswer(Struct):
+    """Sums of the window that ends at `time_seconds`, by scope."""
+
+    time_seconds: float
+    window_seconds: int
+    scopes: dict[str, Numbers]

@@ -13,6 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from embedwatch.clock import Clock
 from embedwatch.rules import MAX_WINDOW_SECONDS, PANE_SECONDS
+from stream_agents.compute.baseline import snapshot
 from stream_agents.compute.ledger import day_scopes
 from stream_agents.compute.scopes import Scope, parse_scope, scope_key
 from stream_agents.compute.summary import day_summary, summary, verdict_rows
@@ -127,6 +128,10 @@ class Routes:
 
     async def verdicts(self, request: web.Request) -> web.Response:
         return _json({"verdicts": verdict_rows(self.runtime.verdicts)[:MAX_ROWS]})
+
+    async def baseline(self, request: web.Request) -> web.Response:
+        """Exact sums and sketches of every scope over a window: what `embedwatch baseline save` keeps."""
+        return _json(snapshot(self.runtime.world, self.clock.now(), _window(request)))
 
     async def metrics(self, request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

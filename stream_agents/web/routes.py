@@ -101,6 +101,12 @@ ROUTES: tuple[Route, ...] = (
         answers.Verdicts,
     ),
     Route(
+        "/api/v1/baseline", "baseline", "What a baseline keeps",
+        "Exact sums and sketches of every scope seen in the window (at most 1,000): `embedwatch baseline save` writes "
+        "them to a file, and `embedwatch baseline diff` compares one with them.",
+        answers.BaselineAnswer, (SLIDING,), example="window_seconds=3600",
+    ),
+    Route(
         "/api/v1/alerts", "alerts", "Rules that are breached now",
         "These are verdicts, before `for`, grouping and silences. This process judges and does not alert: the state of "
         "each alert (pending, firing, acknowledged, snoozed, resolved) lives in `embedwatch alerts`, and every "

@@ -107,6 +107,28 @@ def test_a_forecast_and_a_burn_rate_speak_of_their_budget() -> None:
     assert over.sentence.startswith("The day 2026-03-28 is over. The share of the day's budget spent lately was 14.2 %")
 
 
+def test_a_regression_says_how_much_slower_and_in_which_phase() -> None:
+    parts = [Contributor("phase", "embed", 42.0, 84.0), Contributor("phase", "publish", 8.0, 16.0)]
+    slower = verdict(
+        alert_type="LATENCY_REGRESSION", metric="latency_regression_pct", unit="%", value=18.4, threshold=10.0,
+        window_seconds=300.0, reason="p95 went from 412 to 585 ms, 1.42 times the baseline's", contributors=parts,
+    )  # fmt: skip
+    message = compose(owed("firing", slower))
+    assert message.title == "🔴 Critical: latency got worse (model minilm)"
+    assert message.sentence == (
+        "18.4 % of the texts are slower than the baseline's p95 over the last 5 min (5 % would be expected), limit "
+        "10 %. P95 went from 412 to 585 ms, 1.42 times the baseline's."
+    )
+    assert message.cause == (
+        "more time a batch in the model itself (+42 % of the baseline's, 84 % of the growth), "
+        "publishing to Kafka (+8 % of the baseline's, 16 % of the growth)."
+    )
+    over = compose(owed("resolved", slower, latest_value=5.1, worst_value=20.0))
+    assert over.sentence == (
+        "The share of texts slower than the baseline's p95 is back at 5.1 %; it was 20 % at worst, limit 10 %."
+    )
+
+
 def test_the_cause_is_the_largest_part() -> None:
     models = [Contributor("model", "small", 10.0, 20.0), Contributor("model", "large", 40.0, 80.0)]
     assert cause(verdict(contributors=models)) == "mostly model large (40 ms, 80 %); then small (10 ms, 20 %)."
