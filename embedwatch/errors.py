@@ -52,6 +52,12 @@ class FailureBudgetExceeded(EmbedwatchError):
     exit_code = 7
 
 
+class Inconclusive(EmbedwatchError):
+    """Too few samples to answer what was asked. No failure: a caller may take it for success."""
+
+    exit_code = 8
+
+
 class InvalidEvent(EmbedwatchError):
     """An event that does not decode. `reason` is one of a bounded set and may be a metric label."""
 

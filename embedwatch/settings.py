@@ -31,6 +31,8 @@ OPTION_PREFIXES = (
     "UP_",
     "PRODUCE_",
     "REPORT_",
+    "BASELINE_",
+    "COMPARE_",
     "CHECK_",
     "TOPICS_",
     "DLQ_",

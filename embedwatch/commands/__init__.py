@@ -1,4 +1,4 @@
-"""Commands of the shared package: demo, up, report, check, topics, dlq, collect. One file each."""
+"""Commands of the shared package: demo, up, report, baseline, compare, check, topics, dlq, collect. One file each."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import typer
 
 def register(root: typer.Typer) -> None:
     """Add them to the root."""
-    from embedwatch.commands import check, collect, demo, dlq, report, topics, up
+    from embedwatch.commands import baseline, check, collect, compare, demo, dlq, report, topics, up
 
     root.command(name="demo")(demo.demo)
     root.command(name="up")(up.up)
     root.command(name="report")(report.report)
+    root.add_typer(baseline.app, name="baseline")
+    root.command(name="compare", epilog=compare.EXAMPLE)(compare.compare)
     root.command(name="check")(check.check)
     root.command(name="collect", epilog=collect.EXAMPLE)(collect.collect)
     root.add_typer(topics.app, name="topics")

@@ -15,7 +15,10 @@ from embedwatch.errors import ConfigError
 from embedwatch.processes import free_port
 from embedwatch.settings import COMMAND_PREFIXES, PREFIX, Settings, env_name
 
-COMMANDS = {"demo", "up", "produce", "worker", "agents", "alerts", "report", "check", "topics", "dlq", "collect"}
+COMMANDS = {
+    "demo", "up", "produce", "worker", "agents", "alerts", "report", "baseline", "compare", "check", "topics", "dlq",
+    "collect",
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +89,10 @@ def test_help_names_the_variables_and_succeeds(run: Any, path: tuple[str, ...]) 
         (["up", "--workers", "0"], ["--workers"]),
         (["worker", "extra"], ["extra", "embedwatch worker --help"]),
         (["report", "-c", "/no/such/file.yaml"], ["/no/such/file.yaml"]),
+        (["compare", "a.json"], ["'b'", "embedwatch compare --help"]),
+        (["compare", "a", "b", "--max-regression-pct", "-1"], ["--max-regression-pct", "-1"]),
+        (["baseline", "save", "x", "--window", "15s"], ["--window", "10 s", "'15s'"]),
+        (["baseline", "save", "x", "--window", "soon"], ["--window", "30s, 5m or 1h"]),
         (["check", "-r", "/no/such/rules.yaml", "--show-settings", "--partitions", "2"], ["--partitions"]),
     ],
 )

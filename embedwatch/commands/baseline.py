@@ -1,0 +1,228 @@
+"""`embedwatch baseline`: keep what is measured now, to compare with later."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from embedwatch import options
+from embedwatch.commands.compare import check_limits, finish, show
+from embedwatch.settings import load
+
+if TYPE_CHECKING:
+    from embedwatch.baselines import Baseline
+
+app = typer.Typer(help="Keep what is measured now, and see later whether it got slower.", no_args_is_help=True)
+
+
+def _option(name: str, help: str, **more: Any) -> Any:
+    variable = f"EMBEDWATCH_BASELINE_{name.strip('-').upper().replace('-', '_')}"
+    return typer.Option(name, envvar=variable, help=help, **more)
+
+
+Name = Annotated[
+    str,
+    typer.Argument(envvar="EMBEDWATCH_BASELINE_NAME", help="Name of the baseline (a file of the folder), or a path."),
+]
+Folder = Annotated[Path, _option("--dir", "Folder of the baselines.")]
+AgentsUrl = Annotated[
+    str | None,
+    _option("--agents-url", "Where the stream agents serve. Without it: from agents.web_host and agents.web_port."),
+]
+Scopes = Annotated[
+    list[str] | None,
+    _option("--scope", "Only this scope: all, model=NAME, tenant=NAME or model=NAME,tenant=NAME. Several are allowed."),
+]
+
+
+@app.command(
+    epilog="Examples: embedwatch baseline save before-upgrade; embedwatch baseline save v2 --window 10m --scope all"
+)
+def save(
+    name: Name,
+    config: options.ConfigFile = None,
+    agents_url: AgentsUrl = None,
+    window: Annotated[str, _option("--window", "How far back it looks: 10s to 1h, in steps of 10 s.")] = "1h",
+    scope: Scopes = None,
+    folder: Folder = Path("baselines"),
+    force: Annotated[
+        bool,
+        _option("--force", "Overwrite one of that name; take also few texts, and numbers of agents not ready yet."),
+    ] = False,
+) -> None:
+    """Write the latencies, rates and costs of the last hour to NAME.json.
+
+    Exit code 8 when there were too few texts, 4 when no agents answer.
+    """
+    from embedwatch.baselines import Baseline, path_of, write
+    from embedwatch.errors import ConnectionFailed, Inconclusive, InputError
+
+    path = path_of(name, folder)
+    if path.exists() and not force:
+        raise InputError(f"{path} is there already: choose another name, or overwrite it with --force")
+    now, reasons = _now(config, agents_url, window)
+    if reasons and not force:
+        raise ConnectionFailed(f"the agents are not ready: {'; '.join(reasons)}. --force saves what they know")
+    wanted = _wanted(now, scope)
+    few = {key: why for key in now.scopes if (why := _too_few(now, key)) is not None}
+    if few and not force:
+        for key in wanted if scope else wanted[:1]:
+            if key in few:
+                raise Inconclusive(
+                    f"{few[key]}. Wait, look further back (--window, up to 1h), or save it anyway with --force"
+                )
+    kept = wanted if force else [key for key in wanted if key not in few]
+    baseline = Baseline(path.stem, now.time_seconds, now.window_seconds, {key: now.scopes[key] for key in kept})
+    write(baseline, path)
+    first = baseline.scopes[kept[0]]
+    p95 = first.latency.quantile(0.95)
+    shown = "unknown" if p95 is None else f"{p95:,.1f} ms"
+    typer.echo(f"{path}: {kept[0]}: {first.latency.count:,} texts, p95 {shown}; {_scopes(len(kept))}")
+    left_out = len(wanted) - len(kept)
+    if left_out:
+        typer.echo(f"embedwatch: note: left out for too few texts: {_scopes(left_out)} (--force keeps them)", err=True)
+
+
+@app.command("list", epilog="Example: embedwatch baseline list --dir ci/baselines")
+def list_(folder: Folder = Path("baselines"), as_json: options.AsJson = False) -> None:
+    """What is in the folder, the newest first. A file that cannot be read is named, and its exit code is 3."""
+    import msgspec
+    from rich.console import Console
+    from rich.table import Column, Table
+
+    from embedwatch.baselines import SUFFIX, read
+    from embedwatch.comparison import ALL
+    from embedwatch.errors import InputError
+
+    found: list[Baseline] = []
+    wrong: list[str] = []
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        try:
+            found.append(read(path))
+        except InputError as error:
+            wrong.append(str(error))
+    found.sort(key=lambda each: -each.time_seconds)
+    if as_json:
+        rows = [
+            {
+                "name": each.name, "saved_at": each.saved_at, "window_seconds": each.window_seconds,
+                "scopes": {key: of.for_people() | {"texts": of.numbers.texts} for key, of in each.scopes.items()},
+            }
+            for each in found
+        ]  # fmt: skip
+        typer.echo(msgspec.json.encode(rows).decode())
+    elif found:
+        table = Table(
+            "name", Column("saved (UTC)", no_wrap=True), "window", "scope", "texts", "p95 ms", "texts/s", "scopes"
+        )
+        for each in found:
+            key = ALL if ALL in each.scopes else next(iter(each.scopes), "none")
+            of = each.scopes.get(key)
+            people = of.for_people() if of is not None else {}
+            cells = [_cell(people.get(name)) for name in ("latency_p95_ms", "throughput_texts_per_s")]
+            count = f"{of.numbers.texts:,}" if of is not None else "0"
+            table.add_row(
+                each.name,
+                each.saved_at[:16].replace("T", " "),
+                f"{each.window_seconds} s",
+                key,
+                count,
+                *cells,
+                str(len(each.scopes)),
+            )
+        Console().print(table)
+    elif not wrong:
+        typer.echo(f"no baselines in {folder}: make one with `embedwatch baseline save NAME`", err=True)
+    if wrong:
+        raise InputError("\n".join(wrong))
+
+
+@app.command(epilog="Example: embedwatch baseline diff before-upgrade --window 10m --scope model=all-MiniLM-L6-v2")
+def diff(
+    name: Name,
+    config: options.ConfigFile = None,
+    agents_url: AgentsUrl = None,
+    window: Annotated[str, _option("--window", "How far back `now` looks: 10s to 1h, in steps of 10 s.")] = "5m",
+    scope: Scopes = None,
+    folder: Folder = Path("baselines"),
+    max_regression_pct: Annotated[
+        float, _option("--max-regression-pct", "How much slower p95 may have become, in percent.")
+    ] = 10.0,
+    inconclusive_ok: Annotated[
+        bool, _option("--inconclusive-ok", "Exit with 0 also when there is too little to tell.")
+    ] = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Compare a saved baseline with what runs now.
+
+    Exit code 0: not slower. 1: slower. 8: too few texts to tell. 3: no such baseline. 4: no agents answer.
+    """
+    from embedwatch.baselines import path_of, read
+    from embedwatch.comparison import chosen_scopes, compare
+
+    check_limits(max_regression_pct)
+    saved = read(path_of(name, folder))
+    now, reasons = _now(config, agents_url, window)
+    if reasons:
+        typer.echo(f"embedwatch: the agents are not ready: {'; '.join(reasons)}; the numbers may be partial", err=True)
+    found = [
+        compare(saved, now, key, max_regression_pct=max_regression_pct)
+        for key in chosen_scopes(saved, now, scope or ())
+    ]
+    show(saved, now, found, as_json)
+    finish(found, inconclusive_ok)
+
+
+def _now(config: Path | None, agents_url: str | None, window: str) -> tuple[Baseline, list[str]]:
+    """What the agents measured over the window that ends now, and why it is not to be relied on (nothing if it is)."""
+    from embedwatch.agents_api import AgentsApi, default_url
+    from embedwatch.baselines import from_answer
+    from embedwatch.errors import ConfigError
+    from embedwatch.rules import MAX_WINDOW_SECONDS, PANE_SECONDS, duration
+
+    try:
+        seconds = duration(int(window) if window.isdecimal() and len(window) < 7 else window, "--window")
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    if not PANE_SECONDS <= seconds <= MAX_WINDOW_SECONDS or math.fmod(seconds, PANE_SECONDS):
+        raise ConfigError(f"--window is a multiple of {PANE_SECONDS} s up to 1 h, is {window[:20]!r}")
+    with AgentsApi(agents_url or default_url(load(config))) as api:
+        now = from_answer(api.baseline(int(seconds)))
+        _, reasons = api.ready()
+    return now, reasons
+
+
+def _wanted(now: Baseline, scopes: list[str] | None) -> list[str]:
+    from embedwatch.errors import InputError
+    from embedwatch.yamlfile import closest
+
+    for key in scopes or ():
+        if key not in now.scopes:
+            raise InputError(f"nothing was measured of scope {key!r}{closest(key, now.scopes)}")
+    return list(dict.fromkeys(scopes)) if scopes else list(now.scopes)
+
+
+def _too_few(now: Baseline, key: str) -> str | None:
+    """Why a scope is no ground to compare with; None when it is one."""
+    from embedwatch.baselines import MIN_TEXTS
+    from embedwatch.regression import MIN_BATCHES
+
+    sample = now.scopes[key].sample
+    if sample.latency.count < MIN_TEXTS:
+        return f"{key}: {sample.latency.count:,} texts in the last {now.window_seconds} s; {MIN_TEXTS} are needed"
+    if sample.independent < MIN_BATCHES:
+        return f"{key}: {sample.latency.count:,} texts weigh as {sample.independent} batches; {MIN_BATCHES} are needed"
+    return None
+
+
+def _scopes(number: int) -> str:
+    return "1 scope" if number == 1 else f"{number:,} scopes"
+
+
+def _cell(value: float | None) -> str:
+    from embedwatch.regression import figure
+
+    return "unknown" if value is None else figure(value)
