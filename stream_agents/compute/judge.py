@@ -101,7 +101,7 @@ def _windowed(rule: Rule, scope: Scope, totals: Totals, world: World, now: float
         value, judgement, reason, phases = against(
             rule.baseline, scope, totals, threshold_pct=rule.threshold, min_texts=rule.min_samples
         )
-        return Reading(value, totals.latency.count, reason, phases, (judgement, reason))
+        return Reading(value, totals.latency.count, reason, phases, judged=(judgement, reason))
     if metric.startswith("latency_"):
         return Reading(latency_ms(metric, totals.latency), totals.latency.count)
     if metric == "error_rate_pct":
