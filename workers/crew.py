@@ -254,6 +254,6 @@ class _CrewStop(Stop):
         self.in_flight = True
 
     def on_signal(self, signum: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self.requested and not self.repeated():
             self._crew.kill()
         super().on_signal(signum, frame)

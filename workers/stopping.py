@@ -12,6 +12,9 @@ from types import FrameType
 
 from embedwatch.clock import Clock
 
+#: `timeout` and some shells signal a process and then its whole group: one wish to stop, said twice.
+SAME_WISH_SECONDS = 0.5
+
 
 class StoppedEarly(BaseException):
     """Raised out of the main thread by a signal while nothing is in flight, such as during a model's load.
@@ -28,6 +31,7 @@ class Stop:
         self._clock = clock
         self._event = threading.Event()
         self._deadline: float | None = None
+        self._asked = 0.0
         #: Set once there is work that a signal must let finish.
         self.in_flight = False
 
@@ -44,10 +48,17 @@ class Stop:
         self._event.wait(seconds)
 
     def request(self) -> None:
-        self._deadline = self._clock.monotonic() + self._drain_seconds
+        self._asked = self._clock.monotonic()
+        self._deadline = self._asked + self._drain_seconds
         self._event.set()
 
+    def repeated(self) -> bool:
+        """A signal that comes now belongs to the one before."""
+        return self.requested and self._clock.monotonic() - self._asked < SAME_WISH_SECONDS
+
     def on_signal(self, signum: int, frame: FrameType | None) -> None:
+        if self.repeated():
+            return
         if self.requested:
             _say("embedwatch: second signal: stopped at once; what was in flight will be done again\n")
             os._exit(128 + signum)

@@ -200,4 +200,7 @@ def test_a_second_signal_ends_the_process_at_once(clock: Any, monkeypatch: pytes
     with stop.on_signals():
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
+        assert not ended, "`timeout` signals a process, then its group: that is one wish to stop"
+        clock.pass_by(1.0)
+        signal.raise_signal(signal.SIGINT)
     assert ended == [128 + signal.SIGINT]
