@@ -144,6 +144,11 @@ class VectorCache:
                 self._lru.put(key, value)
         return items
 
+    def forget(self) -> None:
+        """What this process remembers: it may be of texts that nobody was told of."""
+        with self._lock:
+            self._lru.clear()
+
     def write(self, items: Sequence[tuple[bytes, bytes]]) -> int:
         """To the server. Returns how many it did not take."""
         if not items or self._store is None:

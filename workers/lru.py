@@ -38,6 +38,10 @@ class ByteLRU:
         self._items[key] = value
         self.bytes += size
 
+    def clear(self) -> None:
+        self._items.clear()
+        self.bytes = 0
+
     def drop(self, key: bytes) -> None:
         value = self._items.pop(key, None)
         if value is not None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from embedwatch import kafka
 from embedwatch.clock import Clock, SystemClock
+from embedwatch.errors import DeliveryError
 from embedwatch.pricing import PriceBook
 from embedwatch.settings import Settings, redact_url
 from workers import loading
@@ -31,7 +32,7 @@ from workers.pipeline import Abandoned, Pipeline
 from workers.publisher import KafkaPublisher
 from workers.stopping import Stop, StoppedEarly
 from workers.telemetry import Status, Telemetry
-from workers.transactions import TransactionalPublisher, refuse_without_isolation
+from workers.transactions import Fenced, TransactionalPublisher, refuse_without_isolation
 from workers.tuning import tuned_budget
 from workers.work import Work
 
@@ -43,6 +44,8 @@ MAX_POLL_INTERVAL_MS = 600_000
 #: A (re)balance of the group takes a few seconds. A worker that waits for its partitions is not idle until then.
 JOIN_GRACE_SECONDS = 30.0
 CLOSE_SECONDS = 5.0
+#: With transactions: how often in a row, without a cycle committed in between, connections are made anew.
+MAX_NEW_CONNECTIONS = 3
 
 
 def run(settings: Settings) -> None:
@@ -74,10 +77,15 @@ class _Worker:
         self._clock = clock
         self._stop = stop
         self._edges = edges
+        #: Publisher and consumer: closed before the rest, and also where they are made anew.
+        self._connections = contextlib.ExitStack()
         self._where = settings.kafka.bootstrap_servers
         self._identity = Identity(settings.worker.name or f"{socket.gethostname()}-{os.getpid()}")
         self.status = Status()
         self._given_up = False
+        self._committed_texts = 0
+        self._line_ended = True
+        self._attempts_left = MAX_NEW_CONNECTIONS
         self._broker = BrokerWatch(
             where=self._where,
             heartbeat_seconds=settings.worker.heartbeat_seconds,
@@ -90,6 +98,9 @@ class _Worker:
         created = [topic for topic, state in self._create_topics().items() if state == "created"]
         if created:
             log.info("worker: created topics %s", ", ".join(created))
+        if worker.delivery == "exactly_once":
+            refuse_without_isolation(settings.kafka)
+        self._edges.callback(self._connections.close)
         publisher = self._open_publisher()
         telemetry = self._start_telemetry()
         embedder = self._load_model()
@@ -122,6 +133,7 @@ class _Worker:
         self._stop.in_flight = True
         if self._stop.requested:
             return
+        self._edges.callback(self._connections.close)  # before all else: others take over what is left
         intake = self._open_intake({embedder.name, worker.model})
         self.status.state, self.status.batch_budget_tokens = "running", pipeline.budget.tokens
         log.info(
@@ -129,12 +141,39 @@ class _Worker:
             embedder.name, embedder.device, embedder.dims, price.describe(),
         )  # fmt: skip
         try:
-            self._loop(intake, pipeline, meter, drill.tick if drill else lambda: False)
+            while True:
+                try:
+                    self._loop(intake, pipeline, meter, drill.tick if drill else lambda: False)
+                    break
+                except DeliveryError as error:
+                    if not self._may_connect_anew(error):
+                        raise
+                    log.warning("worker: %s; trying that with new connections", error)
+                self._connections.close()
+                self._given_up = False
+                pipeline.deliver_to(self._open_publisher())  # ends the transaction that is open
+                intake = self._open_intake({embedder.name, worker.model})
         finally:
             log.info(
                 "worker: stops after %d texts (%d from cache, %d copies, %d failed), %d tokens embedded",
                 meter.texts, meter.cache_hits, meter.duplicates, meter.errors.total(), meter.tokens_embedded,
             )  # fmt: skip
+
+    def _may_connect_anew(self, error: DeliveryError) -> bool:
+        """Whether these texts can be done again in this process, as a new start would.
+
+        With transactions alone: after a broker came back kafka-python's producer was seen to hear no answer any more,
+        and what is open ends where a new one takes its id, so nothing comes twice.
+        """
+        again = (
+            self._settings.worker.delivery == "exactly_once"
+            and not isinstance(error, Fenced)
+            and self._line_ended
+            and not self._stop.requested
+            and self._attempts_left > 0
+        )
+        self._attempts_left -= again
+        return again
 
     def _loop(self, intake: Intake, pipeline: Pipeline, meter: Meter, tick: Callable[[], bool]) -> None:
         worker, stop, status = self._settings.worker, self._stop, self.status
@@ -142,10 +181,12 @@ class _Worker:
             (("prepare", pipeline.prepare), ("embed", pipeline.embed), ("deliver", pipeline.deliver)),
             limit=CYCLES_AT_ONCE,
         )
-        tell = _Progress(meter, self._clock)
+        tell, before = _Progress(meter, self._clock), self._committed_texts
 
         def finished(work: Work) -> None:
             self._broker.seen()
+            self._committed_texts += len(work)
+            self._attempts_left = MAX_NEW_CONNECTIONS
             tell()
 
         flow = Flow(
@@ -160,8 +201,8 @@ class _Worker:
                 flow.step()
                 status.queued_texts, status.in_flight_texts = intake.pending_texts, flow.inside_texts
                 status.batch_budget_tokens = pipeline.budget.tokens
-                if worker.max_texts is not None and flow.taken_texts >= worker.max_texts:
-                    log.info("worker: %d texts taken, as asked", flow.taken_texts)
+                if worker.max_texts is not None and before + flow.taken_texts >= worker.max_texts:
+                    log.info("worker: %d texts taken, as asked", before + flow.taken_texts)
                     break
                 if idle():
                     log.info("worker: no new text for %g s", worker.idle_exit_seconds)
@@ -177,7 +218,7 @@ class _Worker:
                 )  # fmt: skip
             status.in_flight_texts = 0
             self._given_up = True  # what is in a step still, after an error say, ends at its next batch
-            line.close(CLOSE_SECONDS)
+            self._line_ended = line.close(CLOSE_SECONDS)
 
     def _create_topics(self) -> dict[str, str]:
         return kafka.create_topics(self._settings.kafka, self._settings.topics.specs())
@@ -198,14 +239,13 @@ class _Worker:
         # The first message to a topic waits for its partitions: as long as any other may wait for a lost broker.
         patience: dict[str, Any] = {"max_block_ms": int(worker.broker_retry_seconds * 1000)}
         if worker.delivery == "exactly_once":
-            refuse_without_isolation(self._settings.kafka)
             producer = self._producer(
                 client_id,
                 transactional_id=f"{self._settings.kafka.topic_prefix}.{worker.group}.{self._identity.worker}",
                 transaction_timeout_ms=int(worker.transaction_timeout_seconds * 1000),
                 **patience,
             )
-            self._close_at_end(lambda seconds: kafka.close_producer(producer, seconds))
+            self._close_at_end(lambda seconds: kafka.close_producer(producer, seconds), self._connections)
             publisher: KafkaPublisher = TransactionalPublisher(
                 producer, where=self._where, timeout_seconds=timeout_seconds
             )
@@ -213,7 +253,7 @@ class _Worker:
             publisher = KafkaPublisher(
                 self._producer(client_id, **patience), where=self._where, timeout_seconds=timeout_seconds
             )
-        self._close_at_end(publisher.close)
+        self._close_at_end(publisher.close, self._connections)
         return publisher
 
     def _start_telemetry(self) -> Telemetry:
@@ -290,10 +330,10 @@ class _Worker:
             clock=self._clock,
             where=self._where,
         )
-        self._close_at_end(intake.close)
+        self._close_at_end(intake.close, self._connections)
         return intake
 
-    def _close_at_end(self, close: Callable[[float], None]) -> None:
+    def _close_at_end(self, close: Callable[[float], None], edges: contextlib.ExitStack | None = None) -> None:
         """Closing is bounded, and a failure to close hides neither the error before it nor a clean end."""
 
         def closing() -> None:
@@ -302,7 +342,7 @@ class _Worker:
             except Exception as error:
                 log.warning("worker: while closing: %s", kafka.describe_error(error))
 
-        self._edges.callback(closing)
+        (self._edges if edges is None else edges).callback(closing)
 
 
 class _Progress:

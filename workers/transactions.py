@@ -34,6 +34,10 @@ _FENCED = (kafka_errors.ProducerFencedError, kafka_errors.InvalidProducerEpochEr
 _PROBE_SECONDS = 15.0
 
 
+class Fenced(DeliveryError):
+    """Another worker of the same name has come: trying again would only throw it out in turn."""
+
+
 class TransactionalPublisher(KafkaPublisher):
     """`producer` is a `KafkaProducer` with a transactional id. One thread uses it."""
 
@@ -94,7 +98,7 @@ class TransactionalPublisher(KafkaPublisher):
 
     def _failed(self, what: str, error: BaseException) -> DeliveryError:
         if isinstance(error, _FENCED):
-            return DeliveryError(
+            return Fenced(
                 f"Kafka at {self._where}: another worker has taken this one's place: two run under one name. Give each "
                 "its own --name. Nothing of this poll was committed here",
                 delivered=self._delivered,

@@ -7,6 +7,7 @@ import shutil
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,18 @@ import numpy as np
 import pytest
 import redis
 
-from embedwatch import wire
+from embedwatch import codec, wire
 from embedwatch.events import BatchEvent, CacheEvent, HeartbeatEvent
 from embedwatch.processes import free_port
 from embedwatch.services.broker import EmbeddedBroker
 from embedwatch.services.cache import EmbeddedCache
 from embedwatch.settings import KafkaSettings
 from embedwatch.sketch import Sketch
+from tests.harness.apache_kafka import ApacheKafka
 from tests.harness.brokers import APACHE_KAFKA, Broker, settings_for
-from tests.harness.requirements import need_model
-from tests.harness.workers import DIMS, ENDS_WHEN_IDLE, HASHING, Flow, said, until
+from tests.harness.kafka_io import read_committed
+from tests.harness.requirements import need_model, start_kafka
+from tests.harness.workers import DIMS, ENDS_WHEN_IDLE, HASHING, PARTITIONS, Flow, said, until
 from workers.backends.hashing import HashingEmbedder
 
 
@@ -341,6 +344,39 @@ def test_a_broker_that_is_started_again_in_mid_run_costs_no_text(own_broker: Bro
     got = Counter(text_id for text_id, _ in flow.vectors())
     assert set(got) == set(ids)
     assert sum(got.values()) <= len(ids) + 40  # what was in flight may come twice
+
+
+@pytest.mark.restarts_broker
+@pytest.mark.kafka
+@pytest.mark.timeout(240)
+def test_a_broker_killed_in_mid_run_costs_and_doubles_no_text_with_transactions(
+    tmp_path: Path, say: Callable[[str], None]
+) -> None:
+    broker = ApacheKafka(tmp_path / "apache-kafka", say=say)
+    start_kafka(broker)
+    with broker:
+        flow = Flow(KafkaSettings(bootstrap_servers=broker.bootstrap_servers, topic_prefix="t"), tmp_path)
+        ids = flow.send_chunks(30, 20)
+
+        def vectors() -> list[str]:
+            records = read_committed(flow.kafka, flow.topics.vectors, partitions=PARTITIONS)
+            return [name for r in records for name, _ in wire.read_vectors(r.key, r.value, r.headers)]
+
+        slow = ("--hashing-seconds-per-text", 0.02, "--max-poll-texts", 20, "--broker-retry-seconds", 15)
+        with flow.worker(*HASHING, *slow, "--delivery", "exactly_once", "--name", "w") as child:
+            until(lambda: len(vectors()) >= 60)
+            assert broker.pid is not None
+            os.kill(broker.pid, signal.SIGKILL)
+            broker.stop()  # it is gone: this only makes room for the next
+            broker.start()
+            until(lambda: set(vectors()) == set(ids), 150)
+            child.process.terminate()
+            assert child.process.wait(45) == 0, child.last_words()
+        assert Counter(vectors()) == Counter(ids)
+        metrics = read_committed(flow.kafka, flow.topics.metrics, partitions=PARTITIONS)
+        batches = [event for r in metrics if isinstance(event := codec.decode_metric(r.value), BatchEvent)]
+        assert sum(event.texts for event in batches) == len(ids)
+        assert sum(event.misses for event in batches) == len(ids)
 
 
 @pytest.mark.parametrize("busy", [True, False])
