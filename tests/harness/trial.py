@@ -20,7 +20,7 @@ from embedwatch.settings import KafkaSettings
 from tests.harness.agents import PARTITIONS, Agents, until
 from tests.harness.agents_log import batch_event
 from tests.harness.kafka_io import READ_TIMEOUT_SECONDS, opened
-from tests.harness.truth import ZONES, Totals, Truth, differences, read_truth, totals_of
+from tests.harness.truth import FIELDS, ZONES, Totals, Truth, differences, read_truth, totals_of
 
 STEP_SECONDS = 0.05
 COUNTED_SECONDS = 90.0
@@ -173,7 +173,7 @@ class Trial:
     def written(self) -> Totals:
         """What the state topic holds of all partitions: what the next process will start from."""
         return totals_of(
-            {"day": day, "scope": scope, **fields}
+            {"day": day, "scope": scope, **dict.fromkeys(FIELDS, 0), **fields}  # a state does not write zeros
             for record in read_states(self.kafka, self.app_id).values()
             for day, scopes in record["days"].items()
             for scope, fields in scopes.items()
