@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 DAY_MS = 86_400_000
+HOUR_MS = 3_600_000
 #: A text may be up to 4 MiB (`settings.Worker.max_text_bytes`); the broker's own default of 1 MiB would refuse it.
 TEXTS_MAX_MESSAGE_BYTES = 8 * 1024 * 1024
 
@@ -25,6 +26,14 @@ class TopicSpec:
     retention_ms: int | None
     partitions: int | None = None
     max_message_bytes: int | None = None
+    segment_ms: int | None = None
+
+    def kept(self) -> str:
+        """How long a record is kept, for people."""
+        if self.retention_ms is None:
+            return "for ever"
+        days, hours = self.retention_ms / DAY_MS, self.retention_ms / HOUR_MS
+        return f"{days:g} d" if days >= 1 else f"{hours:g} h"
 
     def config(self) -> dict[str, str]:
         """Topic configuration as Kafka names it."""
@@ -33,6 +42,8 @@ class TopicSpec:
             out["retention.ms"] = str(self.retention_ms)
         if self.max_message_bytes is not None:
             out["max.message.bytes"] = str(self.max_message_bytes)
+        if self.segment_ms is not None:
+            out["segment.ms"] = str(self.segment_ms)
         return out
 
 
@@ -59,6 +70,10 @@ class Topics:
         return f"{self.prefix}.windows"
 
     @property
+    def partials(self) -> str:
+        return f"{self.prefix}.partials"
+
+    @property
     def verdicts(self) -> str:
         return f"{self.prefix}.verdicts"
 
@@ -82,6 +97,11 @@ class Topics:
             TopicSpec(
                 self.windows, "scope, length, start", "a closed window", "stream_agents", "compact,delete", 7 * DAY_MS,
                 partitions=1,
+            ),
+            # As long as the longest window and some. Only a segment that is closed is cleaned up.
+            TopicSpec(
+                self.partials, "application|partition|pane", "what an agents process has counted", "stream_agents",
+                "compact,delete", 2 * HOUR_MS, partitions=1, segment_ms=HOUR_MS // 6,
             ),
             TopicSpec(
                 self.verdicts, "alert id", "a rule's judgement", "stream_agents", "delete", 3 * DAY_MS, partitions=1

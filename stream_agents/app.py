@@ -12,6 +12,7 @@ import logging
 import signal
 import ssl
 import tempfile
+import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
@@ -28,7 +29,10 @@ from embedwatch.errors import ConnectionFailed, InvalidEvent
 from embedwatch.events import Verdict, WindowEvent, window_key
 from embedwatch.rules import Rule
 from embedwatch.settings import Settings
+from stream_agents.compute.merger import Merger
+from stream_agents.compute.partials import Record, marker_record
 from stream_agents.compute.world import World
+from stream_agents.following import Follower
 from stream_agents.probe import LogProbe
 from stream_agents.runtime import Runtime
 from stream_agents.sampler import LagSampler
@@ -41,6 +45,10 @@ SEND_TIMEOUT_SECONDS = 30.0
 MEND_SECONDS = 1.0
 TIDY_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
+#: How often other processes are told, so that a verdict on the whole comes within a second.
+TELL_SECONDS = 0.4
+#: How long a process that is given partitions waits for what others have counted of them.
+CATCH_UP_SECONDS = 30.0
 #: A partition's state is one record. At the default cap of scopes, each with spend in every quarter of an hour, it was
 #: measured at 3 MB: 1.2 of today, 1.2 of the two days before, 0.6 of the history that forecasts ask for.
 STATE_MAX_BYTES = 8 * 1024 * 1024
@@ -115,6 +123,11 @@ class FaustEdges:
         for future in sent:
             await self._acknowledged(future)
 
+    async def send_partials(self, records: Sequence[Record]) -> None:
+        topic = self.topics["partials"]
+        for future in [await topic.send(key=key, value=value, partition=0) for key, value in records]:
+            await self._acknowledged(future)
+
     def rebalancing(self) -> bool:
         return bool(self.app.rebalancing)
 
@@ -133,7 +146,11 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
             f"Kafka at {settings.kafka.bootstrap_servers}: topic {topics.metrics} does not exist; "
             "create the topics with `embedwatch topics create`"
         )
-    data_dir = settings.agents.data_dir or Path(tempfile.gettempdir()) / f"embedwatch-{settings.agents.app_id}"
+    # Installations older than this topic do not have it.
+    kafka.create_topics(settings.kafka, [spec for spec in topics.specs() if spec.name == topics.partials])
+    data_dir = settings.agents.data_dir or Path(tempfile.gettempdir()) / (
+        f"embedwatch-{settings.agents.app_id}-{settings.agents.web_port}"  # several processes may run here
+    )
     data_dir.mkdir(parents=True, exist_ok=True)
     app: Any = faust.App(
         settings.agents.app_id,
@@ -152,6 +169,7 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
         consumer_auto_offset_reset="earliest",
         producer_acks=-1,
         producer_max_request_size=STATE_MAX_BYTES,
+        producer_compression_type="lz4",  # a pane in JSON shrinks to a seventh
         timezone=UTC,
         worker_redirect_stdouts=False,
         web_bind=settings.agents.web_host,
@@ -165,7 +183,7 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
     raw = {"key_type": bytes, "value_type": bytes, "value_serializer": "raw", "key_serializer": "raw"}
     edges = FaustEdges(
         app, table, settings,
-        {name: app.topic(getattr(topics, name), **raw) for name in ("verdicts", "windows", "dead_letters")},
+        {name: app.topic(getattr(topics, name), **raw) for name in ("verdicts", "windows", "dead_letters", "partials")},
     )  # fmt: skip
     world = World(
         zone=ZoneInfo(settings.budget.timezone),
@@ -177,14 +195,42 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
         gpu_usd_per_hour=settings.pricing.gpu_usd_per_hour,
     )
     world.closer.all_partitions = partitions
-    runtime = Runtime(world, rules, edges, clock)
+    merger = Merger(world, settings.agents.app_id, partitions)
+    runtime = Runtime(world, rules, edges, clock, merger)
+    partials = Follower(settings.kafka, topics.partials, [0], lambda _, key, value: runtime.take_partial(key, value))
     sampler = LagSampler(settings, clock)
 
     def owned() -> set[int]:
         return {tp.partition for tp in app.consumer.assignment() if tp.topic == topics.metrics}
 
+    async def catch_up(patience_seconds: float) -> None:
+        """Until all is read that other processes, or this one before a restart, have said up to now."""
+        marker = uuid.uuid4().hex
+        merger.expect(marker)
+        deadline = clock.monotonic() + patience_seconds
+        try:
+            await edges.send_partials([marker_record(settings.agents.app_id, marker)])
+            while not merger.reached(marker) and clock.monotonic() < deadline and not app.should_stop:
+                await asyncio.sleep(0.02)
+        except Exception as error:
+            log.warning("topic %s cannot be written: %s", topics.partials, kafka.describe_error(error))
+            return
+        finally:
+            read = merger.reached(marker)
+            merger.give_up(marker)
+        while read and merger.unpack(clock.now()):
+            await asyncio.sleep(0)
+        if not read and not app.should_stop:
+            log.warning("topic %s was not read in %.0f s; windows may lack the past", topics.partials, patience_seconds)
+
+    followed: list[Any] = []
+
     @table.on_recover
     async def recovered() -> None:
+        if not followed:
+            followed.append(app.add_future(partials.run(lambda: bool(app.should_stop))))  # tasks start only later
+        # Before anything is counted: the panes of a partition go on where whoever had it before has left off.
+        await catch_up(CATCH_UP_SECONDS)
         mine = owned()
         try:
             runtime.recover({int(key[1:]): dict(record) for key, record in table.data.items()}, mine)
@@ -193,11 +239,7 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
             signal.raise_signal(signal.SIGTERM)  # Faust's own way to stop; `serve` then says why
             return
         if len(mine) < partitions:
-            log.warning(
-                "another process holds %d of %d partitions of %s: windows and verdicts here are partial until agents "
-                "merge them; run one agents process for now",
-                partitions - len(mine), partitions, topics.metrics,
-            )  # fmt: skip
+            log.info("agents: %d of %d partitions are held here, the rest by other processes", len(mine), partitions)
 
     @app.agent(source, name="metrics")
     async def count(stream: Any) -> None:
@@ -211,6 +253,30 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
             await runtime.flush()
         except Exception as error:
             log.warning("the state could not be written, trying again: %s", kafka.describe_error(error))
+
+    @app.task
+    async def follow_states() -> None:
+        while not app.should_stop and not (runtime.recovered and merger.foreign()):
+            await asyncio.sleep(0.1)  # alone, nobody else's state is needed; and the topic is made at the recovery
+        states = Follower(
+            settings.kafka,
+            table.changelog_topic.get_topic_name(),
+            range(partitions),
+            lambda partition, _, value: merger.take_state(partition, value),
+            merger.states_ended,
+        )
+        await states.run(lambda: bool(app.should_stop))
+
+    @app.task
+    async def tell() -> None:
+        while not app.should_stop:
+            await asyncio.sleep(TELL_SECONDS)
+            if not merger.foreign():
+                continue  # nobody listens: with each flush is often enough
+            try:
+                await runtime.tell()
+            except Exception as error:
+                log.warning("other processes could not be told, trying again: %s", kafka.describe_error(error))
 
     @app.task
     async def mend() -> None:
@@ -230,7 +296,7 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
                 told = True
                 log.info(
                     "agents: ready, http://%s:%d (/api/v1/summary, /metrics), %d rules, %d partitions",
-                    settings.agents.web_host, settings.agents.web_port, len(rules), len(runtime.world.partitions),
+                    settings.agents.web_host, settings.agents.web_port, len(rules), len(runtime.owned),
                 )  # fmt: skip
             await runtime.wait_for_news(settings.agents.tick_seconds)
             try:
@@ -253,6 +319,8 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
         world.tidy(clock.now())
         # One process samples the queue: the one that holds the first partition.
         sampler.active = 0 in owned()
+        if runtime.recovered and not merger.partials_read:
+            await catch_up(TIDY_SECONDS / 2)
 
     add_routes(app.web.web_app.router, runtime, clock, lambda: bool(app.should_stop))
     return app, runtime, sampler

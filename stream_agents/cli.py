@@ -1,10 +1,13 @@
-"""`embedwatch agents`: run the stream agents until stopped."""
+"""`embedwatch agents`: run the stream agents until stopped; `embedwatch agents rebuild`: prove their ledger."""
 
 from __future__ import annotations
 
 import logging
 from pathlib import Path
 from typing import Annotated
+
+import msgspec
+import typer
 
 from embedwatch import logs, options
 from embedwatch.rules import load_rules
@@ -13,7 +16,12 @@ from embedwatch.settings import load
 log = logging.getLogger("agents")
 
 
-def app(
+app = typer.Typer()
+
+
+@app.callback(invoke_without_command=True)
+def run(
+    context: typer.Context,
     config: options.ConfigFile = None,
     bootstrap_servers: options.BootstrapServers = None,
     topic_prefix: options.TopicPrefix = None,
@@ -32,6 +40,8 @@ def app(
     Serves the numbers at http://HOST:PORT/api/v1/summary and /metrics. Stops cleanly on Ctrl-C and SIGTERM; what was
     counted is in the state topic, and a restart goes on exactly there.
     """
+    if context.invoked_subcommand is not None:
+        return
     settings = load(
         config,
         {
@@ -50,3 +60,54 @@ def app(
     from stream_agents.serve import serve
 
     serve(settings, judged)
+
+
+@app.command(epilog="Example: embedwatch agents rebuild -b broker:9092 --timezone Europe/Berlin")
+def rebuild(
+    config: options.ConfigFile = None,
+    bootstrap_servers: options.BootstrapServers = None,
+    topic_prefix: options.TopicPrefix = None,
+    timezone: Annotated[str | None, options.setting("budget", "timezone", "--timezone", "--tz")] = None,
+    app_id: Annotated[
+        str | None, options.setting("agents", "app_id", help="consumer group and name of the state")
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Replay the metric events into a fresh ledger, and compare it with the one that the agents keep.
+
+    Agents may run meanwhile; nothing is changed. Name the time zone that they run with. Ends with 0 when every number
+    of every day that can be told is the same, with 1 when one differs, with 3 when no day can be told because its
+    events are no longer kept.
+    """
+    settings = load(
+        config,
+        {
+            "kafka.bootstrap_servers": bootstrap_servers,
+            "kafka.topic_prefix": topic_prefix,
+            "agents.app_id": app_id,
+            "budget.timezone": timezone,
+        },
+    )
+    logs.configure()
+
+    from embedwatch.clock import SystemClock
+    from stream_agents.rebuilding import compare
+
+    found = compare(settings, SystemClock().now())
+    if as_json:
+        typer.echo(msgspec.json.encode(found).decode())
+    else:
+        typer.echo(
+            f"{found.events:,} events replayed, up to the offsets of {len(found.next_offsets)} partitions' states"
+        )
+        for day in found.days:
+            wrong = [each for each in found.differences if each.day == day]
+            typer.echo(f"{day}: {f'{len(wrong)} numbers differ' if wrong else 'the same'}")
+            for each in wrong[:20]:
+                typer.echo(f"  {each.scope} {each.number}: kept {each.kept}, rebuilt {each.rebuilt}")
+        for day in found.unknown_days:
+            typer.echo(f"{day}: cannot be told, events of it are no longer in topic {settings.topics.metrics}")
+    if found.differences:
+        raise typer.Exit(1)
+    if found.unknown_days and not found.days:
+        raise typer.Exit(3)

@@ -1,7 +1,8 @@
 """One agent process: the world, the guard, and the flush that makes the ledger exact. Faust is handed in as protocols.
 
-Order of a record's life: counted in memory -> state of its partition written with the next offset -> written state
-acknowledged -> record acknowledged -> offset committed. A crash anywhere replays records that the state then skips.
+Order of a record's life: counted in memory -> panes sent to the other processes -> state of its partition written with
+the next offset -> record acknowledged -> offset committed; each step waits for the broker. A crash anywhere replays
+records that panes and state then skip, each as far as it has them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,10 @@ from embedwatch.rules import Rule
 from stream_agents.compute.guard import Gap, GapGuard
 from stream_agents.compute.judge import Announcer, judge
 from stream_agents.compute.ledger import PartitionState, check_bookable
+from stream_agents.compute.merger import Merger
+from stream_agents.compute.partials import Record as PartialRecord
 from stream_agents.compute.world import World
+from stream_agents.publisher import Publisher
 
 log = logging.getLogger("agents")
 
@@ -30,6 +34,10 @@ MAX_PENDING = 20_000
 IDLE_CHECK_SECONDS = 5.0
 #: A gap open this long makes the numbers unreliable: what lies behind it is not counted.
 LASTING_GAP_SECONDS = 5.0
+#: Money comes first: after so many failures in a row states are written although the other processes are not told.
+PATIENT_FAILURES = 3
+#: A process that does not publish verdicts judges for its own API, not for alerts.
+LOOK_SECONDS = 2.0
 
 
 class Record(Protocol):
@@ -58,14 +66,25 @@ class Edges(Protocol):
     async def publish_windows(self, windows: list[WindowEvent]) -> None:
         """Return when the broker has acknowledged them."""
 
+    async def send_partials(self, records: Sequence[PartialRecord]) -> None:
+        """Return when the broker has acknowledged all of them."""
+
     def rebalancing(self) -> bool: ...
 
 
 class Runtime:
     """Counts records and flushes. All methods run on one event loop."""
 
-    def __init__(self, world: World, rules: tuple[Rule, ...], edges: Edges, clock: Clock) -> None:
+    def __init__(
+        self, world: World, rules: tuple[Rule, ...], edges: Edges, clock: Clock, merger: Merger | None = None
+    ) -> None:
         self.world = world
+        if merger is None:  # there are no other processes
+            merger = Merger(world, "alone")
+            merger.partials_read = True
+        self.merger = merger
+        self.publisher = Publisher(world, merger.app_id, edges, clock)
+        self.owned: frozenset[int] = frozenset()
         self.rules = rules
         self.edges = edges
         self.clock = clock
@@ -79,25 +98,29 @@ class Runtime:
         self._pending: list[Record] = []
         self._dirty: set[int] = set()
         self._rejects: list[Callable[[], Awaitable[None]]] = []
-        self._windows_next: dict[int, int] = {}
         self._watched: dict[int, tuple[float, int]] = {}  # partition: when to compare with the log, next offset then
         self._gap_since: dict[int, float] = {}
         self._flushed = asyncio.Event()
         self._news = asyncio.Event()
         self._gap = asyncio.Event()
         self._generation = 0
+        self._publish_failures = 0
+        self._looked = -LOOK_SECONDS
         world.started_seconds = clock.now()
 
     def recover(self, records: Mapping[int, Mapping[str, Any]], assigned: Collection[int]) -> None:
         """Start from the table after a rebalance. Positions restart at the commit, so what was pending comes again.
 
-        Windows are kept: they remember for themselves how far each partition was counted. Raises ValueError, and
+        Windows are kept: they remember for themselves how far each partition was counted. So is the state of a
+        partition that another process holds now, until that process has written a later one. Raises ValueError, and
         changes nothing, for a record that is no state of ours.
         """
         states = {p: PartitionState.from_record(dict(record)) for p, record in records.items() if p in assigned}
         # No record means that nothing was counted, whatever was committed: begin at the start of the log. The guard
         # asks which record is the first, so that a start, too, skips nothing.
-        self.world.partitions = {p: states.get(p) or PartitionState(next_offset=0) for p in sorted(assigned)}
+        mine = {p: states.get(p) or PartitionState(next_offset=0) for p in assigned}
+        self.world.partitions = dict(sorted({**self.world.partitions, **mine}.items()))
+        self.owned = self.merger.owned = frozenset(assigned)
         self._generation += 1
         self._pending.clear()
         self._dirty.clear()
@@ -105,9 +128,11 @@ class Runtime:
         self.guard.clear()
         self._gap_since.clear()
         due = self.clock.monotonic() + IDLE_CHECK_SECONDS
-        self._watched = {p: (due, state.next_offset) for p, state in self.world.partitions.items()}
+        self._watched = {p: (due, state.next_offset) for p, state in mine.items()}
         self._flushed.set()
-        self.world.closer.assign(self.world.partitions, self.clock.now())
+        # All of them: what other processes count is in the windows, too.
+        every = assigned if self.merger.partitions is None else range(self.merger.partitions)
+        self.world.closer.assign(every, self.clock.now())
         self.recovered = True
         log.info("recovered the state of %d partitions", len(states))
 
@@ -123,11 +148,17 @@ class Runtime:
         lasting = [p for p, since in self._gap_since.items() if now - since >= LASTING_GAP_SECONDS]
         if lasting:
             reasons.append(f"gaps are open in partitions {sorted(lasting)}")
-        return reasons
+        return reasons + self.merger.trouble(self.clock.now())
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process speaks for the whole: the holder of the first partition does, once it knows enough."""
+        return self.recovered and 0 in self.owned and self.merger.caught_up
 
     def fail(self, reason: str) -> None:
         """Nothing may be counted from here on, and the process is to end with this reason."""
         self.recovered = False
+        self.owned = self.merger.owned = frozenset()
         self.world.partitions = {}
         self.failure = reason
 
@@ -143,7 +174,7 @@ class Runtime:
             if generation != self._generation:
                 return  # a rebalance came in between: the record is delivered again
         state = self.world.partitions.get(partition)
-        if state is None:
+        if state is None or partition not in self.owned:
             return  # not assigned any more: whoever has the partition now is given the record
         action = self.guard.check(partition, state.next_offset, offset)
         if action == "hold":
@@ -154,6 +185,7 @@ class Runtime:
         self._pending.append(record)
         self._dirty.add(partition)
         if action == "replay":
+            self._apply_replay(partition, offset, value)
             return
         self._gap_since.pop(partition, None)
         try:
@@ -176,19 +208,33 @@ class Runtime:
             # What can fail comes first, so that an event is booked whole or not at all: its day, then the windows
             # (a sketch that does not decode), then the ledger.
             check_bookable(event, self.world.zone, now)
-            if offset >= self._windows_next.get(partition, 0):
-                self.world.apply_batch(event, now)
-                self._windows_next[partition] = offset + 1
+            self.world.apply_batch(event, now, partition, offset)
             state.book(event, self.world.zone, self.world.max_scopes, now)
             self._news.set()
         elif isinstance(event, HeartbeatEvent):
             self.world.apply_heartbeat(event)
             state.allocation.add(event, self.world.zone, now)
+            self.publisher.note(partition, event)
         elif isinstance(event, CacheEvent):
             self.world.apply_cache(event)
+            self.publisher.note(partition, event)
         elif isinstance(event, LagEvent):
             self.world.apply_lag(event)
+            self.publisher.note(partition, event)
             self._news.set()
+
+    def _apply_replay(self, partition: int, offset: int, value: bytes | None) -> None:
+        """The state has the record. The windows may not: another process may have died before it told its panes."""
+        if offset < self.world.windows.part(partition).next_offset:
+            return
+        try:
+            event = decode_metric(value)
+            if isinstance(event, BatchEvent):
+                now = self.clock.now()
+                check_bookable(event, self.world.zone, now)
+                self.world.apply_batch(event, now, partition, offset)
+        except Exception:
+            return  # it was refused, and kept, when it was counted
 
     async def flush(self) -> None:
         """Write the state of every partition touched, then acknowledge what it covers."""
@@ -199,8 +245,11 @@ class Runtime:
         dirty, self._dirty = self._dirty, set()
         rejects, self._rejects = self._rejects, []
         # A copy: records counted while the write is under way belong to the next flush.
-        records = {p: self.world.partitions[p].to_record() for p in dirty if p in self.world.partitions}
+        records = {p: self.world.partitions[p].to_record() for p in dirty if p in self.owned}
         try:
+            await self._tell()
+            if generation != self._generation:
+                return  # rebalanced meanwhile: what is not held here any more is another's to write
             for keep in rejects:
                 await keep()
             for partition, state in records.items():
@@ -218,6 +267,31 @@ class Runtime:
             record.ack()
         self.flushes += 1
         self._flushed.set()
+
+    async def _tell(self) -> None:
+        """The panes go out before the state that covers them: whoever takes a partition over finds them whole."""
+        try:
+            await self.tell()
+        except Exception:
+            if self._publish_failures < PATIENT_FAILURES:
+                raise
+            log.warning("other processes cannot be told of these partitions; the ledger goes on without them")
+
+    async def tell(self) -> None:
+        """Send what changed in the partitions held here to the other processes. Raises what the edge raises."""
+        if not self.recovered or self.edges.rebalancing():
+            return
+        try:
+            await self.publisher.publish(self.owned)
+        except Exception:
+            self._publish_failures += 1
+            raise
+        self._publish_failures = 0
+
+    def take_partial(self, key: bytes | None, value: bytes | None) -> None:
+        """A record of the partials topic, in order."""
+        if self.merger.take_partial(key, value, self.clock.now()):
+            self._news.set()
 
     async def mend(self) -> None:
         """Close gaps, and look after partitions that stand still.
@@ -276,10 +350,15 @@ class Runtime:
         self._watched[partition] = (due, self.world.partitions[partition].next_offset)
 
     async def evaluate(self) -> None:
-        """Judge every rule now, and publish what changed or is due."""
-        if not self.recovered or self.edges.rebalancing():
+        """Judge every rule now. Who speaks for the whole publishes what changed or is due."""
+        if not self.recovered or self.edges.rebalancing() or not self.merger.caught_up:
             return
         now, begun = self.clock.now(), self.clock.monotonic()
+        if not self.leads:
+            if begun - self._looked >= LOOK_SECONDS:
+                self._looked = begun
+                self.verdicts = judge(self.rules, self.world, now)
+            return
         self.verdicts = judge(self.rules, self.world, now)
         self.judging_seconds = self.clock.monotonic() - begun
         due = self.announcer.due(self.verdicts, now)
@@ -288,13 +367,19 @@ class Runtime:
             self.announcer.said(due, now)
 
     async def publish_windows(self) -> None:
-        """Close the windows that are over, and publish all that are not out yet."""
-        while self.recovered and not self.edges.rebalancing():
+        """Close the windows that are over. Who speaks for the whole publishes all that are not out yet.
+
+        The others keep them until they hear that they are out: one of them may have to speak next.
+        """
+        while self.recovered and not self.edges.rebalancing() and self.merger.caught_up:
             due = self.world.closer.due(self.world.windows, self.clock.now())
+            if not self.leads:
+                return
+            if due:
+                await self.edges.publish_windows(due)
+            self.world.closer.said(due)
             if not due:
                 return
-            await self.edges.publish_windows(due)
-            self.world.closer.said(due)
 
     async def wait_for_news(self, timeout_seconds: float) -> None:
         """Until something that can breach a rule was counted, or the tick is over."""

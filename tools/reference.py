@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from embedwatch import events
 from embedwatch.settings import Settings, env_name
-from embedwatch.topics import DAY_MS, Topics
+from embedwatch.topics import Topics
 from stream_agents.web import openapi
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
@@ -80,7 +80,7 @@ def topics_page() -> str:
     """Every topic at the default prefix."""
     rows = []
     for spec in Topics().specs():
-        kept = "for ever" if spec.retention_ms is None else f"{spec.retention_ms / DAY_MS:g} d"
+        kept = spec.kept()
         partitions = "`kafka.partitions`" if spec.partitions is None else str(spec.partitions)
         limit = "broker's own" if spec.max_message_bytes is None else f"{spec.max_message_bytes / MIB:g} MiB"
         rows.append(

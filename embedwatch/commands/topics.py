@@ -50,6 +50,5 @@ def list_(config: options.ConfigFile = None, topic_prefix: options.TopicPrefix =
     settings = load(config, {"kafka.topic_prefix": topic_prefix})
     table = Table("topic", "key", "value", "written by", "cleanup", "kept")
     for spec in settings.topics.specs():
-        kept = "for ever" if spec.retention_ms is None else f"{spec.retention_ms // 86_400_000} d"
-        table.add_row(spec.name, spec.key, spec.value, spec.written_by, spec.cleanup_policy, kept)
+        table.add_row(spec.name, spec.key, spec.value, spec.written_by, spec.cleanup_policy, spec.kept())
     Console().print(table)

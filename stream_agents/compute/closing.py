@@ -58,6 +58,8 @@ class Closer:
         #: Windows longer than a step that are open: the sums of their steps that are closed.
         self._begun: dict[int, dict[Scope, Totals]] = {length: {} for length in self.lengths}
         self._unsent: deque[WindowEvent] = deque()
+        #: Every window that ends up to here is out, whoever published it; None: not known.
+        self.published_until: float | None = None
         self._recent: dict[int, deque[WindowEvent]] = {length: deque(maxlen=MAX_RECENT) for length in self.lengths}
 
     def assign(self, partitions: Collection[int], now: float) -> None:
@@ -76,6 +78,16 @@ class Closer:
     def observe(self, partition: int, time_seconds: float, now: float) -> None:
         """An event of any kind came: its partition has got as far as its time."""
         self._watermark.observe(partition, time_seconds, now)
+
+    def newest(self, partition: int) -> float | None:
+        """How far a partition has got, for other processes; None when nothing came since it was assigned."""
+        return self._watermark.newest(partition)
+
+    def replaced(self, start: int, more_events: int) -> None:
+        """A pane was replaced by one that another process has counted. What came too late for its step is told: the
+        sums of its step are closed, and those of longer windows hold them."""
+        if self._next is not None and start < self._next:
+            self.late_events += max(more_events, 0)
 
     def add(self, event: BatchEvent, scopes: Iterable[Scope], now: float) -> None:
         """An event was counted in the panes of these scopes; none: it was too late for any."""
@@ -110,6 +122,16 @@ class Closer:
         """They were published: what the broker did not take stays due."""
         out = {id(event) for event in events}
         while self._unsent and id(self._unsent[0]) in out:
+            self._unsent.popleft()
+        # Of the step of the oldest one that waits, some may be out.
+        until = self._unsent[0].end_seconds - self.step_seconds if self._unsent else self._next
+        if until is not None:
+            self.published(float(until))
+
+    def published(self, until_seconds: float) -> None:
+        """Every window that ends up to then is out: another process has said it, or this one before it was started."""
+        self.published_until = max(self.published_until or 0.0, until_seconds)
+        while self._unsent and self._unsent[0].end_seconds <= self.published_until:
             self._unsent.popleft()
 
     def recent(self, scope: Scope, length: int, limit: int) -> list[WindowEvent]:
@@ -174,8 +196,10 @@ class Closer:
         return emitted
 
     def _emit(self, event: WindowEvent) -> None:
-        self._unsent.append(event)
         self._recent[event.window_seconds].append(event)
+        if self.published_until is not None and event.end_seconds <= self.published_until:
+            return  # a window that is out does not change
+        self._unsent.append(event)
         if len(self._unsent) > self.max_unsent:
             self._unsent.popleft()
             self.dropped_windows += 1

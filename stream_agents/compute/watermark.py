@@ -30,6 +30,11 @@ class Watermark:
             self._newest[partition] = max(self._newest[partition], min(time_seconds, now))
             self._heard[partition] = now
 
+    def newest(self, partition: int) -> float | None:
+        """Time of the newest event of a partition since it was assigned; None when there was none."""
+        newest = self._newest.get(partition, -math.inf)
+        return None if newest == -math.inf else newest
+
     def at(self, now: float) -> float:
         """Never later than `now`, and at most `behind_seconds` before it."""
         slowest = min(

@@ -18,7 +18,7 @@ from stream_agents.compute.days import day_bounds
 from stream_agents.compute.energy import Energy
 from stream_agents.compute.ledger import DayTotals, PartitionState, day_of, day_totals, last_correction_seconds
 from stream_agents.compute.scopes import Scope, scope_key
-from stream_agents.compute.windows import Windows
+from stream_agents.compute.shared_windows import SharedWindows
 
 #: A worker that has been silent this long is no longer listed (WORKER_DOWN has spoken long before).
 FORGET_WORKER_SECONDS = 3600.0
@@ -44,7 +44,8 @@ class Queue:
 
 
 class World:
-    """State of one agent process. Not thread-safe: one event loop owns it."""
+    """What one agent process knows of all partitions, its own and those of others. Not thread-safe: one event loop
+    owns it."""
 
     def __init__(
         self, *, zone: ZoneInfo, max_scopes: int, lag_group: str, lag_topic: str,
@@ -56,7 +57,7 @@ class World:
         self.max_scopes = max_scopes
         self.lag_group = lag_group
         self.lag_topic = lag_topic
-        self.windows = Windows(max_scopes=max_scopes)
+        self.windows = SharedWindows(max_scopes=max_scopes)
         self.closer = Closer(window_lengths, grace_seconds=late_grace_seconds)
         self.counters = Counters()
         self.energy = Energy()
@@ -68,10 +69,15 @@ class World:
         self.last_batch_seconds: float | None = None
         self.started_seconds: float | None = None
 
-    def apply_batch(self, event: BatchEvent, now: float) -> None:
-        """Into the windows only; the ledger is booked by the owner of the partition's state."""
-        self.closer.add(event, self.windows.add(event, now), now)
-        self.counters.add(event)
+    def apply_batch(self, event: BatchEvent, now: float, partition: int = 0, offset: int | None = None) -> None:
+        """Into the windows only, once; the ledger is booked by the owner of the partition's state. Without an offset
+        it is the partition's next event."""
+        if offset is None:
+            offset = self.windows.part(partition).next_offset
+        scopes = self.windows.count(event, now, partition, offset)
+        if scopes is not None:  # else it is in a pane already: what another process has counted is in what it told
+            self.closer.add(event, scopes, now)
+            self.counters.add(event)
         self.last_batch_seconds = max(self.last_batch_seconds or 0.0, min(event.time_seconds, now))
 
     def apply_heartbeat(self, event: HeartbeatEvent) -> None:
@@ -86,11 +92,15 @@ class World:
             self.workers[event.worker] = event
 
     def apply_cache(self, event: CacheEvent) -> None:
-        if event.worker in self.caches or len(self.caches) < MAX_WORKERS:
+        known = self.caches.get(event.worker)
+        if len(self.caches) < MAX_WORKERS if known is None else known.time_seconds <= event.time_seconds:
             self.caches[event.worker] = event
 
     def apply_lag(self, event: LagEvent) -> None:
-        if event.group == self.lag_group and event.topic == self.lag_topic:
+        if event.group != self.lag_group or event.topic != self.lag_topic:
+            return
+        known = self.lags.get(event.partition)
+        if known is None or known.time_seconds <= event.time_seconds:
             self.lags[event.partition] = event
 
     def tidy(self, now: float) -> None:

@@ -222,6 +222,15 @@ class Alerts(Struct):
     breached: list[VerdictRow]
 
 
+class Coverage(Struct):
+    """Of how many partitions of the metrics topic the numbers are. Of the stale ones nobody has spoken lately."""
+
+    total: int
+    held_here: int
+    fresh: int
+    stale_partitions: list[int]
+
+
 class Summary(Struct):
     """A sliding window of a scope, the day so far, and the pipeline now."""
 
@@ -240,6 +249,7 @@ class Summary(Struct):
     rejected_events: dict[str, int]
     old_events: int
     accepted_gaps: int
+    partitions: Coverage
     breached: list[VerdictRow]
 
 

@@ -82,7 +82,7 @@ class Routes:
     def _summary(self, window_seconds: int, scope: Scope) -> dict[str, Any]:
         world, now, rules = self.runtime.world, self.clock.now(), self.runtime.rules
         data = summary(world, now, window_seconds=window_seconds, scope=scope, rules=rules)
-        return {**data, "breached": self._breached()}
+        return {**data, "partitions": self.runtime.merger.coverage(now), "breached": self._breached()}
 
     def _breached(self) -> list[dict[str, Any]]:
         return [row for row in verdict_rows(self.runtime.verdicts) if row["judgement"] == "breached"][:MAX_ROWS]

@@ -71,6 +71,21 @@ class WorldCollector(Collector):
             counter = CounterMetricFamily(f"embedwatch_{name}", text)
             counter.add_metric([], count)
             yield counter
+        stale = GaugeMetricFamily(
+            "embedwatch_stale_partitions", "Partitions of other agents processes whose numbers may be old."
+        )
+        if self.runtime.recovered:
+            stale.add_metric([], len(self.runtime.merger.coverage(now)["stale_partitions"]))
+        yield stale
+        refused = CounterMetricFamily(
+            "embedwatch_refused_partials",
+            "Partials of other agents processes that could not be read.",
+            labels=["reason"],
+        )
+        for reason, count in sorted(self.runtime.merger.refused.items()):
+            refused.add_metric([reason], count)
+        if refused.samples:
+            yield refused
         rejected = CounterMetricFamily("embedwatch_rejected_events", "Events that did not decode.", labels=["reason"])
         counts: dict[str, int] = {}
         for state in world.partitions.values():

@@ -17,6 +17,7 @@ from embedwatch.errors import InvalidEvent
 from embedwatch.events import BatchEvent, PhaseSeconds, Verdict, WindowEvent
 from embedwatch.rules import Rule
 from embedwatch.sketch import Sketch
+from stream_agents.compute.partials import Record
 from stream_agents.compute.world import World
 from stream_agents.runtime import Runtime
 
@@ -77,6 +78,7 @@ class FakeLog:
         self.kept: list[tuple[int, int, bytes | None, str]] = []
         self.published: list[Verdict] = []
         self.windows: list[WindowEvent] = []
+        self.partials: list[Record] = []
         self.moving = False
         self.dumb = False  # it does not say which records exist
         self.reach = 3  # so many offsets are in one answer
@@ -127,6 +129,10 @@ class FakeLog:
             self.publish_failures -= 1
             raise TimeoutError("the broker is away")
         self.windows += windows
+
+    async def send_partials(self, records: Sequence[Record]) -> None:
+        await asyncio.sleep(0)
+        self.partials += records
 
     def rebalancing(self) -> bool:
         return self.moving

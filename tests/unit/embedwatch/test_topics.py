@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from embedwatch.topics import DAY_MS, TEXTS_MAX_MESSAGE_BYTES, Topics, TopicSpec
+from embedwatch.topics import DAY_MS, HOUR_MS, TEXTS_MAX_MESSAGE_BYTES, Topics, TopicSpec
 
 
 def specs(prefix: str = "embedwatch") -> dict[str, TopicSpec]:
@@ -14,6 +14,7 @@ def test_the_topics_are_those_of_the_design() -> None:
         "vectors": ("delete", DAY_MS),
         "metrics": ("delete", 7 * DAY_MS),
         "windows": ("compact,delete", 7 * DAY_MS),
+        "partials": ("compact,delete", 2 * HOUR_MS),
         "verdicts": ("delete", 3 * DAY_MS),
         "alerts": ("compact", None),
         "dead-letters": ("delete", 30 * DAY_MS),
@@ -43,3 +44,8 @@ def test_a_configuration_holds_only_what_was_set() -> None:
         "retention.ms": "604800000",
         "max.message.bytes": "8388608",
     }
+    assert specs()["partials"].config()["segment.ms"] == "600000"
+
+
+def test_how_long_a_record_is_kept_is_told_in_words() -> None:
+    assert {specs()[name].kept() for name in ("alerts", "partials", "texts")} == {"for ever", "2 h", "7 d"}

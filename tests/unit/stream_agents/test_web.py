@@ -143,6 +143,7 @@ def test_prometheus_reads_base_units_by_scope() -> None:
     assert found["embedwatch_workers", ()] == 1
     assert found["embedwatch_rejected_events_total", (("reason", "not_json"),)] == 1
     assert found["embedwatch_offset_gaps_total", ()] == 0
+    assert found["embedwatch_stale_partitions", ()] == 0
 
 
 def test_budgets_are_gauges_by_rule_scope_and_window() -> None:

@@ -1,0 +1,239 @@
+"""Takes in what other processes say about the partitions they hold, and knows how much of the whole is known. Pure.
+
+Nothing here asks who holds a partition now: of two statements about a partition the one that knows more of its events
+is right, be it our own count, a partial, or the state in the changelog.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from embedwatch.errors import InvalidEvent
+from embedwatch.events import CacheEvent, HeartbeatEvent
+from stream_agents.compute.ledger import PartitionState
+from stream_agents.compute.partials import (
+    Checkpoint,
+    Marker,
+    NewerPartial,
+    Pane,
+    Pieces,
+    Samples,
+    decode_partial,
+    is_of,
+    totals_of,
+)
+from stream_agents.compute.scopes import ALL
+from stream_agents.compute.world import World
+
+#: A partition of another process that was not heard of for so long: nobody says that its numbers are those of now.
+STALE_SECONDS = 10.0
+MAX_PARTITIONS = 100_000
+
+
+class Merger:
+    """Changes the world by partials and states of other processes.
+
+    `partials_read` and `states_read` say that what was there at the start has been read. `states_read` matters only
+    where other processes hold partitions. Until the partials are read, panes are kept as they came: a hundred versions
+    of each may go by, and to decode them all would take long.
+    """
+
+    def __init__(self, world: World, app_id: str, partitions: int | None = None) -> None:
+        self.world = world
+        self.app_id = app_id
+        self.partitions = partitions
+        self.owned: frozenset[int] = frozenset()
+        self.partials_read = False
+        self.states_read = False
+        self.refused: dict[str, int] = {}
+        self.newer: str | None = None
+        self._pieces = Pieces()
+        self._heard: dict[int, float] = {}
+        self._newest: dict[int, float] = {}
+        self._awaited: set[str] = set()
+        self._packed: dict[tuple[int, int], tuple[int, dict[str, msgspec.Raw]]] = {}
+        self._checkpoints: dict[int, Checkpoint] = {}
+
+    def take_partial(self, key: bytes | None, value: bytes | None, now: float) -> bool:
+        """A record of the partials topic. True when it changed a number that rules look at. Never raises."""
+        if not is_of(key, self.app_id):
+            return False
+        try:
+            return self._take(decode_partial(value), now)
+        except NewerPartial as error:
+            self.newer = error.detail
+            self._refuse(error)
+        except InvalidEvent as error:
+            self._refuse(error)
+        return False
+
+    def _refuse(self, error: InvalidEvent) -> None:
+        self.refused[error.reason] = self.refused.get(error.reason, 0) + 1
+
+    def _take(self, partial: Any, now: float) -> bool:
+        if isinstance(partial, Marker):
+            self._awaited.discard(partial.id)
+            return False
+        if not 0 <= partial.partition < (self.partitions or MAX_PARTITIONS):
+            raise InvalidEvent("invalid", f"partition {partial.partition} does not exist")
+        if isinstance(partial, Pane):
+            return self._take_pane(partial, now)
+        if isinstance(partial, Checkpoint):
+            return self._take_checkpoint(partial, now)
+        if isinstance(partial, Samples) and partial.partition not in self.owned:
+            for event in partial.events:
+                if isinstance(event, HeartbeatEvent):
+                    self.world.apply_heartbeat(event)
+                elif isinstance(event, CacheEvent):
+                    self.world.apply_cache(event)
+                else:
+                    self.world.apply_lag(event)
+            return True
+        return False
+
+    def _take_pane(self, pane: Pane, now: float) -> bool:
+        windows = self.world.windows
+        part = windows.part(pane.partition)
+        if not part.wants(pane.start, pane.as_of, now):
+            return False
+        place = (pane.partition, pane.start)
+        if not self.partials_read and self._packed.get(place, (0, {}))[0] > pane.as_of:
+            return False
+        scopes = self._pieces.add(pane)
+        if scopes is None:
+            return False
+        if not self.partials_read:
+            self._packed[place] = (pane.as_of, scopes)
+            return False
+        self._replace(pane.partition, pane.start, pane.as_of, scopes)
+        return True
+
+    def _replace(self, partition: int, start: int, as_of: int, scopes: dict[str, msgspec.Raw]) -> None:
+        windows = self.world.windows
+        part = windows.part(partition)
+        before = part.pane_of(ALL, start)
+        known = 0 if before is None else before.events
+        part.replace(start, as_of, totals_of(scopes))
+        windows.note(start)
+        after = part.pane_of(ALL, start)
+        self.world.closer.replaced(start, (0 if after is None else after.events) - known)
+
+    def _take_checkpoint(self, checkpoint: Checkpoint, now: float) -> bool:
+        at = now if self.partials_read else min(checkpoint.time_seconds, now)
+        self._heard[checkpoint.partition] = max(self._heard.get(checkpoint.partition, 0.0), at)
+        if checkpoint.published_until is not None and checkpoint.partition == 0:
+            self.world.closer.published(min(checkpoint.published_until, now))
+        known = self._checkpoints.get(checkpoint.partition)
+        if self.partials_read:
+            self._apply_checkpoint(checkpoint, now)
+        elif known is None or checkpoint.next_offset >= known.next_offset:
+            self._checkpoints[checkpoint.partition] = checkpoint
+        return False
+
+    def _apply_checkpoint(self, checkpoint: Checkpoint, now: float) -> None:
+        part = self.world.windows.part(checkpoint.partition)
+        if checkpoint.partition in self.owned or checkpoint.next_offset < part.next_offset:
+            return
+        part.complete_to(checkpoint.next_offset)
+        newest = checkpoint.newest_seconds
+        # A checkpoint also says that nothing has happened: that must not hold up the windows.
+        if newest is not None and newest > self._newest.get(checkpoint.partition, 0.0):
+            self._newest[checkpoint.partition] = newest
+            self.world.closer.observe(checkpoint.partition, newest, now)
+        part.late_events = checkpoint.late_events
+        part.overflow_events = checkpoint.overflow_events
+        self.world.windows.count_apart()
+        if checkpoint.last_batch_seconds is not None:
+            seen = min(checkpoint.last_batch_seconds, now)
+            part.last_batch_seconds = max(part.last_batch_seconds or 0.0, seen)
+            self.world.last_batch_seconds = max(self.world.last_batch_seconds or 0.0, seen)
+
+    def unpack(self, now: float, limit: int = 20) -> bool:
+        """Everything up to now was read: take in the next panes that were kept. True while there are more."""
+        for place in list(self._packed)[:limit]:
+            (partition, start), (as_of, scopes) = place, self._packed.pop(place)
+            part = self.world.windows.part(partition)
+            if part.wants(start, as_of, now):
+                try:
+                    self._replace(partition, start, as_of, scopes)
+                except InvalidEvent as error:
+                    self._refuse(error)
+        if self._packed:
+            return True
+        for checkpoint in self._checkpoints.values():  # only now: they say that the panes are complete
+            self._apply_checkpoint(checkpoint, now)
+        self._checkpoints.clear()
+        self.partials_read = True
+        return False
+
+    def take_state(self, partition: int, value: bytes | None) -> bool:
+        """A record of the changelog of states: the ledger of a partition that another process holds. Never raises."""
+        if partition in self.owned or value is None or not 0 <= partition < (self.partitions or MAX_PARTITIONS):
+            return False
+        try:
+            state = PartitionState.from_record(json.loads(value))
+        except (ValueError, AttributeError, RecursionError) as error:
+            self.newer = str(error) if "of version" in str(error) else self.newer
+            self._refuse(InvalidEvent("invalid", "not a state"))
+            return False
+        known = self.world.partitions.get(partition)
+        if known is not None and known.next_offset >= state.next_offset:
+            return False
+        self.world.partitions[partition] = state
+        return True
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether what other processes have said up to now is known here."""
+        return self.partials_read and (self.states_read or not self.foreign())
+
+    def states_ended(self) -> None:
+        """The changelog of states was read to its end."""
+        self.states_read = True
+
+    def expect(self, marker: str) -> None:
+        """A marker of this id has been sent."""
+        self._awaited.add(marker)
+
+    def reached(self, marker: str) -> bool:
+        """Whether everything sent before the marker was read."""
+        return marker not in self._awaited
+
+    def give_up(self, marker: str) -> None:
+        self._awaited.discard(marker)
+
+    def foreign(self) -> list[int]:
+        """Partitions that other processes hold."""
+        return [p for p in range(self.partitions or 0) if p not in self.owned]
+
+    def stale(self, now: float) -> list[int]:
+        """Partitions of other processes whose numbers may be old: nobody has spoken for them lately."""
+        return [p for p in self.foreign() if now - self._heard.get(p, 0.0) > STALE_SECONDS]
+
+    def trouble(self, now: float) -> list[str]:
+        """Why the numbers of the whole are not to be relied on now; empty when they are."""
+        foreign = self.foreign()
+        reasons = []
+        if self.newer is not None:
+            reasons.append(f"another process is newer than this one: {self.newer}")
+        if not self.partials_read:
+            reasons.append(f"the partials of partitions {_listed(foreign or self.owned)} are not read yet")
+        elif foreign and not self.states_read:
+            reasons.append(f"the state of partitions {_listed(foreign)} is not read yet")
+        elif stale := self.stale(now):
+            reasons.append(f"partitions {_listed(stale)} were not heard of for {STALE_SECONDS:.0f} s")
+        return reasons
+
+    def coverage(self, now: float) -> dict[str, Any]:
+        """Of how many partitions the numbers are, for the API."""
+        total = self.partitions if self.partitions is not None else len(self.owned)
+        stale = self.stale(now) if self.caught_up else self.foreign()
+        return {"total": total, "held_here": len(self.owned), "fresh": total - len(stale), "stale_partitions": stale}
+
+
+def _listed(partitions: Iterable[int]) -> list[int]:
+    return sorted(partitions)[:20]

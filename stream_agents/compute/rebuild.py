@@ -1,0 +1,99 @@
+"""The ledger made anew from the events, and compared with the one that is kept. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from embedwatch.codec import decode_metric
+from embedwatch.errors import InvalidEvent
+from embedwatch.events import BatchEvent, HeartbeatEvent
+from stream_agents.compute.curve import hourly
+from stream_agents.compute.ledger import KEEP_DAYS, DayTotals, PartitionState, check_bookable, day_of
+from stream_agents.compute.scopes import scope_key
+
+#: Of a day and scope, whenever it was booked.
+_SUMS = tuple(name for name in DayTotals.__struct_fields__ if not name.startswith("late_"))
+#: Not in a state of version 1.
+_NEW = ("spend_nano_usd[", "allocated_ms", "gpu_hour_nano_usd")
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One number of one day and scope, kept by the agents and made anew; None: it is not there."""
+
+    day: str
+    scope: str
+    number: str
+    kept: Any
+    rebuilt: Any
+
+
+def book_record(
+    state: PartitionState, offset: int, value: bytes | None, time_seconds: float, zone: ZoneInfo, max_scopes: int
+) -> None:
+    """What an agents process does with a record that is delivered in order; `time_seconds` is the record's own."""
+    try:
+        event = decode_metric(value)
+        if isinstance(event, BatchEvent):
+            check_bookable(event, zone, time_seconds)
+            state.book(event, zone, max_scopes, time_seconds)
+        elif isinstance(event, HeartbeatEvent):
+            state.allocation.add(event, zone, time_seconds)
+    except InvalidEvent as error:
+        state.rejected[error.reason] = state.rejected.get(error.reason, 0) + 1
+    state.next_offset = offset + 1
+
+
+def kept_days(states: Iterable[PartitionState], now: float, zone: ZoneInfo) -> list[str]:
+    """The days that the agents still keep, of those with a booking."""
+    oldest = (date.fromisoformat(day_of(now, zone)) - timedelta(days=KEEP_DAYS - 1)).isoformat()
+    return sorted({day for state in states for day in state.days if day >= oldest})
+
+
+def differences(
+    kept: Iterable[PartitionState], rebuilt: Iterable[PartitionState], days: Iterable[str]
+) -> list[Difference]:
+    """Every number that is not the same in both, summed over partitions: spend by the hour, as days that are over have
+    no finer one.
+
+    Left out is what depends on when an event was booked (`late_*`), and, where an agent of state version 1 has booked
+    on the day, what that version did not know.
+    """
+    kept = list(kept)
+    left, right = _sums(kept), _sums(rebuilt)
+    old = {
+        day for state in kept for day, scopes in state.days.items() if any(b.untimed_nano_usd for b in scopes.values())
+    }
+    wanted = set(days)
+    return [
+        Difference(*key, left.get(key), right.get(key))
+        for key in sorted({*left, *right})
+        if key[0] in wanted
+        and (left.get(key) or 0) != (right.get(key) or 0)
+        and not (key[0] in old and key[2].startswith(_NEW))
+    ]
+
+
+def _sums(states: Iterable[PartitionState]) -> dict[tuple[str, str, str], int]:
+    out: dict[tuple[str, str, str], int] = {}
+    for state in states:
+        for day, scope, name, value in _numbers(state):
+            out[day, scope, name] = out.get((day, scope, name), 0) + value
+    return out
+
+
+def _numbers(state: PartitionState) -> Iterator[tuple[str, str, str, int]]:
+    """(day, scope, name, value) of everything that is a function of the events."""
+    for day, scopes in state.days.items():
+        for scope, booked in scopes.items():
+            for name in _SUMS:
+                yield day, scope, name, getattr(booked, name)
+            for hour, spent in enumerate(hourly(booked.spend_nano_usd, booked.bucket_seconds)):
+                yield day, scope, f"spend_nano_usd[{hour}]", spent
+    for day, models in state.allocation.alive_ms.items():
+        for model, alive in models.items():
+            yield day, scope_key((("model", model),)), "allocated_ms", alive
