@@ -91,7 +91,10 @@ class FaustEdges:
         await self._acknowledged(self.table.send_changelog(partition, key, dict(record)))
 
     async def seek(self, partition: int, offset: int) -> None:
-        await self.app.consumer.seek(TP(self.settings.topics.metrics, partition), offset)
+        # Not `seek`: it takes what was fetched away in our thread, from under the consumer's, and a KeyError there ends
+        # the process. This one is done in the consumer's thread, between two of its fetches.
+        where = {TP(self.settings.topics.metrics, partition): offset}
+        await asyncio.wait_for(self.app.consumer.seek_wait(where), SEND_TIMEOUT_SECONDS)
 
     async def existing_offsets(self, partition: int, offset: int) -> Sequence[int] | None:
         async with self._asking:
