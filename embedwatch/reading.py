@@ -120,13 +120,6 @@ class TopicReader:
         return ConnectionFailed(f"Kafka at {self._settings.bootstrap_servers}: {self._topic} could not be read: {why}")
 
 
-def read_to_end(settings: KafkaSettings, topic: str, *, starts: Mapping[int, int] | None = None) -> Iterator[Any]:
-    """Every committed record up to the ends at the time of the call. Raises what `TopicReader` raises."""
-    with TopicReader(settings, topic, starts=starts) as reader:
-        for batch in reader.batches():
-            yield from batch
-
-
 def read_one(settings: KafkaSettings, topic: str, partition: int, offset: int) -> Any | None:
     """The record at that place; None when it is not there (any more). Raises `ConnectionFailed`."""
     log = TopicPartition(topic, partition)
