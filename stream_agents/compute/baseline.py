@@ -10,6 +10,7 @@ import msgspec
 from embedwatch.baselines import Baseline, Measured, Numbers
 from embedwatch.events import PHASES, Contributor, Judgement
 from embedwatch.regression import Sample, decide, effective_batches, shift
+from stream_agents.compute.contributors import MIN_SHARE_PCT
 from stream_agents.compute.scopes import Scope, scope_key
 from stream_agents.compute.windows import Totals
 from stream_agents.compute.world import World
@@ -99,7 +100,9 @@ def grown(base: Measured, totals: Totals) -> tuple[Contributor, ...]:
         if phase in before
     }
     growth = sum(ms for ms in more.values() if ms > 0)
-    top = sorted(((phase, ms) for phase, ms in more.items() if ms > 0), key=lambda pair: -pair[1])
+    # Sums in another order differ in their last digits: what explains next to nothing is not named.
+    least = max(MIN_SHARE_PCT / 100.0 * growth, 1e-9 * whole)
+    top = sorted(((phase, ms) for phase, ms in more.items() if ms >= least), key=lambda pair: -pair[1])
     return tuple(
         Contributor(
             "phase", phase, 100.0 * ms / whole, 100.0 * ms / growth, 1.0 + ms / before[phase] if before[phase] else None

@@ -92,6 +92,15 @@ def test_the_phases_that_grew_are_named_with_how_much() -> None:
     assert same.contributors == []
 
 
+@pytest.mark.parametrize("more", [1e-14, 1e-4])
+def test_a_phase_that_explains_next_to_nothing_is_not_named(more: float) -> None:
+    """The last digits of a sum depend on the order of events."""
+    (found,) = judged(saved(batches()), batches(phase_seconds=PhaseSeconds(embed=0.16, publish=0.02 + more)))
+    assert [c.name for c in found.contributors] == ["embed"]
+    (same,) = judged(saved(batches()), batches(phase_seconds=PhaseSeconds(embed=0.08, publish=0.02 + 1e-14)))
+    assert same.contributors == []
+
+
 def test_each_model_is_compared_with_its_own_and_one_without_is_not_known() -> None:
     baseline = saved([*batches(model="a"), *batches(4.0, model="b")])
     live = [*batches(2.0, model="a"), *batches(4.0, model="b"), *batches(9.0, model="new")]
