@@ -24,7 +24,8 @@ HITS_60 = Claim("cache_60_pct_hits_vs_none", "60 % cached texts make a worker at
 CACHED = Claim("cached_texts_per_s", "texts that are all in the cache, from chunks, on one core", "texts/s", 30_000)
 CLAIMS = (HITS_60, CACHED)
 
-TEXTS = 1000
+#: Enough for polls of the size that they have in the long run.
+TEXTS = 2000
 CACHED_TEXTS = 40_000
 REPETITIONS = 5
 

@@ -171,8 +171,15 @@ class WorkerSettings(Section):
         False, description="let a model's own Python code run: only if you trust its author"
     )
     vector_dtype: Literal["float32", "float16"] = Field("float32", description="of vectors out: float32 or float16")
-    max_poll_texts: int = Field(256, ge=1, le=100_000, description="texts taken together: the span of de-duplication")
-    max_poll_messages: int = Field(256, ge=1, le=10_000, description="messages taken together")
+    max_poll_texts: int = Field(
+        256,
+        ge=1,
+        le=100_000,
+        description="texts taken together, the span of de-duplication; 4 times as many of cached ones",
+    )
+    max_poll_messages: int = Field(
+        256, ge=1, le=10_000, description="messages taken together; up to 4 times as many of cached texts"
+    )
     token_budget: int | None = Field(
         None, ge=1, description="padded tokens a batch; default: 1024 on a CPU, tuned at the start on a GPU"
     )

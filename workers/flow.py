@@ -48,7 +48,8 @@ class Source(Protocol):
 class Flow:
     """`begin` makes a cycle of messages; `finished` is told of each that was delivered and committed.
 
-    `commits=False`: the line itself commits the offsets, with what it delivers.
+    `commits=False`: the line itself commits the offsets, with what it delivers. While something is inside, nothing is
+    taken until `ready`.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Flow:
         finished: Callable[[Work], None],
         clock: Clock,
         commits: bool = True,
+        ready: Callable[[], bool] = lambda: True,
     ) -> None:
         self._source = source
         self._line = line
@@ -67,6 +69,7 @@ class Flow:
         self._finished = finished
         self._clock = clock
         self._commits = commits
+        self._ready = ready
         self._inside: deque[Work] = deque()
         self._revocations = source.revocations
         #: Texts of all messages taken so far, those given up again included.
@@ -84,7 +87,7 @@ class Flow:
         self.commit_what_is_done()
         if self._inside and self._source.rebalance_due():
             self._hand_over()
-        if self._line.full:
+        if self._line.full or (self._inside and not self._ready()):
             self.last_busy = self._clock.monotonic()
             self._source.serve(SERVE_SECONDS)
             self._give_up_what_was_revoked()

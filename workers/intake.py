@@ -10,7 +10,7 @@ import logging
 import math
 import threading
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from kafka import ConsumerRebalanceListener, TopicPartition
@@ -59,7 +59,10 @@ class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
 
 
 class Intake:
-    """`consumer` is a `KafkaConsumer` without automatic commits; `where` names the broker in errors."""
+    """`consumer` is a `KafkaConsumer` without automatic commits; `where` names the broker in errors.
+
+    A cycle takes up to `max_texts` and `max_messages`, times what `growth` says then (1 or more).
+    """
 
     def __init__(
         self,
@@ -73,11 +76,13 @@ class Intake:
         commit_timeout_seconds: float,
         clock: Clock,
         where: str,
+        growth: Callable[[], float] = lambda: 1.0,
     ) -> None:
         self._consumer = consumer
         self._decoder = decoder
-        self._max_texts = max_texts
-        self._max_messages = max_messages
+        self._least_texts = self._max_texts = max_texts
+        self._least_messages = self._max_messages = max_messages
+        self._growth = growth
         self._max_wait_seconds = max_wait_seconds
         self._commit_timeout_seconds = commit_timeout_seconds
         self._clock = clock
@@ -121,6 +126,8 @@ class Intake:
 
         A thin poll waits for more until `max_wait_seconds` after its first message.
         """
+        growth = max(1.0, self._growth())
+        self._max_texts, self._max_messages = int(self._least_texts * growth), int(self._least_messages * growth)
         # Also when enough is pending: it serves the group, and adds at most the one message that a cycle takes.
         self._poll(0.0 if self._pending else idle_seconds)
         deadline = self._clock.monotonic() + self._max_wait_seconds

@@ -26,6 +26,7 @@ from workers.dead_letters import dead_letter
 from workers.decode import Message
 from workers.failures import SENDERS_MISTAKES, EmbedError, Failure, FailureBudget, classify, failure_of
 from workers.meter import Meter
+from workers.poll_size import PollSize
 from workers.work import HIT, MISS, PENDING, Work
 
 log = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ class Pipeline:
         vector_dtype: str = "float32",
         metrics_key: bytes | None = None,
         out_of_time: Callable[[], bool] = lambda: False,
+        poll_size: PollSize | None = None,
     ) -> None:
         self._embedder = embedder
         self._cache = cache
@@ -83,6 +85,8 @@ class Pipeline:
         self._dtype = vector_dtype
         self._metrics_key = metrics_key
         self._out_of_time = out_of_time
+        #: Told what of each cycle the model has to see.
+        self.poll_size = poll_size or PollSize()
         self._fingerprint = embedder.fingerprint.encode()
 
     def deliver_to(self, publisher: Publisher) -> None:
@@ -117,6 +121,7 @@ class Pipeline:
             begun = self._clock.monotonic()
             self._tokenise(work, todo)
             work.tokenise_seconds = self._clock.monotonic() - begun
+        self.poll_size.saw(len(work), len(work.payloads))
 
     def deliver(self, work: Work) -> None:
         """Everything out and acknowledged.

@@ -29,6 +29,7 @@ from workers.intake import Intake
 from workers.line import Line
 from workers.meter import Identity, Meter
 from workers.pipeline import Abandoned, Pipeline
+from workers.poll_size import PollSize
 from workers.publisher import KafkaPublisher
 from workers.stopping import Stop, StoppedEarly
 from workers.telemetry import Status, Telemetry
@@ -86,6 +87,7 @@ class _Worker:
         self._committed_texts = 0
         self._line_ended = True
         self._attempts_left = MAX_NEW_CONNECTIONS
+        self._poll_size = PollSize()
         self._broker = BrokerWatch(
             where=self._where,
             heartbeat_seconds=settings.worker.heartbeat_seconds,
@@ -128,6 +130,7 @@ class _Worker:
             vector_dtype=worker.vector_dtype,
             metrics_key=self._identity.worker.encode(),
             out_of_time=lambda: self._given_up or self._stop.out_of_time(),
+            poll_size=self._poll_size,
         )
         # From here on a signal lets the cycle finish instead of breaking off.
         self._stop.in_flight = True
@@ -192,6 +195,8 @@ class _Worker:
         flow = Flow(
             intake, line, begin=pipeline.begin, finished=finished, clock=self._clock,
             commits=worker.delivery == "at_least_once",
+            # What is taken after the first cycle depends on how much of it was known.
+            ready=lambda: self._poll_size.model_share is not None,
         )  # fmt: skip
         idle = _Idle(worker.idle_exit_seconds, intake, flow, self._broker, self._clock)
         try:
@@ -329,6 +334,7 @@ class _Worker:
             commit_timeout_seconds=worker.broker_retry_seconds,
             clock=self._clock,
             where=self._where,
+            growth=lambda: self._poll_size.factor,
         )
         self._close_at_end(intake.close, self._connections)
         return intake

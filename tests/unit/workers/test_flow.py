@@ -90,9 +90,12 @@ class Rig:
         self.clock = clock
         self.source, self.line = FakeSource(), FakeLine(clock)
         self.told: list[Any] = []
+        self.ready = True
         line: Any = self.line
         begin: Any = FakeWork
-        self.flow = Flow(self.source, line, begin=begin, finished=self.told.append, clock=clock)
+        self.flow = Flow(
+            self.source, line, begin=begin, finished=self.told.append, clock=clock, ready=lambda: self.ready
+        )
 
 
 @pytest.fixture
@@ -118,6 +121,20 @@ def test_a_full_line_takes_no_more_and_stays_in_the_group(flow_rig: Rig) -> None
     flow_rig.line.release()
     flow_rig.flow.step()
     assert flow_rig.source.waiting == []
+
+
+def test_the_second_cycle_waits_until_it_is_known_how_large_it_may_be(flow_rig: Rig) -> None:
+    flow_rig.source.waiting, flow_rig.ready = list("abc"), False
+    for _ in range(3):
+        flow_rig.flow.step()
+    assert (flow_rig.line.busy, flow_rig.source.served) == (1, 2)
+    flow_rig.line.release()  # it came out, and still nobody knows: all of it was undone, say
+    for _ in range(3):
+        flow_rig.flow.step()
+    assert (flow_rig.line.busy, flow_rig.source.waiting) == (1, ["c"])
+    flow_rig.ready = True
+    flow_rig.flow.step()
+    assert (flow_rig.line.busy, flow_rig.source.waiting) == (2, [])
 
 
 def test_a_line_that_stays_full_for_long_is_busy_and_not_idle(flow_rig: Rig) -> None:

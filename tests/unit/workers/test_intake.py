@@ -273,3 +273,10 @@ def test_every_revocation_is_counted(setup: Setup) -> None:
     setup.consumer.before_poll = lambda: None
     setup.intake.take(0.1)
     assert setup.intake.revocations == 1
+
+
+def test_a_cycle_grows_with_what_the_cache_knows_and_shrinks_again(rig: Any) -> None:
+    growth = [2.0, 4.0, 1.0, 0.5]
+    setup = Setup(rig, max_texts=10, max_messages=5, growth=lambda: growth.pop(0))
+    setup.singles(100)
+    assert [len(setup.intake.take(0.25)) for _ in range(4)] == [10, 20, 5, 5]
