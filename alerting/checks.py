@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from alerting.receivers import SendFailed
+from alerting.parcels import SendFailed
 from alerting.wiring import receivers
 from embedwatch.checks import Check
 from embedwatch.settings import Settings

@@ -74,8 +74,7 @@ def try_receivers(
     ] = None,
 ) -> None:
     """Send a marked test message through each receiver, and say in words what failed. Needs no Kafka."""
-    from alerting.message import trial_message
-    from alerting.receivers import SendFailed
+    from alerting.parcels import SendFailed, trial
     from alerting.wiring import receivers
 
     given = dict(locals())
@@ -90,7 +89,7 @@ def try_receivers(
     failures: list[str] = []
     for each in chosen:
         try:
-            each.send(trial_message(each.name), None)
+            each.send(trial(each.name))
             typer.echo(f"{each.name}: delivered to {each.address}")
         except SendFailed as error:
             failures.append(f"{each.name}: not delivered to {each.address}: {error.reason}")

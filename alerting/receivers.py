@@ -8,29 +8,8 @@ from datetime import UTC, datetime
 from typing import Protocol, TextIO
 
 from alerting.message import Message
+from alerting.parcels import Parcel, SendFailed, Traits
 from alerting.states import Ref
-
-
-class SendFailed(Exception):
-    """A message was not acknowledged. The text is for people and holds no secret.
-
-    `retryable`: it may go out later as it is; else someone has to mend something first (and it is tried again, rarely,
-    in case they did). `of_message`: only this message is at fault, others may go out.
-    """
-
-    def __init__(
-        self,
-        reason: str,
-        *,
-        retryable: bool,
-        retry_after_seconds: float | None = None,
-        of_message: bool = False,
-    ) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.retryable = retryable
-        self.retry_after_seconds = retry_after_seconds
-        self.of_message = of_message
 
 
 class Receiver(Protocol):
@@ -44,11 +23,15 @@ class Receiver(Protocol):
     def address(self) -> str:
         """Where it goes, for logs: never a secret."""
 
+    @property
+    def traits(self) -> Traits:
+        """What it can do."""
+
     def check(self) -> str:
         """Ask, without sending anything, whether messages would arrive; says what was found. Raises `SendFailed`."""
 
-    def send(self, message: Message, ref: Ref | None) -> Ref | None:
-        """Send, or edit what `ref` names. Returns where the message is now. Raises `SendFailed`."""
+    def send(self, parcel: Parcel) -> Ref | None:
+        """Send, or edit what `parcel.ref` names. Returns where the message is now. Raises `SendFailed`."""
 
 
 class ConsoleReceiver:
@@ -56,6 +39,7 @@ class ConsoleReceiver:
 
     name = "console"
     address = "standard output"
+    traits = Traits()
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
@@ -64,11 +48,11 @@ class ConsoleReceiver:
     def check(self) -> str:
         return "prints here"
 
-    def send(self, message: Message, ref: Ref | None) -> Ref | None:
+    def send(self, parcel: Parcel) -> Ref | None:
         stream = sys.stdout if self._stream is None else self._stream
         try:
             with self._lock:
-                print(text(message), file=stream, flush=True)
+                print(text(parcel.message), file=stream, flush=True)
         except (OSError, ValueError) as error:  # closed, or the reader of a pipe has gone
             raise SendFailed(f"standard output is not there: {type(error).__name__}", retryable=False) from None
         return None

@@ -11,11 +11,9 @@ import queue
 import random
 import threading
 import traceback
-from dataclasses import dataclass
 
-from alerting.message import Message
-from alerting.receivers import Receiver, SendFailed
-from alerting.states import Ref
+from alerting.parcels import Job, Result, SendFailed
+from alerting.receivers import Receiver
 
 log = logging.getLogger(__name__)
 
@@ -24,26 +22,6 @@ LONGEST_WAIT_SECONDS = 60.0
 #: After an error that a person has to mend: they may have done so.
 MENDING_WAIT_SECONDS = (30.0, 900.0)
 SAY_AGAIN_SECONDS = 900.0
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A message on its way to one receiver."""
-
-    alert_id: str
-    number: int
-    message: Message
-    ref: Ref | None
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What became of a job. `failure` is None after the receiver's acknowledgement."""
-
-    receiver: str
-    job: Job
-    ref: Ref | None
-    failure: SendFailed | None
 
 
 class Pace:
@@ -139,12 +117,12 @@ class Sender:
         while (job := self._jobs.get()) is not None:
             ref, failure = None, None
             try:
-                ref = self.receiver.send(job.message, job.ref)
+                ref = self.receiver.send(job.parcel)
             except SendFailed as error:
                 failure = error
             except Exception as error:
                 failure = _bug(error)
-            self._results.put(Result(self.receiver.name, job, ref, failure))
+            self._results.put(Result(job, ref, failure))
 
     def _check(self) -> None:
         """Say at the start, not at the first alert, that a token is wrong."""

@@ -1,9 +1,9 @@
 """The service: verdicts in, states to the `alerts` topic, messages to the receivers.
 
-One thread owns all states. A cycle is: read verdicts, decide, **store** (with what is owed), then commit offsets and
-hand messages to the senders; what a sender reports is stored again. So a crash loses nothing: what was not stored is
-decided again from the same verdicts, what was stored and not acknowledged is sent again (at most one message more than
-needed for each receiver, none where the message can be edited in place).
+What is decided is decided in `engine`, in one thread. A cycle is: read verdicts, decide, **store** (with what is owed),
+then commit offsets and hand messages to the senders; what a sender reports is stored again. So a crash loses nothing:
+what was not stored is decided again from the same verdicts, what was stored and not acknowledged is sent again (at most
+one message more than needed for each receiver, none where the message can be edited in place).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Any
 
 from kafka import errors as kafka_errors
 
-from alerting import outbox, store
-from alerting.lifecycle import Heard, Outcome, Policy, Tick, step, worth_saving
-from alerting.message import compose
+from alerting import store
+from alerting.engine import Engine, Move
+from alerting.lifecycle import Heard, Policy
 from alerting.ownership import Ownership
+from alerting.parcels import Result
 from alerting.receivers import Receiver
-from alerting.sending import Job, Result, Sender
-from alerting.states import AlertState, Owed
+from alerting.sending import Sender
 from alerting.store import DeadLetter, dead_letter
 from alerting.wording import clean
 from embedwatch.clock import Clock
@@ -40,9 +40,7 @@ TICK_SECONDS = 0.5
 POLL_SECONDS = 0.1
 #: While a message is being sent its result is waited for, so that the next one goes out soon.
 POLL_SENDING_SECONDS = 0.02
-TICKS_FOR_THE_PAST = 120
 COMMIT_SECONDS = 1.0
-REFRESH_SECONDS = 15.0
 CATCH_UP_SECONDS = 30.0
 RETRY_SECONDS = 1.0
 KAFKA_TIMEOUT_MS = 5000
@@ -54,16 +52,13 @@ class AlertingService:
     def __init__(
         self, settings: Settings, policy: Policy, receivers: Iterable[Receiver], clock: Clock, rng: random.Random
     ) -> None:
-        self._settings, self._policy, self._clock = settings, policy, clock
+        self._settings, self._clock = settings, clock
         self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
-        self._senders = [Sender(receiver, self._results, rng) for receiver in receivers]
+        self._senders = {receiver.name: Sender(receiver, self._results, rng) for receiver in receivers}
+        traits = {name: sender.receiver.traits for name, sender in self._senders.items()}
+        self._engine = Engine(policy, traits, settings.alerts.dashboard_url)
         self._store = store.Store(settings)
-        self._states: dict[str, AlertState] = {}
-        self._unsaved: dict[str, AlertState | None] = {}
-        self._saved_at: dict[str, float] = {}
-        self._not_before: dict[tuple[str, str], float] = {}  # (alert, receiver): a message that was refused
         self._ownership = Ownership()
-        self._owned: frozenset[int] | None = None
         self._catching_up: dict[Any, int] | None = None
         self._catch_up_deadline = 0.0
         self._listening_since = 0.0
@@ -71,8 +66,6 @@ class AlertingService:
         self._letters: list[DeadLetter] = []
         self._next_tick = self._next_commit = self._next_save = 0.0
         self._to_commit = False
-        self._ticks = 0
-        self._settled: list[Result] = []  # acknowledged by a receiver, not stored yet
         self._paused = False
         self._consumer: Any = None
 
@@ -98,15 +91,16 @@ class AlertingService:
             # What was just read is read again from the committed offset, by whoever has the partition now.
             records = {}
             self._take_over(now, monotonic)
-        if self._owned is None:
+        if self._engine.owned is None:
             return
         self._collect(monotonic)
-        self._hear(records, now)
+        self._hear(records, now, monotonic)
         if self._catching_up is not None:
             self._catch_up(monotonic, now)
         elif monotonic >= self._next_tick:
             self._next_tick = monotonic + TICK_SECONDS
-            self._tick(now)
+            for move in self._engine.tick(now, monotonic, self._listening_since):
+                _tell(move)
         if self._save(monotonic):
             self._commit(monotonic)
             if self._catching_up is None:
@@ -115,7 +109,7 @@ class AlertingService:
     # --- verdicts and time ---
 
     def _poll(self) -> Mapping[Any, list[Any]]:
-        sending = any(sender.in_flight for sender in self._senders)
+        sending = any(sender.in_flight for sender in self._senders.values())
         wait = POLL_SENDING_SECONDS if sending else POLL_SECONDS
         if self._catching_up is not None:
             wait = POLL_SENDING_SECONDS
@@ -131,7 +125,7 @@ class AlertingService:
             return {}
         return records
 
-    def _hear(self, records: Mapping[Any, list[Any]], now: float) -> None:
+    def _hear(self, records: Mapping[Any, list[Any]], now: float, monotonic: float) -> None:
         for partition, batch in records.items():
             for record in batch:
                 self._to_commit = True
@@ -140,34 +134,9 @@ class AlertingService:
                 except InvalidEvent as error:
                     self._keep(record, error)
                     continue
-                heard = Heard(verdict, partition.partition, record.offset)
-                before = self._states.get(verdict.alert_id)
-                self._apply(verdict.alert_id, before, step(before, heard, now, self._policy, self._numbers(before)))
-
-    def _tick(self, now: float) -> None:
-        tick = Tick(self._listening_since)
-        self._ticks += 1
-        whole = self._ticks % TICKS_FOR_THE_PAST == 0  # alerts that are over change only by being forgotten
-        for alert_id, state in list(self._states.items()):
-            if self._owns(state) and (state.status != "resolved" or state.owed or whole):
-                self._apply(alert_id, state, step(state, tick, now, self._policy, self._numbers(state)))
-
-    def _apply(self, alert_id: str, before: AlertState | None, outcome: Outcome) -> None:
-        after = outcome.state
-        if outcome.reason == "already_applied":
-            return
-        if after is None:
-            if before is not None:
-                del self._states[alert_id]
-                self._unsaved[alert_id] = None
-            return
-        self._states[alert_id] = after
-        stale = self._clock.monotonic() - self._saved_at.get(alert_id, 0.0) >= REFRESH_SECONDS
-        if worth_saving(before, after) or (stale and before is not None and after.offset != before.offset):
-            self._unsaved[alert_id] = after
-        if before is None or before.status != after.status:
-            was = before.status if before is not None else "inactive"
-            log.info("alert %s: %s -> %s (%s)", clean(alert_id, 200), was, after.status, outcome.reason)
+                move = self._engine.hear(Heard(verdict, partition.partition, record.offset), now, monotonic)
+                if move is not None:
+                    _tell(move)
 
     def _keep(self, record: Any, error: InvalidEvent) -> None:
         """A verdict that does not decode is counted, told and kept; it stops nothing."""
@@ -181,15 +150,12 @@ class AlertingService:
 
     # --- ownership ---
 
-    def _owns(self, state: AlertState) -> bool:
-        return self._owned is not None and state.partition in self._owned
-
     def _take_over(self, now: float, monotonic: float) -> None:
         """The group gave us partitions: whoever had them before may have changed their alerts.
 
         Reading goes on at the committed offsets; verdicts that are seen twice change nothing.
         """
-        self._owned = None
+        self._engine.release()
         if not self._ownership.take():
             return
         assigned = frozenset(self._consumer.assignment())
@@ -207,11 +173,8 @@ class AlertingService:
             log.error("alerting: alerts could not be taken over: %s; trying again", what)  # noqa: TRY400
             self._ownership.again()
             return
-        self._states = {alert_id: outbox.settled(s, self._numbers(s)) for alert_id, s in states.items()}
-        self._owned = frozenset(tp.partition for tp in assigned)
-        self._unsaved = {alert_id: s for alert_id, s in self._states.items() if s is not states[alert_id]}
+        dropped = self._engine.load(states, frozenset(tp.partition for tp in assigned))
         self._letters.clear()
-        self._not_before.clear()
         self._pause(False)
         if not assigned:
             log.info("alerting: ready, standing by: another process has all alerts")
@@ -219,14 +182,7 @@ class AlertingService:
         self._catching_up = ends
         self._catch_up_deadline = monotonic + CATCH_UP_SECONDS
         self._listening_since = now
-        for result in self._settled:
-            self._settle(result)
-        self._drop_unknown_receivers()
-
-    def _drop_unknown_receivers(self) -> None:
-        owed = (entry for state in self._states.values() for entry in state.owed)
-        gone = Counter(entry.receiver for entry in owed if entry.receiver not in self._policy.receivers)
-        for name, count in gone.items():
+        for name, count in dropped.items():
             log.warning("alerting: %d messages owed to %s are dropped: it is not configured any more", count, name)
 
     def _catch_up(self, monotonic: float, now: float) -> None:
@@ -242,33 +198,30 @@ class AlertingService:
             log.warning("alerting: still behind after %.0f s; going on while reading the rest", CATCH_UP_SECONDS)
         self._catching_up = None
         self._listening_since = now
-        firing = sum(state.active for state in self._states.values())
-        owed = sum(len(state.owed) for state in self._states.values())
-        told = ", ".join(f"{sender.name} ({sender.receiver.address})" for sender in self._senders)
+        known = self._engine.known()
+        told = ", ".join(f"{name} ({sender.receiver.address})" for name, sender in self._senders.items())
         line = "alerting: ready, %d alerts known (%d firing), %d messages owed, told: %s"
-        log.info(line, len(self._states), firing, owed, told)
+        log.info(line, known.alerts, known.active, known.owed, told)
 
     # --- storing ---
 
     def _save(self, monotonic: float) -> bool:
         """False while something is not stored: then nothing is committed and nothing sent."""
-        if not self._unsaved and not self._letters:
+        unsaved = self._engine.unsaved()
+        if not unsaved and not self._letters:
             return True
         if monotonic < self._next_save or self._ownership.changed():
             return False
         try:
-            self._store.save(self._unsaved, self._letters)
+            self._store.save(unsaved, self._letters)
         except ConnectionFailed as error:
             self._next_save = self._clock.monotonic() + RETRY_SECONDS
             self._pause(True)
             log.error("alerting: %s; nothing is sent until it is, trying again", error)  # noqa: TRY400
             return False
         self._pause(False)
-        for alert_id in self._unsaved:
-            self._saved_at[alert_id] = monotonic
-            if self._unsaved[alert_id] is None:
-                del self._saved_at[alert_id]
-        self._unsaved, self._letters, self._settled = {}, [], []
+        self._engine.saved(monotonic)
+        self._letters = []
         return True
 
     def _pause(self, wanted: bool) -> None:
@@ -293,85 +246,39 @@ class AlertingService:
 
     # --- sending ---
 
-    def _numbers(self, state: AlertState | None) -> list[int]:
-        """Messages of this alert that are being sent at this moment."""
-        if state is None:
-            return []
-        jobs = (sender.in_flight for sender in self._senders)
-        return [job.number for job in jobs if job is not None and job.alert_id == state.alert_id]
-
     def _collect(self, monotonic: float) -> None:
         while True:
             try:
                 result = self._results.get_nowait()
             except queue.Empty:
                 return
-            sender = next(s for s in self._senders if s.name == result.receiver)
-            wait = sender.settle(result, monotonic)
-            key = (result.job.alert_id, result.receiver)
-            self._not_before.pop(key, None)
-            if wait is not None and result.failure is not None and result.failure.of_message:
-                self._not_before[key] = monotonic + wait
-            self._settled.append(result)
-            self._settle(result)
-
-    def _settle(self, result: Result) -> None:
-        """What the receiver said, in the alert's state. Harmless when it is known already."""
-        job = result.job
-        state = self._states.get(job.alert_id)
-        if state is None or not self._owns(state):
-            return
-        if result.failure is None:
-            after = outbox.delivered(state, job.number, result.ref)
-            log.info("%s: told of %s (%s)", result.receiver, clean(state.alert_id, 200), job.message.kind)
-        else:
-            after = outbox.failed(state, job.number, result.failure.reason, self._numbers(state))
-        if after != state:
-            self._states[state.alert_id] = self._unsaved[state.alert_id] = after
+            job = result.job
+            wait = self._senders[job.receiver].settle(result, monotonic)
+            if self._engine.settle(result, monotonic, wait) and result.failure is None:
+                log.info("%s: told of %s (%s)", job.receiver, clean(job.alert_id, 200), job.parcel.message.kind)
 
     def _dispatch(self, monotonic: float) -> None:
-        for sender in self._senders:
-            if not sender.ready(monotonic):
-                continue
-            found = self._next(sender.name, monotonic)
-            if found is None:
-                continue
-            state, owed = found
-            told = state.told.get(sender.name)
-            message = compose(owed, self._settings.alerts.dashboard_url)
-            sender.offer(Job(state.alert_id, owed.number, message, told.ref if told is not None else None))
-
-    def _next(self, receiver: str, monotonic: float) -> tuple[AlertState, Owed] | None:
-        """What is owed longest, what is critical before the rest."""
-        candidates = []
-        for state in self._states.values():
-            owed = outbox.next_owed(state, receiver)
-            if owed is None or not self._owns(state):
-                continue
-            if monotonic >= self._not_before.get((state.alert_id, receiver), 0.0):
-                candidates.append((owed.facts.breach.severity != "critical", owed.decided_seconds, state, owed))
-        if not candidates:
-            return None
-        _, _, state, owed = min(candidates, key=lambda c: c[:2])
-        return state, owed
+        for name, sender in self._senders.items():
+            if sender.ready(monotonic) and (job := self._engine.next_job(name, monotonic)) is not None:
+                sender.offer(job)
 
     # --- the end ---
 
     def _drain(self) -> None:
         """Finish what is being sent, and send what is owed and may go out, within the deadline."""
         deadline = self._clock.monotonic() + self._settings.alerts.drain_seconds
-        while self._owned is not None and self._catching_up is None:
+        while self._engine.owned is not None and self._catching_up is None:
             monotonic = self._clock.monotonic()
             self._collect(monotonic)
             if self._save(monotonic):
                 self._dispatch(monotonic)
-            if monotonic >= deadline or not any(sender.in_flight for sender in self._senders):
+            if monotonic >= deadline or not any(sender.in_flight for sender in self._senders.values()):
                 break
             self._poll_group()
-        if self._owned is not None and self._save(self._clock.monotonic()):
+        if self._engine.owned is not None and self._save(self._clock.monotonic()):
             self._next_commit = 0.0
             self._commit(self._clock.monotonic())
-        owed = sum(len(state.owed) for state in self._states.values() if self._owns(state))
+        owed = self._engine.owed()
         log.info("alerting: stopping, %d messages owed%s", owed, ": the next start sends them" if owed else "")
 
     def _poll_group(self) -> None:
@@ -380,10 +287,14 @@ class AlertingService:
         self._poll()
 
     def _close(self) -> None:
-        for sender in self._senders:
+        for sender in self._senders.values():
             sender.close(0.2)
         try:
             self._consumer.close(autocommit=False, timeout_ms=KAFKA_TIMEOUT_MS)
         except kafka_errors.KafkaError as error:
             log.warning("alerting: the group could not be left: %s", describe_error(error))
         self._store.close()
+
+
+def _tell(move: Move) -> None:
+    log.info("alert %s: %s -> %s (%s)", clean(move.alert_id, 200), move.was, move.status, move.reason)

@@ -24,7 +24,7 @@ from slack_sdk.web import WebClient
 from slack_sdk.webhook import WebhookClient
 
 from alerting.message import Message
-from alerting.receivers import SendFailed
+from alerting.parcels import Parcel, SendFailed, Traits
 from alerting.slack_blocks import render, render_news
 from alerting.slack_errors import LAYOUT_REFUSED, NOT_EDITABLE, failure
 from alerting.states import Ref
@@ -42,6 +42,7 @@ class SlackBot:
     """`channel` is a name or an id; the first post says which id it has, and edits use that."""
 
     name = "slack"
+    traits = Traits(edits=True)
 
     def __init__(self, token: str, channel: str, *, api_url: str, timeout_seconds: float) -> None:
         self._client = WebClient(
@@ -63,7 +64,8 @@ class SlackBot:
         answer = self._call(self._client.auth_test)
         return f"Slack knows the token: {_word(answer.get('user'))} of {_word(answer.get('team'))}"
 
-    def send(self, message: Message, ref: Ref | None) -> Ref | None:
+    def send(self, parcel: Parcel) -> Ref | None:
+        message, ref = parcel.message, parcel.ref
         if message.kind in ("firing", "cleared", "test") or ref is None:
             return self._post(message)
         try:
@@ -150,6 +152,7 @@ class SlackWebhook:
 
     name = "slack-webhook"
     address = "the webhook's channel"
+    traits = Traits()
 
     def __init__(self, url: str, *, timeout_seconds: float) -> None:
         self._client = WebhookClient(url, timeout=max(1, round(timeout_seconds)), logger=_silent, retry_handlers=[])
@@ -159,8 +162,8 @@ class SlackWebhook:
     def check(self) -> str:
         return "a webhook can only be tried by sending: embedwatch alerts test"
 
-    def send(self, message: Message, ref: Ref | None) -> Ref | None:
-        text, blocks = render(message)
+    def send(self, parcel: Parcel) -> Ref | None:
+        text, blocks = render(parcel.message)
         refused = self._post(text=text, blocks=blocks)
         if refused is not None and refused[1] in LAYOUT_REFUSED:
             refused = self._post(text=text)

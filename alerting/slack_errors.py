@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from alerting.receivers import SendFailed
+from alerting.parcels import SendFailed
 
 #: Answers with 429 carry Retry-After; where it is missing or senseless, this.
 DEFAULT_RETRY_AFTER_SECONDS = 5.0

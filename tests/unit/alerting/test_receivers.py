@@ -5,7 +5,9 @@ import io
 import pytest
 
 from alerting.message import Detail, Link, Message, trial_message
-from alerting.receivers import ConsoleReceiver, SendFailed, text, utc
+from alerting.parcels import SendFailed, trial
+from alerting.receivers import ConsoleReceiver, text, utc
+from tests.harness.parcels import parcel
 
 
 def test_the_console_prints_a_message_in_a_few_lines() -> None:
@@ -21,7 +23,7 @@ def test_the_console_prints_a_message_in_a_few_lines() -> None:
         note="ask Ada",
         links=(Link("Dashboard", "https://d.example"),),
     )
-    assert ConsoleReceiver(stream).send(message, None) is None
+    assert ConsoleReceiver(stream).send(parcel(message)) is None
     assert stream.getvalue() == (
         "🔴 Critical: high latency\n"
         "  P95 latency is 1,240 ms, limit 800 ms.\n"
@@ -37,7 +39,7 @@ def test_a_console_that_is_gone_is_a_failure_and_no_crash() -> None:
     stream = io.StringIO()
     stream.close()
     with pytest.raises(SendFailed, match="standard output is not there") as caught:
-        ConsoleReceiver(stream).send(trial_message("console"), None)
+        ConsoleReceiver(stream).send(trial("console"))
     assert not caught.value.retryable
 
 

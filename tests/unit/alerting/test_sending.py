@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from alerting.message import Message, trial_message
-from alerting.receivers import SendFailed
-from alerting.sending import LONGEST_WAIT_SECONDS, MENDING_WAIT_SECONDS, Job, Pace, Result, Sender
+from alerting.parcels import Job, Parcel, Result, SendFailed, Traits, trial
+from alerting.sending import LONGEST_WAIT_SECONDS, MENDING_WAIT_SECONDS, Pace, Sender
 from alerting.states import Ref
 
 AWAY = SendFailed("Slack is away", retryable=True)
@@ -70,11 +69,12 @@ class Scripted:
 
     name = "scripted"
     address = "nowhere"
+    traits = Traits()
 
     def __init__(self, *outcomes: Any, check: Exception | None = None) -> None:
         self.outcomes = list(outcomes)
         self.check_error = check
-        self.sent: list[Message] = []
+        self.sent: list[Parcel] = []
         self.release = threading.Event()
         self.release.set()
 
@@ -83,9 +83,9 @@ class Scripted:
             raise self.check_error
         return "fine"
 
-    def send(self, message: Message, ref: Ref | None) -> Ref | None:
+    def send(self, parcel: Parcel) -> Ref | None:
         self.release.wait(10)
-        self.sent.append(message)
+        self.sent.append(parcel)
         outcome = self.outcomes.pop(0) if self.outcomes else None
         if isinstance(outcome, Exception):
             raise outcome
@@ -93,7 +93,7 @@ class Scripted:
 
 
 def job(number: int = 1) -> Job:
-    return Job("a", number, trial_message("x"), None)
+    return Job("scripted", "a", number, trial("x"))
 
 
 def sender_of(receiver: Scripted) -> tuple[Sender, queue.SimpleQueue[Result]]:

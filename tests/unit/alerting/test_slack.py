@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from alerting.message import Message, trial_message
-from alerting.receivers import Receiver, SendFailed
+from alerting.message import Message
+from alerting.parcels import SendFailed, trial
+from alerting.receivers import Receiver
 from alerting.slack import SlackBot, SlackWebhook, bypass_proxy
 from alerting.states import Ref
 from embedwatch.processes import free_port
 from embedwatch.services.slack_standin import Fault, SlackStandIn
+from tests.harness.parcels import parcel
 
 TOKEN = "xoxb-1234-verysecret"
 
@@ -33,7 +35,7 @@ def message(kind: Any = "firing", title: str = "🔴 Critical: high latency") ->
 
 
 def test_a_firing_message_is_posted_with_blocks_text_and_the_alerts_id(slack: SlackStandIn) -> None:
-    ref = bot(slack).send(message(), None)
+    ref = bot(slack).send(parcel(message()))
     (posted,) = slack.inbox()
     assert ref == Ref(posted.channel, posted.ts)
     assert posted.channel_name == "embedwatch"
@@ -48,8 +50,8 @@ def test_a_firing_message_is_posted_with_blocks_text_and_the_alerts_id(slack: Sl
 @pytest.mark.parametrize("kind", ["resolved", "repeat", "no_data", "data_back"])
 def test_news_edits_the_message_and_adds_a_line_to_its_thread(slack: SlackStandIn, kind: str) -> None:
     receiver = bot(slack)
-    ref = receiver.send(message(), None)
-    assert receiver.send(message(kind, "✅ changed"), ref) == ref
+    ref = receiver.send(parcel(message()))
+    assert receiver.send(parcel(message(kind, "✅ changed"), ref)) == ref
     root, reply = slack.inbox()
     assert root.text.startswith("✅ changed")
     assert [edit.text for edit in root.edits] == ["🔴 Critical: high latency: P95 latency is 1,240 ms."]
@@ -58,7 +60,7 @@ def test_news_edits_the_message_and_adds_a_line_to_its_thread(slack: SlackStandI
 
 
 def test_fired_and_cleared_is_a_message_of_its_own(slack: SlackStandIn) -> None:
-    assert bot(slack).send(message("cleared"), None) is not None
+    assert bot(slack).send(parcel(message("cleared"))) is not None
     (posted,) = slack.inbox()
     assert posted.thread_ts is None
 
@@ -66,9 +68,9 @@ def test_fired_and_cleared_is_a_message_of_its_own(slack: SlackStandIn) -> None:
 @pytest.mark.parametrize("error", ["message_not_found", "cant_update_message", "edit_window_closed"])
 def test_a_message_that_cannot_be_edited_is_said_anew(slack: SlackStandIn, error: str) -> None:
     receiver = bot(slack)
-    ref = receiver.send(message(), None)
+    ref = receiver.send(parcel(message()))
     slack.fail_next([Fault("error", error=error, method="chat.update")])
-    new = receiver.send(message("resolved"), ref)
+    new = receiver.send(parcel(message("resolved"), ref))
     assert new is not None
     assert new != ref
     assert len(slack.inbox()) == 2
@@ -76,7 +78,7 @@ def test_a_message_that_cannot_be_edited_is_said_anew(slack: SlackStandIn, error
 
 
 def test_a_message_someone_deleted_is_said_anew(slack: SlackStandIn) -> None:
-    assert bot(slack).send(message("resolved"), Ref("C000000001", "1.000000")) is not None
+    assert bot(slack).send(parcel(message("resolved"), Ref("C000000001", "1.000000"))) is not None
     assert len(slack.inbox()) == 1
 
 
@@ -84,14 +86,14 @@ def test_a_message_someone_deleted_is_said_anew(slack: SlackStandIn) -> None:
 def test_a_refused_layout_is_sent_as_plain_text(slack: SlackStandIn, error: str) -> None:
     for receiver, method in ((bot(slack), "chat.postMessage"), (webhook(slack), "webhook")):
         slack.fail_next([Fault("error", error=error, method=method)])
-        receiver.send(message(), None)
+        receiver.send(parcel(message()))
     assert [(m.via, m.blocks) for m in slack.inbox()] == [("bot", []), ("webhook", [])]
 
 
 def test_a_webhook_only_posts(slack: SlackStandIn) -> None:
     receiver = webhook(slack)
-    assert receiver.send(message(), None) is None
-    assert receiver.send(message("resolved"), None) is None
+    assert receiver.send(parcel(message())) is None
+    assert receiver.send(parcel(message("resolved"))) is None
     assert [(m.via, m.thread_ts, m.edits) for m in slack.inbox()] == [("webhook", None, [])] * 2
 
 
@@ -124,7 +126,7 @@ def test_one_attempt_is_made_and_its_failure_explained(
         receiver = SlackWebhook(slack.webhook_url, timeout_seconds=1.0)
     slack.fail_next([fault])
     with pytest.raises(SendFailed, match=words) as caught:
-        receiver.send(message(), None)
+        receiver.send(parcel(message()))
     assert (caught.value.retryable, caught.value.retry_after_seconds) == (retryable, retry_after)
     if fault.kind != "slow":  # it is still being answered
         assert len(slack.requests()) == 1
@@ -140,34 +142,34 @@ def test_one_attempt_is_made_and_its_failure_explained(
 )
 def test_what_slack_refuses_is_told_in_words(slack: SlackStandIn, arguments: dict[str, str], words: str) -> None:
     with pytest.raises(SendFailed, match=words) as caught:
-        bot(slack, **arguments).send(message(), None)  # type: ignore[arg-type]
+        bot(slack, **arguments).send(parcel(message()))  # type: ignore[arg-type]
     assert not caught.value.retryable
 
 
 def test_a_page_that_is_not_slack_is_called_so(slack: SlackStandIn) -> None:
     slack.fail_next([Fault("status", status=200)])
     with pytest.raises(SendFailed, match="not Slack"):
-        bot(slack).send(message(), None)
+        bot(slack).send(parcel(message()))
     slack.fail_next([Fault("status", status=200)])
     with pytest.raises(SendFailed, match="not Slack"):
-        webhook(slack).send(message(), None)
+        webhook(slack).send(parcel(message()))
 
 
 def test_a_server_that_is_not_there_is_worth_another_try() -> None:
     receiver = SlackBot(TOKEN, "#c", api_url=f"http://127.0.0.1:{free_port()}/api/", timeout_seconds=1.0)
     with pytest.raises(SendFailed, match="refuses the connection") as caught:
-        receiver.send(message(), None)
+        receiver.send(parcel(message()))
     assert caught.value.retryable
 
 
 def test_an_edit_that_worked_is_harmless_to_repeat(slack: SlackStandIn) -> None:
     """The edit arrived, the line for the thread did not: all is done again, and there is one line."""
     receiver = bot(slack)
-    ref = receiver.send(message(), None)
+    ref = receiver.send(parcel(message()))
     slack.fail_next([Fault("rate_limited", method="chat.postMessage")])
     with pytest.raises(SendFailed):
-        receiver.send(message("resolved"), ref)
-    receiver.send(message("resolved"), ref)
+        receiver.send(parcel(message("resolved"), ref))
+    receiver.send(parcel(message("resolved"), ref))
     assert len(slack.inbox()) == 2
 
 
@@ -176,13 +178,13 @@ def _every_path(slack: SlackStandIn) -> list[tuple[str, Callable[[], object]]]:
     dead = f"http://127.0.0.1:{free_port()}"
     secret_path = slack.webhook_url.removeprefix(slack.url)
     return [
-        ("bot", lambda: bot(slack, timeout_seconds=1.0).send(message(), None)),
-        ("bot edit", lambda: bot(slack, timeout_seconds=1.0).send(message("resolved"), ref)),
+        ("bot", lambda: bot(slack, timeout_seconds=1.0).send(parcel(message()))),
+        ("bot edit", lambda: bot(slack, timeout_seconds=1.0).send(parcel(message("resolved"), ref))),
         ("bot check", lambda: bot(slack, timeout_seconds=1.0).check()),
-        ("webhook", lambda: SlackWebhook(slack.webhook_url, timeout_seconds=1.0).send(message(), None)),
-        ("dead bot", lambda: SlackBot(TOKEN, "#c", api_url=f"{dead}/", timeout_seconds=1.0).send(message(), None)),
-        ("dead webhook", lambda: SlackWebhook(dead + secret_path, timeout_seconds=1.0).send(message(), None)),
-        ("no webhook", lambda: SlackWebhook("x" + slack.webhook_url, timeout_seconds=1.0).send(message(), None)),
+        ("webhook", lambda: SlackWebhook(slack.webhook_url, timeout_seconds=1.0).send(parcel(message()))),
+        ("dead bot", lambda: SlackBot(TOKEN, "#c", api_url=f"{dead}/", timeout_seconds=1.0).send(parcel(message()))),
+        ("dead webhook", lambda: SlackWebhook(dead + secret_path, timeout_seconds=1.0).send(parcel(message()))),
+        ("no webhook", lambda: SlackWebhook("x" + slack.webhook_url, timeout_seconds=1.0).send(parcel(message()))),
     ]
 
 
@@ -220,14 +222,14 @@ def test_a_server_on_this_machine_is_not_asked_through_a_proxy(
         monkeypatch.setenv(name, dead)
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, "example.org")
-    bot(slack).send(message(), None)
-    webhook(slack).send(message(), None)
+    bot(slack).send(parcel(message()))
+    webhook(slack).send(parcel(message()))
     assert len(slack.inbox()) == 2
     assert not bypass_proxy("https://slack.com/api/")
 
 
 def test_a_test_message_reaches_the_channel(slack: SlackStandIn) -> None:
-    bot(slack).send(trial_message("slack"), None)
+    bot(slack).send(trial("slack"))
     (posted,) = slack.inbox()
     assert posted.text.startswith("🧪 Test message of embedwatch")
     assert posted.metadata is None

@@ -1,0 +1,89 @@
+"""What passes between the engine, the senders and the receivers: a message on its way, and what became of it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from alerting.message import Message, trial_message
+from alerting.states import Owed, Ref
+
+#: Key of the messages of `embedwatch alerts test`.
+TRIAL_KEY = "embedwatch-test"
+
+
+class SendFailed(Exception):
+    """A message was not acknowledged. The text is for people and holds no secret.
+
+    `retryable`: it may go out later as it is; else someone has to mend something first (and it is tried again, rarely,
+    in case they did). `of_message`: only this message is at fault, others may go out.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        retryable: bool,
+        retry_after_seconds: float | None = None,
+        of_message: bool = False,
+    ) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retryable = retryable
+        self.retry_after_seconds = retry_after_seconds
+        self.of_message = of_message
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a receiver can do. `edits`: it changes a message in place, so it is told which one."""
+
+    edits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One message for one receiver, the same at every attempt.
+
+    `key` names the episode of the alert, for all that is ever said of it; `news_key` names this one message.
+    `ref` is the message to edit; None: it is a new one.
+    """
+
+    message: Message
+    key: str
+    news_key: str
+    ref: Ref | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A parcel on its way to one receiver, and the entry of the alert's outbox that it settles."""
+
+    receiver: str
+    alert_id: str
+    number: int
+    parcel: Parcel
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a job. `failure` is None after the receiver's acknowledgement."""
+
+    job: Job
+    ref: Ref | None
+    failure: SendFailed | None
+
+
+def episode_key(alert_id: str, owed: Owed) -> str:
+    """The time is part of it: an alert that was forgotten counts its episodes from 1 again."""
+    return f"{alert_id}|{owed.episode}|{int(owed.facts.fired_at_seconds)}"
+
+
+def pack(alert_id: str, owed: Owed, message: Message, ref: Ref | None) -> Parcel:
+    """The parcel of one message that is owed."""
+    key = episode_key(alert_id, owed)
+    return Parcel(message, key, f"{key}|{owed.number}", ref)
+
+
+def trial(what: str) -> Parcel:
+    """A test message for the receiver of that name."""
+    return Parcel(trial_message(what), TRIAL_KEY, f"{TRIAL_KEY}|0")
