@@ -16,6 +16,8 @@ from embedwatch.errors import InvalidEvent
 from embedwatch.events import AlertType, Severity, Verdict
 
 VERSION = 1
+#: Versions that are read. Version 1 was also written without saying so.
+READABLE = (1,)
 
 #: `acknowledged` and `snoozed` come with buttons, under a new version.
 Status = Literal["inactive", "pending", "firing", "no_data", "resolved"]
@@ -122,7 +124,7 @@ class AlertState(Struct, frozen=True, omit_defaults=True, tag="alert", tag_field
     told: dict[str, Told] = msgspec.field(default_factory=dict)
     troubles: dict[str, str] = msgspec.field(default_factory=dict)  # by receiver: why its message cannot go out
     history: tuple[Transition, ...] = ()
-    v: int = VERSION
+    v: int | None = None  # on the topic only: `encode` writes it, `decode` checks it and takes it off
 
     @property
     def active(self) -> bool:
@@ -143,22 +145,24 @@ _decoder = msgspec.json.Decoder(AlertState)
 
 
 def encode(state: AlertState) -> bytes:
-    return _encoder.encode(state)
+    # Set here and no default of the field: those are left out, and without `v` every record would be of version 1.
+    return _encoder.encode(replace(state, v=VERSION))
 
 
 def decode(data: bytes) -> AlertState:
     """Raises `InvalidEvent`: wrong_version for a record of a newer embedwatch, else invalid."""
     try:
         version = msgspec.json.decode(data, type=_Version).v
-        if version != VERSION:
-            raise InvalidEvent("wrong_version", f"v is {version}, this reader knows {VERSION}")
-        return _decoder.decode(data)
+        if version not in READABLE:
+            known = ", ".join(str(each) for each in READABLE)
+            raise InvalidEvent("wrong_version", f"v is {version}, this reader knows {known}")
+        return replace(_decoder.decode(data), v=None)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidEvent("invalid", str(error)) from None
 
 
 class _Version(Struct):
-    v: int = VERSION
+    v: int = 1
 
 
 def trim(verdict: Verdict) -> Verdict:

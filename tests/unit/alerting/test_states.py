@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 
 from alerting.lifecycle import Heard, Policy, step
 from alerting.outbox import delivered, failed, next_owed
-from alerting.states import AlertState, Ref, decode, encode, trim
+from alerting.states import VERSION, AlertState, Ref, decode, encode, trim
 from embedwatch.errors import InvalidEvent
 from embedwatch.events import Contributor
 from tests.harness.verdicts import verdict
@@ -24,8 +26,24 @@ def test_a_state_survives_its_topic() -> None:
     assert decode(encode(state)) == state
 
 
+def test_a_record_says_of_which_version_it_is() -> None:
+    assert msgspec.json.decode(encode(firing()))["v"] == VERSION
+    assert msgspec.json.decode(encode(decode(encode(firing()))))["v"] == VERSION
+
+
+def test_a_record_of_version_1_that_does_not_say_so_is_read() -> None:
+    """As it was written before: fired, told to Slack, owed to the console, clearing."""
+    record = (Path(__file__).parent / "state_v1.json").read_bytes()
+    assert "v" not in msgspec.json.decode(record)
+    state = decode(record)
+    assert (state.status, state.episode, state.worst_value) == ("firing", 1, 3000.0)
+    assert state.told["slack"].ref == Ref("C1", "1.000001")
+    assert [owed.receiver for owed in state.owed] == ["console"]
+    assert decode(encode(state)) == state
+
+
 def test_a_record_of_a_newer_embedwatch_is_refused_by_name() -> None:
-    record = msgspec.json.decode(encode(firing())) | {"v": 2, "status": "acknowledged"}
+    record = msgspec.json.decode(encode(firing())) | {"v": VERSION + 1, "status": "acknowledged"}
     with pytest.raises(InvalidEvent, match="wrong_version"):
         decode(msgspec.json.encode(record))
 
