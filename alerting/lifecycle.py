@@ -11,7 +11,7 @@ an episode never goes backwards.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
@@ -24,7 +24,11 @@ from embedwatch.events import Judgement, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How alerts behave. `receivers` are the names of those that are told."""
+    """How alerts behave. `receivers` are the names of all that are configured.
+
+    `route` says which of them are told when an alert fires; None: all. What comes later of it is told to whoever was
+    told that it fires, so that a route that changed leaves no message open.
+    """
 
     receivers: tuple[str, ...]
     repeat_interval_seconds: float = 4 * 3600.0
@@ -32,6 +36,7 @@ class Policy:
     no_data_resolve_seconds: float | None = None  # close an alert after so long without data; None: never
     forget_after_seconds: float = 7 * 86_400.0
     timezone: tzinfo = UTC  # of budget days
+    route: Callable[[Verdict], Collection[str]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +218,10 @@ class _Change:
     def tell_newcomers(self) -> None:
         """Who does not know of an alert that fires is told: because it fired now, or because the receiver is new."""
         if self.state.active:
+            route = self.policy.route
+            wanted = self.policy.receivers if route is None else route(self.state.breach or self.state.verdict)
             for receiver in self.policy.receivers:
-                if not will_know(self.state, receiver):
+                if receiver in wanted and not will_know(self.state, receiver):
                     self._owe("firing", receiver)
 
     def outcome(self, before: AlertState, in_flight: Collection[int]) -> Outcome:

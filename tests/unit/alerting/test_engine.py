@@ -120,9 +120,9 @@ def test_what_is_on_its_way_is_not_merged_away_by_a_rearrangement() -> None:
     breach(found, "a")
     found.saved(0.0)
     job = found.next_job("slack", 0.0)
+    found.hear(Heard(verdict("ok", 1001.0, alert_id="a"), 0, 1), 1001.0, 1.0)
     found.release()
     found.load(dict(found.states), OURS)
-    found.hear(Heard(verdict("ok", 1001.0, alert_id="a"), 0, 1), 1001.0, 1.0)
     assert [owed.kind for owed in found.states["a"].owed] == ["firing", "resolved"]
     assert job is not None
     assert found.next_job("slack", 1.0) is None

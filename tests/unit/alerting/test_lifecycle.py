@@ -275,6 +275,24 @@ def test_a_new_receiver_is_told_of_what_fires_and_of_its_end() -> None:
     ]
 
 
+def test_only_those_on_the_route_are_told_and_the_rest_hears_of_no_end() -> None:
+    by_severity = {"critical": ("slack", "console"), "warning": ("console",)}
+    policy = Policy(receivers=("slack", "console"), route=lambda verdict: by_severity[verdict.severity])
+    story = Story(policy, severity="warning").at(0, "breached")
+    assert [owed.receiver for owed in story.last.messages] == ["console"]
+    story.at(10, "ok")
+    assert [(owed.receiver, owed.kind) for owed in story.last.messages] == [("console", "resolved")]
+
+
+def test_a_route_that_changed_leaves_no_message_open() -> None:
+    story = Story(Policy(receivers=("slack", "console"), route=lambda _: ("slack",))).at(0, "breached")
+    story.policy = Policy(receivers=("slack", "console"), route=lambda _: ("console",))
+    story.at(10, "breached")
+    assert [(owed.receiver, owed.kind) for owed in story.last.messages] == [("console", "firing")]
+    story.at(20, "ok")
+    assert {owed.receiver for owed in story.last.messages} == {"slack", "console"}
+
+
 def test_a_receiver_that_never_heard_of_it_is_not_told_that_it_is_over() -> None:
     story = Story().at(0, "breached")
     story.policy = Policy(receivers=("slack", "console"))
