@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import random
-import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from zoneinfo import ZoneInfo
 
+from alerting import slack_wiring
 from alerting.lifecycle import Policy
 from alerting.receivers import ConsoleReceiver, Receiver
 from embedwatch.clock import SystemClock
@@ -25,50 +25,23 @@ NO_SLACK = (
 )
 
 
+def _console(settings: Settings) -> list[Receiver]:
+    return [ConsoleReceiver()] if settings.alerts.console else []
+
+
+#: Each gives back the receivers of its kind that are configured, or raises `ConfigError`. They are told in this order.
+BUILDERS: tuple[Callable[[Settings], list[Receiver]], ...] = (slack_wiring.build, _console)
+
+
 def receivers(settings: Settings) -> list[Receiver]:
     """Who is told, as configured. Raises `ConfigError` when nobody is."""
-    alerts = settings.alerts
-    found: list[Receiver] = []
-    if alerts.slack_bot_token is not None:
-        from alerting.slack import SlackBot
-
-        token = _bot_token(alerts.slack_bot_token.get_secret_value())
-        timeout = alerts.send_timeout_seconds
-        found.append(SlackBot(token, alerts.slack_channel, api_url=alerts.slack_api_url, timeout_seconds=timeout))
-        if alerts.slack_webhook_url is not None:
-            log.warning("alerting: a bot token and a webhook are set: the bot token is used, the webhook is not")
-    elif alerts.slack_webhook_url is not None:
-        from alerting.slack import SlackWebhook
-
-        url = _webhook_url(alerts.slack_webhook_url.get_secret_value())
-        found.append(SlackWebhook(url, timeout_seconds=alerts.send_timeout_seconds))
-    if alerts.console:
-        found.append(ConsoleReceiver())
+    found = [receiver for build in BUILDERS for receiver in build(settings)]
     if not found:
         raise ConfigError(
             "nobody would be told of an alert: set EMBEDWATCH_ALERTS_SLACK_BOT_TOKEN or "
             "EMBEDWATCH_ALERTS_SLACK_WEBHOOK_URL, or leave --console on"
         )
     return found
-
-
-def _bot_token(token: str) -> str:
-    """Checked before it is used, and never shown: a line break in it would end up in an HTTP library's error."""
-    if not re.fullmatch(r"(xoxe\.)?xoxb-[A-Za-z0-9-]+", token):
-        raise ConfigError(
-            "EMBEDWATCH_ALERTS_SLACK_BOT_TOKEN (alerts.slack_bot_token) is not a bot token: one begins with xoxb- and "
-            "stands on the page OAuth & Permissions of the Slack app"
-        )
-    return token
-
-
-def _webhook_url(url: str) -> str:
-    if not re.fullmatch(r"https?://[\x21-\x7e]+/[\x21-\x7e]+", url):
-        raise ConfigError(
-            "EMBEDWATCH_ALERTS_SLACK_WEBHOOK_URL (alerts.slack_webhook_url) is not an address such as "
-            "https://hooks.slack.com/services/T.../B.../..."
-        )
-    return url
 
 
 def policy(settings: Settings, names: tuple[str, ...]) -> Policy:

@@ -17,10 +17,12 @@ from urllib.parse import urlsplit, urlunsplit
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 from embedwatch.errors import ConfigError
+from embedwatch.section import Section
+from embedwatch.settings_alerts import AlertSettings
 from embedwatch.topics import Topics
 from embedwatch.yamlfile import closest, read_yaml
 
@@ -43,12 +45,6 @@ OPTION_PREFIXES = (
 COMMAND_PREFIXES = ("CONFIG", "JSON", "LOG_", "TEST_", "TRACEBACK", *OPTION_PREFIXES)
 
 Port = Annotated[int, Field(ge=0, le=65535)]
-
-
-class Section(BaseModel):
-    """A mistyped name is an error, not a silent default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class KafkaSettings(Section):
@@ -257,37 +253,6 @@ class BudgetSettings(Section):
             ZoneInfo(value)
         except (KeyError, ValueError, OSError):
             raise ValueError(f"{value!r} is not an IANA time zone such as Europe/Berlin") from None
-        return value
-
-
-class AlertSettings(Section):
-    group: str = Field("embedwatch-alerts", description="consumer group of the alerting service")
-    console: bool = Field(True, description="also print each message")
-    slack_bot_token: SecretStr | None = Field(None, description="xoxb-...; from environment or file only")
-    slack_channel: str = Field("#embedwatch", min_length=1, max_length=100, description="channel's name or id")
-    slack_webhook_url: SecretStr | None = Field(None, description="incoming webhook; not used beside a bot token")
-    slack_api_url: str = Field("https://slack.com/api/", description="where the Slack API lives; a stand-in in tests")
-    repeat_interval_seconds: float = Field(4 * 3600.0, ge=1, description="a firing alert is said again after this")
-    no_data_grace_seconds: float = Field(60.0, ge=1, description="a firing alert without data is marked after this")
-    no_data_resolve_seconds: float | None = Field(
-        None, ge=1, description="a firing alert without data is closed after this; never by default"
-    )
-    forget_after_seconds: float = Field(7 * 86_400.0, ge=60, description="how long alerts that are over are kept")
-    send_timeout_seconds: float = Field(10.0, gt=0, le=120, description="how long one attempt to send may take")
-    drain_seconds: float = Field(5.0, ge=0, le=300, description="how long SIGTERM waits for messages owed")
-    dashboard_url: str | None = Field(None, max_length=1000, description="linked in each message")
-
-    @field_validator("slack_bot_token", "slack_webhook_url")
-    @classmethod
-    def _stripped(cls, value: SecretStr | None) -> SecretStr | None:
-        """A secret read from a file ends in a newline. What it must look like is checked by who uses it."""
-        return None if value is None else SecretStr(value.get_secret_value().strip())
-
-    @field_validator("slack_api_url", "dashboard_url")
-    @classmethod
-    def _http(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"https?://[\x21-\x7e]+", value):
-            raise ValueError("is not an address that begins with http:// or https://")
         return value
 
 

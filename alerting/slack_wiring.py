@@ -1,0 +1,49 @@
+"""From settings to the receivers of Slack."""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from alerting.receivers import Receiver
+from embedwatch.errors import ConfigError
+from embedwatch.settings import Settings
+
+log = logging.getLogger(__name__)
+
+
+def build(settings: Settings) -> list[Receiver]:
+    """The bot, or else the webhook, or else nobody. Raises `ConfigError` for a token or address that cannot be one."""
+    alerts = settings.alerts
+    timeout = alerts.send_timeout_seconds
+    if alerts.slack_bot_token is not None:
+        from alerting.slack import SlackBot
+
+        token = _bot_token(alerts.slack_bot_token.get_secret_value())
+        if alerts.slack_webhook_url is not None:
+            log.warning("alerting: a bot token and a webhook are set: the bot token is used, the webhook is not")
+        return [SlackBot(token, alerts.slack_channel, api_url=alerts.slack_api_url, timeout_seconds=timeout)]
+    if alerts.slack_webhook_url is not None:
+        from alerting.slack import SlackWebhook
+
+        return [SlackWebhook(_webhook_url(alerts.slack_webhook_url.get_secret_value()), timeout_seconds=timeout)]
+    return []
+
+
+def _bot_token(token: str) -> str:
+    """Checked before it is used, and never shown: a line break in it would end up in an HTTP library's error."""
+    if not re.fullmatch(r"(xoxe\.)?xoxb-[A-Za-z0-9-]+", token):
+        raise ConfigError(
+            "EMBEDWATCH_ALERTS_SLACK_BOT_TOKEN (alerts.slack_bot_token) is not a bot token: one begins with xoxb- and "
+            "stands on the page OAuth & Permissions of the Slack app"
+        )
+    return token
+
+
+def _webhook_url(url: str) -> str:
+    if not re.fullmatch(r"https?://[\x21-\x7e]+/[\x21-\x7e]+", url):
+        raise ConfigError(
+            "EMBEDWATCH_ALERTS_SLACK_WEBHOOK_URL (alerts.slack_webhook_url) is not an address such as "
+            "https://hooks.slack.com/services/T.../B.../..."
+        )
+    return url

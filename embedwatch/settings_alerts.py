@@ -1,0 +1,68 @@
+"""Settings of alerting (section `alerts`), one class a subject. A secret's form is checked by who uses it."""
+
+from __future__ import annotations
+
+import re
+
+from pydantic import Field, SecretStr, field_validator
+
+from embedwatch.section import Section
+
+
+class LifeSettings(Section):
+    """How an alert lives."""
+
+    repeat_interval_seconds: float = Field(4 * 3600.0, ge=1, description="a firing alert is said again after this")
+    no_data_grace_seconds: float = Field(60.0, ge=1, description="a firing alert without data is marked after this")
+    no_data_resolve_seconds: float | None = Field(
+        None, ge=1, description="a firing alert without data is closed after this; never by default"
+    )
+    forget_after_seconds: float = Field(7 * 86_400.0, ge=60, description="how long alerts that are over are kept")
+
+
+class SlackSettings(Section):
+    slack_bot_token: SecretStr | None = Field(None, description="xoxb-...; from environment or file only")
+    slack_channel: str = Field("#embedwatch", min_length=1, max_length=100, description="channel's name or id")
+    slack_webhook_url: SecretStr | None = Field(None, description="incoming webhook; not used beside a bot token")
+    slack_api_url: str = Field("https://slack.com/api/", description="where the Slack API lives; a stand-in in tests")
+
+    @field_validator("slack_bot_token", "slack_webhook_url")
+    @classmethod
+    def _slack_stripped(cls, value: SecretStr | None) -> SecretStr | None:
+        return stripped(value)
+
+    @field_validator("slack_api_url")
+    @classmethod
+    def _slack_address(cls, value: str) -> str:
+        return address(value)
+
+
+class DeliverySettings(Section):
+    """What holds for every receiver, and those that need no subject of their own."""
+
+    console: bool = Field(True, description="also print each message")
+    send_timeout_seconds: float = Field(10.0, gt=0, le=120, description="how long one attempt to send may take")
+    drain_seconds: float = Field(5.0, ge=0, le=300, description="how long SIGTERM waits for messages owed")
+    dashboard_url: str | None = Field(None, max_length=1000, description="linked in each message")
+
+    @field_validator("dashboard_url")
+    @classmethod
+    def _dashboard_address(cls, value: str | None) -> str | None:
+        return None if value is None else address(value)
+
+
+class AlertSettings(LifeSettings, SlackSettings, DeliverySettings):
+    """All of them, under one name in file and environment."""
+
+    group: str = Field("embedwatch-alerts", description="consumer group of the alerting service")
+
+
+def stripped(value: SecretStr | None) -> SecretStr | None:
+    """A secret read from a file ends in a newline."""
+    return None if value is None else SecretStr(value.get_secret_value().strip())
+
+
+def address(value: str) -> str:
+    if not re.fullmatch(r"https?://[\x21-\x7e]+", value):
+        raise ValueError("is not an address that begins with http:// or https://")
+    return value
