@@ -73,6 +73,7 @@ class AlertingService:
         """Raises `ConnectionFailed` when the broker is not there at the start, or refuses for good."""
         settings = self._settings
         store.require_topics(settings)
+        store.make_topics(settings)
         self._consumer = consumer(
             settings.kafka, "embedwatch-alerts", group=settings.alerts.group, fetch_max_wait_ms=100
         )

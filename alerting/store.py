@@ -14,7 +14,15 @@ from kafka import errors as kafka_errors
 from alerting.states import AlertState, decode, encode
 from alerting.wording import clean
 from embedwatch.errors import ConnectionFailed, InvalidEvent
-from embedwatch.kafka import admin_client, consumer, describe_error, partitions_of, producer, true_end_offsets
+from embedwatch.kafka import (
+    admin_client,
+    consumer,
+    create_topics,
+    describe_error,
+    partitions_of,
+    producer,
+    true_end_offsets,
+)
 from embedwatch.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -43,6 +51,13 @@ def require_topics(settings: Settings) -> None:
             f"needs with `embedwatch topics create -b {settings.kafka.bootstrap_servers}"
             + (f" --topic-prefix {topics.prefix}`" if topics.prefix != "embedwatch" else "`")
         )
+
+
+def make_topics(settings: Settings) -> None:
+    """The topics that came with a later version, where they are missing. Raises `ConnectionFailed`."""
+    topics = settings.topics
+    wanted = (topics.alert_actions, topics.silences)
+    create_topics(settings.kafka, [spec for spec in topics.specs() if spec.name in wanted])
 
 
 def load(settings: Settings) -> dict[str, AlertState]:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from embedwatch.errors import InvalidEvent
-from embedwatch.events import VERSION, MetricEvent, Verdict, WindowEvent
+from embedwatch.events import VERSION, AlertAction, MetricEvent, Silence, Verdict, WindowEvent
 
 #: A metric event is a few KiB (its sketches are the bulk). A larger one is not ours.
 MAX_EVENT_BYTES = 256 * 1024
@@ -17,6 +17,8 @@ _encoder = msgspec.json.Encoder()
 _metric_decoder = msgspec.json.Decoder(MetricEvent)
 _verdict_decoder = msgspec.json.Decoder(Verdict)
 _window_decoder = msgspec.json.Decoder(WindowEvent)
+_action_decoder = msgspec.json.Decoder(AlertAction)
+_silence_decoder = msgspec.json.Decoder(Silence)
 
 
 def encode(event: msgspec.Struct) -> bytes:
@@ -46,6 +48,18 @@ def decode_window(data: bytes | None) -> WindowEvent:
     """One closed window. Raises `InvalidEvent` as `decode_metric` does."""
     window: WindowEvent = _decode(_window_decoder, data)
     return window
+
+
+def decode_action(data: bytes | None) -> AlertAction:
+    """What a person asks of an alert. Raises `InvalidEvent` as `decode_metric` does."""
+    action: AlertAction = _decode(_action_decoder, data)
+    return action
+
+
+def decode_silence(data: bytes | None) -> Silence:
+    """One silence. Raises `InvalidEvent` as `decode_metric` does."""
+    silence: Silence = _decode(_silence_decoder, data)
+    return silence
 
 
 def _decode(decoder: msgspec.json.Decoder[Any], data: bytes | None) -> Any:

@@ -248,6 +248,45 @@ class Verdict(Struct, frozen=True, tag="verdict", tag_field="type"):
     v: int = VERSION
 
 
+class AlertAction(Struct, frozen=True, tag="action", tag_field="type"):
+    """What a person asks of an alert. The key on the topic is `alert_id`.
+
+    An `action_id` names one wish of one person: a second record of it changes nothing.
+    """
+
+    action_id: Label
+    time_seconds: float
+    alert_id: Label
+    episode: Count  # what they saw; another episode is left alone
+    do: Literal["acknowledge", "snooze"]
+    by: Label  # a name for people
+    via: Literal["slack", "command", "api"]
+    until_seconds: float | None = None  # of a snooze
+    note: Label | None = None
+    v: int = VERSION
+
+
+class Silence(Struct, frozen=True, tag="silence", tag_field="type"):
+    """Alerts that nobody wants to hear of for a time. The key on the topic is `silence_id`.
+
+    To end one is to write it again with an earlier `ends_seconds`. With `weekdays` it comes again: on each of them from
+    `at` for `for_seconds`, within `starts_seconds` and `ends_seconds`.
+    """
+
+    silence_id: Label
+    created_seconds: float
+    by: Label
+    match: Annotated[dict[Label, Label], Meta(max_length=16)]  # label of an alert -> shell pattern; {}: every alert
+    starts_seconds: float
+    ends_seconds: float | None  # None: only with `weekdays`
+    note: Label = ""
+    weekdays: tuple[Annotated[int, Meta(ge=0, le=6)], ...] = ()  # 0 is Monday
+    at: Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")] | None = None  # on the clock of `timezone`
+    for_seconds: Seconds = 0.0
+    timezone: Label = "UTC"
+    v: int = VERSION
+
+
 class WindowEvent(Struct, frozen=True, tag="window", tag_field="type"):
     """What one scope did in one closed window of event time, `start_seconds` up to but without `end_seconds`.
 

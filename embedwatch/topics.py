@@ -82,6 +82,14 @@ class Topics:
         return f"{self.prefix}.alerts"
 
     @property
+    def alert_actions(self) -> str:
+        return f"{self.prefix}.alert-actions"
+
+    @property
+    def silences(self) -> str:
+        return f"{self.prefix}.silences"
+
+    @property
     def dead_letters(self) -> str:
         return f"{self.prefix}.dead-letters"
 
@@ -108,6 +116,15 @@ class Topics:
             ),
             TopicSpec(
                 self.alerts, "alert id", "an alert's state and transitions", "alerting", "compact", None, partitions=1
+            ),
+            # One partition each: every alerting process reads all of both, whichever alerts it has.
+            TopicSpec(
+                self.alert_actions, "alert id", "what a person asked of an alert", "alerting, commands", "delete",
+                7 * DAY_MS, partitions=1,
+            ),
+            TopicSpec(
+                self.silences, "silence id", "alerts to be quiet about, and how long", "commands", "compact", None,
+                partitions=1,
             ),
             TopicSpec(
                 self.dead_letters, "text id", "original bytes", "workers", "delete", 30 * DAY_MS,

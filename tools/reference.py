@@ -35,7 +35,8 @@ _TOPICS = """\
 number of partitions.
 
 {table}
-Metric events, closed windows and verdicts are JSON, described by [events.schema.json](events.schema.json).
+Metric events, closed windows, verdicts, actions and silences are JSON, described by
+[events.schema.json](events.schema.json).
 The formats of texts and vectors stand at the top of [embedwatch/wire.py](../../embedwatch/wire.py).
 """
 
@@ -53,8 +54,10 @@ Options that belong to one command (`embedwatch produce --rate`) and their varia
 
 
 def events_schema() -> str:
-    """JSON Schema of everything on the topics `metrics`, `verdicts` and `windows`, as the codec reads it."""
-    schema = msgspec.json.schema(events.MetricEvent | events.Verdict | events.WindowEvent)
+    """JSON Schema of everything on the topics but texts, vectors, states and dead letters, as the codec reads it."""
+    schema = msgspec.json.schema(
+        events.MetricEvent | events.Verdict | events.AlertAction | events.Silence | events.WindowEvent
+    )
     # OpenAPI's keyword; strict validators refuse it. Each type says its `type` itself.
     del schema["discriminator"]
     for definition in schema["$defs"].values():

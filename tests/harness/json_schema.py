@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -35,6 +36,10 @@ def fits(data: Any, schema: dict[str, Any], defs: dict[str, Any]) -> bool:
                 good = data == wanted
             case "minimum":
                 good = data >= wanted
+            case "maximum":
+                good = data <= wanted
+            case "pattern":
+                good = re.search(wanted, data) is not None
             case "maxLength" | "maxProperties":
                 good = len(data) <= wanted
             case "required":

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from alerting.store import load as load_states
-from embedwatch.kafka import TopicPartition, consumer, create_topics
+from embedwatch.kafka import TopicPartition, consumer, create_topics, partitions_of
 from embedwatch.services.slack_standin import Fault, SlackStandIn
 from embedwatch.settings import KafkaSettings, Settings
 from embedwatch.topics import Topics
@@ -280,6 +280,13 @@ def test_missing_topics_are_named_with_the_command_that_creates_them(
     assert f"topic {topics.alerts} missing" in done.stderr
     assert "embedwatch topics create" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_topics_that_came_later_are_made_at_the_start(quick: Alerting) -> None:
+    wanted = [quick.topics.alert_actions, quick.topics.silences]
+    assert [partitions_of(quick.kafka, topic) for topic in wanted] == [[], []]
+    quick.start()
+    assert [len(partitions_of(quick.kafka, topic)) for topic in wanted] == [1, 1]
 
 
 def _list(bench: Alerting, *arguments: str) -> str:

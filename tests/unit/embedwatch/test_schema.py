@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import msgspec
 import pytest
 
 from embedwatch import events
-from embedwatch.codec import decode_metric, decode_verdict, decode_window, encode
+from embedwatch.codec import decode_action, decode_metric, decode_silence, decode_verdict, decode_window, encode
 from embedwatch.errors import InvalidEvent
 from embedwatch.settings import Settings, listed
 from embedwatch.topics import Topics
@@ -19,7 +20,7 @@ from tools import reference
 
 FOLDER = Path(__file__).resolve().parents[3] / "docs" / "reference"
 
-EXAMPLES: list[events.MetricEvent | events.Verdict] = [
+EXAMPLES: list[events.MetricEvent | events.Verdict | events.AlertAction | events.Silence | events.WindowEvent] = [
     events.BatchEvent(
         event_id="w1:7", time_seconds=1_700_000_000.25, worker="w1", model="m", texts=10, cache_hits=3, duplicates=1,
         misses=5, batches=2, tokens_received=100, tokens_embedded=50, tokens_saved=40, truncated_texts=1,
@@ -43,6 +44,14 @@ EXAMPLES: list[events.MetricEvent | events.Verdict] = [
         unit="ms", window_seconds=60.0, samples=10, value=812.5,
         contributors=[events.Contributor(kind="phase", name="embed", value=700.0, share_pct=86.2)],
     ),
+    events.AlertAction(
+        action_id="slack:U1:1.0", time_seconds=1.0, alert_id="HIGH_LATENCY:all", episode=2, do="snooze", by="Zoë",
+        via="slack", until_seconds=3601.0,
+    ),
+    events.Silence(
+        silence_id="s1", created_seconds=1.0, by="Zoë", match={"tenant": "acme*"}, starts_seconds=1.0,
+        ends_seconds=None, weekdays=(5, 6), at="22:00", for_seconds=14_400.0, timezone="Europe/Berlin",
+    ),
     events.WindowEvent(
         scope="model=m", window_seconds=60, start_seconds=60.0, end_seconds=120.0, closed_seconds=151.0, partial=False,
         events=1, texts=10, cache_hits=2, duplicates=0, misses=7, batches=1, tokens_received=100, tokens_embedded=80,
@@ -51,7 +60,14 @@ EXAMPLES: list[events.MetricEvent | events.Verdict] = [
         latency_sketch="AA==", queue_wait_sketch="AA==", throughput_texts_per_s=10 / 60,
     ),
 ]  # fmt: skip
+DECODERS: dict[str, Callable[[bytes], object]] = {
+    "verdict": decode_verdict,
+    "window": decode_window,
+    "action": decode_action,
+    "silence": decode_silence,
+}
 BATCH = json.loads(encode(EXAMPLES[0]))
+ACTION, SILENCE = (json.loads(encode(one)) for one in EXAMPLES if isinstance(one, events.AlertAction | events.Silence))
 WINDOW = json.loads(encode(EXAMPLES[-1]))
 
 
@@ -64,7 +80,7 @@ def schema() -> dict[str, Any]:
 def decodes(data: dict[str, Any]) -> bool:
     raw = json.dumps(data).encode()
     try:
-        {"verdict": decode_verdict, "window": decode_window}.get(str(data.get("type")), decode_metric)(raw)
+        DECODERS.get(str(data.get("type")), decode_metric)(raw)
     except InvalidEvent:
         return False
     return True
@@ -107,6 +123,41 @@ def test_schema_and_codec_refuse_the_same(change: dict[str, Any], schema: dict[s
     changed = {**BATCH, **change}
     assert not fits(changed, schema, schema["$defs"])
     assert not decodes(changed)
+
+
+@pytest.mark.parametrize(
+    ("event", "change"),
+    [
+        (ACTION, {"do": "resolve"}),
+        (ACTION, {"via": "telepathy"}),
+        (ACTION, {"episode": -1}),
+        (ACTION, {"by": "b" * 257}),
+        (ACTION, {"v": 2}),
+        (SILENCE, {"match": {f"label{i}": "*" for i in range(17)}}),
+        (SILENCE, {"match": {"tenant": "t" * 257}}),
+        (SILENCE, {"weekdays": [7]}),
+        (SILENCE, {"at": "24:00"}),
+        (SILENCE, {"at": "9:00"}),
+        (SILENCE, {"for_seconds": -1.0}),
+    ],
+    ids=lambda part: str(part)[:40],
+)
+def test_schema_and_codec_refuse_the_same_of_what_people_ask(
+    event: dict[str, Any], change: dict[str, Any], schema: dict[str, Any]
+) -> None:
+    changed = {**event, **change}
+    assert not fits(changed, schema, schema["$defs"])
+    assert not decodes(changed)
+
+
+@pytest.mark.parametrize(
+    ("event", "field"),
+    [(event, field) for event in (ACTION, SILENCE) for field in sorted(event)],
+    ids=lambda part: str(part)[:17],
+)
+def test_what_people_ask_lacks_what_it_may_lack(event: dict[str, Any], field: str, schema: dict[str, Any]) -> None:
+    without = {name: value for name, value in event.items() if name != field}
+    assert fits(without, schema, schema["$defs"]) == decodes(without)
 
 
 @pytest.mark.parametrize("field", sorted(BATCH))

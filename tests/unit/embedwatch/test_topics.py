@@ -17,6 +17,8 @@ def test_the_topics_are_those_of_the_design() -> None:
         "partials": ("compact,delete", 2 * HOUR_MS),
         "verdicts": ("delete", 3 * DAY_MS),
         "alerts": ("compact", None),
+        "alert-actions": ("delete", 7 * DAY_MS),
+        "silences": ("compact", None),
         "dead-letters": ("delete", 30 * DAY_MS),
     }
 
