@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from embedwatch.errors import InvalidEvent
-from embedwatch.events import VERSION, AlertAction, MetricEvent, Silence, Verdict, WindowEvent
+from embedwatch.events import VERSION, AlertAction, CorrectionEvent, MetricEvent, Silence, Verdict, WindowEvent
 
 #: A metric event is a few KiB (its sketches are the bulk). A larger one is not ours.
 MAX_EVENT_BYTES = 256 * 1024
@@ -19,6 +19,7 @@ _verdict_decoder = msgspec.json.Decoder(Verdict)
 _window_decoder = msgspec.json.Decoder(WindowEvent)
 _action_decoder = msgspec.json.Decoder(AlertAction)
 _silence_decoder = msgspec.json.Decoder(Silence)
+_correction_decoder = msgspec.json.Decoder(CorrectionEvent)
 
 
 def encode(event: msgspec.Struct) -> bytes:
@@ -60,6 +61,12 @@ def decode_silence(data: bytes | None) -> Silence:
     """One silence. Raises `InvalidEvent` as `decode_metric` does."""
     silence: Silence = _decode(_silence_decoder, data)
     return silence
+
+
+def decode_correction(data: bytes | None) -> CorrectionEvent:
+    """One correction of a closed day. Raises `InvalidEvent` as `decode_metric` does."""
+    correction: CorrectionEvent = _decode(_correction_decoder, data)
+    return correction
 
 
 def _decode(decoder: msgspec.json.Decoder[Any], data: bytes | None) -> Any:

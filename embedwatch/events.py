@@ -327,6 +327,47 @@ class WindowEvent(Struct, frozen=True, tag="window", tag_field="type"):
     v: int = VERSION
 
 
+class DaySums(Struct, frozen=True):
+    """Sums of batch events of one day and scope; each is as in the batch event, `errors` over all classes."""
+
+    texts: Count = 0
+    cache_hits: Count = 0
+    duplicates: Count = 0
+    misses: Count = 0
+    errors: Count = 0
+    tokens_received: Count = 0
+    tokens_embedded: Count = 0
+    tokens_saved: Count = 0
+    cost_nano_usd: Count = 0
+    saved_nano_usd: Count = 0
+    unpriced_tokens: Count = 0
+
+
+class CorrectionEvent(Struct, frozen=True, tag="correction", tag_field="type"):
+    """What was booked on a day of the ledger after the day was closed: its midnight in the budget's zone and the grace
+    for late events had passed. `added` is in the day's sums already.
+
+    It is of one source partition: the late ones among its events at the offsets `from_offset` up to but without
+    `until_offset`. The next one of the same partition, day and scope begins no earlier than this one ends, so that
+    the day's whole correction is the sum over all of them. One that is said again, after a crash, has the same
+    `event_id`, which is the key on the topic, and may reach further: of the same id the one with the greatest
+    `until_offset` counts, and replaces the others.
+    """
+
+    event_id: str  # application ":" partition ":" from_offset ":" day ":" scope
+    time_seconds: float  # when the last of it was booked, by the agent's clock
+    day: str  # ISO date
+    timezone: str  # the budget's, an IANA name
+    scope: str  # as in the window event
+    partition: Count  # of the topic of metric events
+    from_offset: Count
+    until_offset: Count
+    events: Annotated[int, Meta(ge=1)]
+    added: DaySums
+    total: DaySums | None = None  # of day, scope and partition after it; None: the day's sums were no longer kept
+    v: int = VERSION
+
+
 def window_key(event: WindowEvent) -> str:
     """The key on the topic: compaction keeps the last of each window, and never a partial one for a whole one."""
     key = f"{event.scope}|{event.window_seconds}|{event.start_seconds:.0f}"

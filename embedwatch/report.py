@@ -145,10 +145,13 @@ def _budget(day: dict[str, Any]) -> Iterable[tuple[str, str]]:
     """Forecast, what is left, and what was booked late. Agents of an older version do not tell."""
     if day.get("late_events"):
         last = datetime.fromtimestamp(day["last_correction_seconds"], ZoneInfo(day["timezone"]))
+        events = f"{day['late_events']:,} event{'s' * (day['late_events'] != 1)}"
+        # Agents that did not count texts yet have booked some of the events.
+        texts = f"{day['late_texts']:,} texts in " if day.get("late_texts") else ""
         yield (
-            "Booked late",
-            f"{usd(day['late_cost_usd'])} in {day['late_events']:,} event{'s' * (day['late_events'] != 1)} after the "
-            f"day was over, the last one at {last:%Y-%m-%d %H:%M:%S}",
+            "Corrected",
+            f"after its close by {usd(day['late_cost_usd'])}, {texts}{events}, the last one at "
+            f"{last:%Y-%m-%d %H:%M:%S}",
         )
     if day.get("burn"):
         expected = day["forecast_usd"]

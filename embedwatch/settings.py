@@ -224,7 +224,9 @@ class AgentSettings(Section):
     window_seconds: str = Field(
         "60,300,3600", description="lengths of the closed windows; multiples of 10 up to 3600, separated by commas"
     )
-    late_grace_seconds: float = Field(30.0, ge=1, le=600, description="how long a window waits for late events")
+    late_grace_seconds: float = Field(
+        30.0, ge=1, le=600, description="how long a window, and a day that is over, waits for late events"
+    )
 
     @field_validator("window_seconds")
     @classmethod

@@ -74,6 +74,10 @@ class Topics:
         return f"{self.prefix}.partials"
 
     @property
+    def corrections(self) -> str:
+        return f"{self.prefix}.corrections"
+
+    @property
     def verdicts(self) -> str:
         return f"{self.prefix}.verdicts"
 
@@ -105,6 +109,10 @@ class Topics:
             TopicSpec(
                 self.windows, "scope, length, start", "a closed window", "stream_agents", "compact,delete", 7 * DAY_MS,
                 partitions=1,
+            ),
+            TopicSpec(
+                self.corrections, "event id", "what was booked on a day after its close", "stream_agents",
+                "compact,delete", 30 * DAY_MS, partitions=1,
             ),
             # As long as the longest window and some. Only a segment that is closed is cleaned up.
             TopicSpec(

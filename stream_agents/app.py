@@ -26,7 +26,7 @@ from embedwatch import kafka
 from embedwatch.clock import Clock, SystemClock
 from embedwatch.codec import encode
 from embedwatch.errors import ConnectionFailed, InvalidEvent
-from embedwatch.events import Verdict, WindowEvent, window_key
+from embedwatch.events import CorrectionEvent, Verdict, WindowEvent, window_key
 from embedwatch.rules import Rule
 from embedwatch.settings import Settings
 from stream_agents.compute.merger import Merger
@@ -126,6 +126,12 @@ class FaustEdges:
         for future in sent:
             await self._acknowledged(future)
 
+    async def publish_corrections(self, corrections: list[CorrectionEvent]) -> None:
+        topic = self.topics["corrections"]
+        sent = [await topic.send(key=c.event_id.encode(), value=encode(c)) for c in corrections]
+        for future in sent:
+            await self._acknowledged(future)
+
     async def send_partials(self, records: Sequence[Record]) -> None:
         topic = self.topics["partials"]
         for future in [await topic.send(key=key, value=value, partition=0) for key, value in records]:
@@ -149,8 +155,9 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
             f"Kafka at {settings.kafka.bootstrap_servers}: topic {topics.metrics} does not exist; "
             "create the topics with `embedwatch topics create`"
         )
-    # Installations older than this topic do not have it.
-    kafka.create_topics(settings.kafka, [spec for spec in topics.specs() if spec.name == topics.partials])
+    # Installations older than these topics do not have them.
+    newer = (topics.partials, topics.corrections)
+    kafka.create_topics(settings.kafka, [spec for spec in topics.specs() if spec.name in newer])
     data_dir = settings.agents.data_dir or Path(tempfile.gettempdir()) / (
         f"embedwatch-{settings.agents.app_id}-{settings.agents.web_port}"  # several processes may run here
     )
@@ -186,7 +193,10 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
     raw = {"key_type": bytes, "value_type": bytes, "value_serializer": "raw", "key_serializer": "raw"}
     edges = FaustEdges(
         app, table, settings,
-        {name: app.topic(getattr(topics, name), **raw) for name in ("verdicts", "windows", "dead_letters", "partials")},
+        {
+            name: app.topic(getattr(topics, name), **raw)
+            for name in ("verdicts", "windows", "dead_letters", "partials", "corrections")
+        },
     )  # fmt: skip
     world = World(
         zone=ZoneInfo(settings.budget.timezone),

@@ -2,7 +2,8 @@
 
 Order of a record's life: counted in memory -> panes sent to the other processes -> state of its partition written with
 the next offset -> record acknowledged -> offset committed; each step waits for the broker. A crash anywhere replays
-records that panes and state then skip, each as far as it has them.
+records that panes and state then skip, each as far as it has them. What a record has corrected on a closed day is in
+the state, and is said when the state is written; the next state is without it.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from typing import Any, Protocol
 from embedwatch.clock import Clock
 from embedwatch.codec import decode_metric
 from embedwatch.errors import InvalidEvent
-from embedwatch.events import BatchEvent, CacheEvent, HeartbeatEvent, LagEvent, Verdict, WindowEvent
+from embedwatch.events import BatchEvent, CacheEvent, CorrectionEvent, HeartbeatEvent, LagEvent, Verdict, WindowEvent
 from embedwatch.rules import Rule
 from stream_agents.compute.guard import Gap, GapGuard
 from stream_agents.compute.judge import Announcer, judge
 from stream_agents.compute.ledger import PartitionState, check_bookable
 from stream_agents.compute.merger import Merger
 from stream_agents.compute.partials import Record as PartialRecord
+from stream_agents.compute.scopes import ALL, scope_key
 from stream_agents.compute.world import World
 from stream_agents.publisher import Publisher
 
@@ -66,6 +68,9 @@ class Edges(Protocol):
     async def publish_windows(self, windows: list[WindowEvent]) -> None:
         """Return when the broker has acknowledged them."""
 
+    async def publish_corrections(self, corrections: list[CorrectionEvent]) -> None:
+        """Return when the broker has acknowledged all of them."""
+
     async def send_partials(self, records: Sequence[PartialRecord]) -> None:
         """Return when the broker has acknowledged all of them."""
 
@@ -94,6 +99,8 @@ class Runtime:
         self.recovered = False
         self.failure: str | None = None
         self.flushes = 0
+        self.corrections = 0  # said by this process, and what they added to the whole
+        self.corrected_nano_usd = 0
         self.judging_seconds = 0.0  # how long judging every rule took the last time
         self._pending: list[Record] = []
         self._dirty: set[int] = set()
@@ -123,7 +130,8 @@ class Runtime:
         self.owned = self.merger.owned = frozenset(assigned)
         self._generation += 1
         self._pending.clear()
-        self._dirty.clear()
+        # What whoever had the partition before has booked on closed days and, as far as its state knows, not said.
+        self._dirty = {p for p, state in states.items() if state.unsaid}
         self._rejects.clear()
         self.guard.clear()
         self._gap_since.clear()
@@ -209,7 +217,7 @@ class Runtime:
             # (a sketch that does not decode), then the ledger.
             check_bookable(event, self.world.zone, now)
             self.world.apply_batch(event, now, partition, offset)
-            state.book(event, self.world.zone, self.world.max_scopes, now)
+            state.book(event, self.world.zone, self.world.max_scopes, now, self.world.closer.grace_seconds)
             self._news.set()
         elif isinstance(event, HeartbeatEvent):
             self.world.apply_heartbeat(event)
@@ -237,7 +245,7 @@ class Runtime:
             return  # it was refused, and kept, when it was counted
 
     async def flush(self) -> None:
-        """Write the state of every partition touched, then acknowledge what it covers."""
+        """Write the state of every partition touched, then acknowledge what it covers and say what it corrects."""
         if not self.recovered or self.edges.rebalancing():
             return
         generation = self._generation
@@ -245,7 +253,11 @@ class Runtime:
         dirty, self._dirty = self._dirty, set()
         rejects, self._rejects = self._rejects, []
         # A copy: records counted while the write is under way belong to the next flush.
-        records = {p: self.world.partitions[p].to_record() for p in dirty if p in self.owned}
+        states = {p: self.world.partitions[p] for p in dirty if p in self.owned}
+        records = {p: state.to_record() for p, state in states.items()}
+        corrections = {
+            p: state.corrections(self.merger.app_id, p, self.world.zone) for p, state in states.items() if state.unsaid
+        }
         try:
             await self._tell()
             if generation != self._generation:
@@ -267,6 +279,25 @@ class Runtime:
             record.ack()
         self.flushes += 1
         self._flushed.set()
+        await self._say(corrections, generation)
+
+    async def _say(self, corrections: Mapping[int, list[CorrectionEvent]], generation: int) -> None:
+        """Publish what is written. Money does not wait for it: what cannot be said now stays in the state, and is said
+        with the next one, together with what came meanwhile."""
+        for partition, events in corrections.items():
+            try:
+                await self.edges.publish_corrections(events)
+            except Exception as error:
+                log.warning("corrections of closed days could not be published, trying again: %r", error)
+                if generation == self._generation:
+                    self._dirty.add(partition)
+                continue
+            self.corrections += len(events)
+            self.corrected_nano_usd += sum(e.added.cost_nano_usd for e in events if e.scope == scope_key(ALL))
+            if generation != self._generation:
+                return  # rebalanced meanwhile: whoever has the partition now says them again, under the same ids
+            self.world.partitions[partition].said(events)
+            self._dirty.add(partition)
 
     async def _tell(self) -> None:
         """The panes go out before the state that covers them: whoever takes a partition over finds them whole."""

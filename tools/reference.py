@@ -35,7 +35,7 @@ _TOPICS = """\
 number of partitions.
 
 {table}
-Metric events, closed windows, verdicts, actions and silences are JSON, described by
+Metric events, closed windows, corrections, verdicts, actions and silences are JSON, described by
 [events.schema.json](events.schema.json).
 The formats of texts and vectors stand at the top of [embedwatch/wire.py](../../embedwatch/wire.py).
 """
@@ -56,7 +56,12 @@ Options that belong to one command (`embedwatch produce --rate`) and their varia
 def events_schema() -> str:
     """JSON Schema of everything on the topics but texts, vectors, states and dead letters, as the codec reads it."""
     schema = msgspec.json.schema(
-        events.MetricEvent | events.Verdict | events.AlertAction | events.Silence | events.WindowEvent
+        events.MetricEvent
+        | events.Verdict
+        | events.AlertAction
+        | events.Silence
+        | events.WindowEvent
+        | events.CorrectionEvent
     )
     # OpenAPI's keyword; strict validators refuse it. Each type says its `type` itself.
     del schema["discriminator"]
@@ -66,7 +71,7 @@ def events_schema() -> str:
         if "v" in definition["properties"]:
             # Any other number is refused by `codec`; without one it is taken as this version.
             definition["properties"]["v"] = {"const": events.VERSION, "default": events.VERSION}
-        if "errors" in definition["properties"]:
+        if definition["properties"].get("errors", {}).get("type") == "object":
             # msgspec checks the keys of a dict, but its schema leaves them out.
             definition["properties"]["errors"]["propertyNames"] = {"enum": list(events.ERROR_CLASSES)}
     head = {

@@ -4,7 +4,8 @@ State belongs to a source partition: its totals **and** the next offset it has n
 redelivered event (offset below) is skipped and a gap (offset above) is noticed. Readers add up the partitions they are
 assigned now. Money is integers of nano-USD; a day is the event's day in the budget's IANA time zone.
 
-Beside its sums a day has its spend over time (`curve`), and a day that is over says what was booked on it afterwards.
+Beside its sums a day has its spend over time (`curve`), and a day that is closed, which it is when it is over and the
+grace for late events has passed, says what was booked on it afterwards (`corrections`).
 Days that are no longer kept leave the spend by hour of four weeks behind, for forecasts: for all scopes together and
 the `HISTORY_SCOPES` largest ones, which is about 0.6 MB a partition at the most; the other scopes have the days kept.
 """
@@ -19,10 +20,11 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from embedwatch.errors import InvalidEvent
-from embedwatch.events import BatchEvent
+from embedwatch.events import BatchEvent, CorrectionEvent
 from embedwatch.pricing import SOURCE_GPU_HOUR
 from stream_agents.compute.adding import adder
 from stream_agents.compute.allocated import Allocation
+from stream_agents.compute.corrections import MAX_UNSAID, Unsaid, sums_of
 from stream_agents.compute.curve import BUCKET_SECONDS, HOUR_SECONDS, add_curve, add_spend, hourly, packed, unpacked
 from stream_agents.compute.days import day_bounds as day_bounds
 from stream_agents.compute.days import day_of as day_of
@@ -30,8 +32,9 @@ from stream_agents.compute.days import days_before as days_before
 from stream_agents.compute.days import days_of
 from stream_agents.compute.scopes import ALL, OTHER, scope_key, scopes_of
 
-#: 2 added what a day's spend was over time. Records of version 1 are read; a newer one is refused.
-STATE_VERSION = 2
+#: 2 added what a day's spend was over time, 3 the corrections that are not said yet. Older records are read; a newer
+#: one is refused.
+STATE_VERSION = 3
 #: Today, yesterday and the day before: late events and `report --day yesterday` need no more.
 KEEP_DAYS = 3
 #: The same weekday of four weeks.
@@ -58,7 +61,8 @@ class DayTotals(msgspec.Struct):
     saved_nano_usd: int = 0
     unpriced_tokens: int = 0
     gpu_hour_nano_usd: int = 0  # the part of the cost that is busy seconds of a machine paid by the hour
-    late_events: int = 0  # booked when the day was over
+    late_events: int = 0  # booked when the day was closed
+    late_texts: int = 0  # those of late events; they are in the texts, too
     late_cost_nano_usd: int = 0  # is in the cost, too
 
     def book(self, event: BatchEvent) -> None:
@@ -87,8 +91,9 @@ class BookedDay(DayTotals, omit_defaults=True):
         return self.cost_nano_usd - sum(self.spend_nano_usd)
 
     def correct(self, event: BatchEvent, now: float) -> None:
-        """Count an event that was booked as one that came when the day was over."""
+        """Count an event that was booked as one that came when the day was closed."""
         self.late_events += 1
+        self.late_texts += event.texts
         self.late_cost_nano_usd += event.cost_nano_usd
         self.last_correction_seconds = max(self.last_correction_seconds or 0.0, now)
 
@@ -97,17 +102,6 @@ class BookedDay(DayTotals, omit_defaults=True):
         if self.bucket_seconds != HOUR_SECONDS:
             self.spend_nano_usd = hourly(self.spend_nano_usd, self.bucket_seconds)
             self.bucket_seconds = HOUR_SECONDS
-
-
-class Correction(msgspec.Struct, frozen=True):
-    """What was booked on a day and scope after the day was over, so far: absolute numbers, so that saying one twice
-    does no harm. The day's sums hold it already."""
-
-    day: str
-    scope: str
-    late_events: int
-    late_cost_nano_usd: int
-    last_correction_seconds: float
 
 
 _BOOKED = (
@@ -150,18 +144,23 @@ class PartitionState(msgspec.Struct):
     #: Booked on days that were no longer kept, so that they count in `history` only.
     old_events: int = 0
     old_cost_nano_usd: int = 0
+    #: Day and scope: what was booked on closed days and is not said yet.
+    unsaid: dict[str, dict[str, Unsaid]] = msgspec.field(default_factory=dict)
     rejected: dict[str, int] = msgspec.field(default_factory=dict)
     accepted_gaps: int = 0
     allocation: Allocation = msgspec.field(default_factory=Allocation)
     v: int = STATE_VERSION
 
-    def book(self, event: BatchEvent, zone: ZoneInfo, max_scopes: int, now: float | None = None) -> None:
+    def book(
+        self, event: BatchEvent, zone: ZoneInfo, max_scopes: int, now: float | None = None, grace_seconds: float = 0.0
+    ) -> None:
         """Add an event to its day. Scopes above the cap of a day are added up under `other`.
 
-        With `now`, an event of a day that is over counts as a correction of it as well.
+        With `now`, an event of a day that has been over for `grace_seconds` counts as a correction of it as well.
         """
         name, begin, end = days_of(zone).of(event.time_seconds)
-        late_at = now if now is not None and now >= end else None
+        late_at = now if now is not None and now >= end + grace_seconds else None
+        late_keys = []
         if late_at is not None and name < _oldest_kept(late_at, zone):
             self.old_events += 1
             self.old_cost_nano_usd += event.cost_nano_usd
@@ -184,7 +183,53 @@ class PartitionState(msgspec.Struct):
                 add_spend(totals.spend_nano_usd, bucket, event.cost_nano_usd)
             if late_at is not None:
                 totals.correct(event, late_at)
+                late_keys.append(key)
+        if late_at is not None:
+            self._owe(name, late_keys, event, late_at)
         self.events += 1
+
+    def _owe(self, day: str, keys: Sequence[str], event: BatchEvent, now: float) -> None:
+        scopes = self.unsaid.setdefault(day, {})
+        room = sum(map(len, self.unsaid.values())) < MAX_UNSAID
+        for key in dict.fromkeys(k if room or k in scopes or k == scope_key(ALL) else scope_key(OTHER) for k in keys):
+            if key not in scopes:
+                scopes[key] = Unsaid(self.next_offset)
+            scopes[key].book(event, now)
+
+    def corrections(self, app_id: str, partition: int, zone: ZoneInfo) -> list[CorrectionEvent]:
+        """What is to be said as of now, by day and scope. Say it when this state is written, and not before."""
+        found = []
+        for day, scopes in sorted(self.unsaid.items()):
+            for scope, unsaid in sorted(scopes.items()):
+                booked = self.days.get(day, {}).get(scope)
+                # A day that was forgotten already begins anew with what came late, and that is not its sum.
+                known = booked is not None and day >= _oldest_kept(unsaid.last_seconds, zone)
+                found.append(
+                    CorrectionEvent(
+                        event_id=f"{app_id}:{partition}:{unsaid.from_offset}:{day}:{scope}",
+                        time_seconds=unsaid.last_seconds,
+                        day=day,
+                        timezone=zone.key,
+                        scope=scope,
+                        partition=partition,
+                        from_offset=unsaid.from_offset,
+                        until_offset=self.next_offset,
+                        events=unsaid.events,
+                        added=sums_of(unsaid),
+                        total=sums_of(booked) if known else None,
+                    )
+                )
+        return found
+
+    def said(self, events: Iterable[CorrectionEvent]) -> None:
+        """The topic has them; the next record of this state is without them."""
+        for event in events:
+            scopes = self.unsaid[event.day]
+            scopes[event.scope].said(event)
+            if not scopes[event.scope].events:
+                del scopes[event.scope]
+                if not scopes:
+                    del self.unsaid[event.day]
 
     def prune(self, now: float, zone: ZoneInfo) -> None:
         """Days that are over shrink to hours; those older than `KEEP_DAYS` to what forecasts ask for."""
@@ -228,7 +273,7 @@ class PartitionState(msgspec.Struct):
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> PartitionState:
         """Raises ValueError for a record of a newer version, or one that is no state."""
-        if record.get("v") == 1:
+        if record.get("v") in (1, 2):
             record = {**record, "v": STATE_VERSION}  # all that is new has a default, and sums stay what they were
         if record.get("v") != STATE_VERSION:
             raise ValueError(f"state of version {record.get('v')!r}; this agent knows {STATE_VERSION}")
@@ -282,22 +327,6 @@ def past_curves(states: Iterable[PartitionState], days: Sequence[str], scope: st
                 if booked.untimed_nano_usd:
                     untimed.add(day)
     return {day: curve for day, curve in out.items() if any(curve) and day not in untimed}
-
-
-def corrections(states: Iterable[PartitionState]) -> list[Correction]:
-    """Every day kept and scope with a booking after the day was over, by day and scope."""
-    totals: dict[tuple[str, str], tuple[int, int, float]] = {}
-    for state in states:
-        for day, scopes in state.days.items():
-            for scope, booked in scopes.items():
-                if booked.last_correction_seconds is not None:
-                    count, cost, last = totals.get((day, scope), (0, 0, 0.0))
-                    totals[day, scope] = (
-                        count + booked.late_events,
-                        cost + booked.late_cost_nano_usd,
-                        max(last, booked.last_correction_seconds),
-                    )
-    return [Correction(day, scope, *found) for (day, scope), found in sorted(totals.items())]
 
 
 def last_correction_seconds(states: Iterable[PartitionState], day: str, scope: str = "all") -> float | None:

@@ -98,8 +98,9 @@ class Day(DayTotals, kw_only=True):
     """A day of the ledger. The integers are exact; USD stands beside them for people.
 
     Forecast and burn (`fast`: 15 minutes, `slow`: two hours) are of today only. `late_*` is what was booked when the
-    day was over. `busy` is the cost of models paid by the machine's hour, `allocated` that of all the time their
-    machines were there.
+    day was closed: it is over and the grace (`agents.late_grace_seconds`) has passed; each such correction is an event
+    on the topic `corrections`, too. `busy` is the cost of models paid by the machine's hour, `allocated` that of all
+    the time their machines were there.
     """
 
     day: str

@@ -88,7 +88,9 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "/api/v1/ledger", "ledger", "Exact sums by day and scope",
-        "The days kept (today and two before), at most 1,000 scopes a day.", answers.Ledger, (DAY, ONE_SCOPE),
+        "The days kept (today and two before), at most 1,000 scopes a day. A day is closed when it is over and the "
+        "grace (`agents.late_grace_seconds`) has passed: what is booked on it afterwards is in its sums, stands in "
+        "`late_*`, and is said on the topic `corrections`.", answers.Ledger, (DAY, ONE_SCOPE),
         example="scope=all",
     ),
     Route(

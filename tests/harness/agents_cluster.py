@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from embedwatch.codec import encode
 from embedwatch.errors import InvalidEvent
-from embedwatch.events import BatchEvent, Verdict, WindowEvent
+from embedwatch.events import BatchEvent, CorrectionEvent, Verdict, WindowEvent
 from embedwatch.sketch import Sketch
 from stream_agents.compute.merger import Merger
 from stream_agents.compute.partials import Record
@@ -34,6 +34,7 @@ class Cluster:
         self.changelog: list[tuple[int, bytes]] = []
         self.partials: list[Record] = []
         self.windows: list[WindowEvent] = []
+        self.corrections: list[CorrectionEvent] = []
         self.committed = [0] * len(log)
         self.owner: dict[int, Member] = {}
         self.members = [Member(self) for _ in range(members)]
@@ -96,6 +97,14 @@ class Member:
         self.cluster.changelog.append((partition, json.dumps(record).encode()))
         self.written[partition] = max(self.written.get(partition, 0), record["next_offset"])
         if fate == "unsure":
+            raise TimeoutError
+
+    async def publish_corrections(self, corrections: list[CorrectionEvent]) -> None:
+        fate = self._fate()
+        await asyncio.sleep(0)
+        if fate != "lost":
+            self.cluster.corrections += corrections
+        if fate != "kept":
             raise TimeoutError
 
     async def send_partials(self, records: Sequence[Record]) -> None:

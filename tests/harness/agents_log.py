@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from embedwatch.codec import encode
 from embedwatch.errors import InvalidEvent
-from embedwatch.events import BatchEvent, PhaseSeconds, Verdict, WindowEvent
+from embedwatch.events import BatchEvent, CorrectionEvent, PhaseSeconds, Verdict, WindowEvent
 from embedwatch.rules import Rule
 from embedwatch.sketch import Sketch
 from stream_agents.compute.partials import Record
@@ -79,6 +79,7 @@ class FakeLog:
         self.published: list[Verdict] = []
         self.windows: list[WindowEvent] = []
         self.partials: list[Record] = []
+        self.corrections: list[CorrectionEvent] = []
         self.moving = False
         self.dumb = False  # it does not say which records exist
         self.reach = 3  # so many offsets are in one answer
@@ -87,6 +88,8 @@ class FakeLog:
         self.publish_failures = 0
         self.write_plan: list[str] = []
         self.during_write: Callable[[], Awaitable[None]] | None = None
+        self.correction_plan: list[str] = []
+        self.during_correction: Callable[[], Awaitable[None]] | None = None
         self.writes = 0
 
     # What the runtime asks for.
@@ -129,6 +132,17 @@ class FakeLog:
             self.publish_failures -= 1
             raise TimeoutError("the broker is away")
         self.windows += windows
+
+    async def publish_corrections(self, corrections: list[CorrectionEvent]) -> None:
+        plan = self.correction_plan.pop(0) if self.correction_plan else "kept"
+        await asyncio.sleep(0)
+        if plan != "lost":
+            self.corrections += corrections
+        if self.during_correction is not None:
+            meanwhile, self.during_correction = self.during_correction, None
+            await meanwhile()
+        if plan != "kept":
+            raise TimeoutError("the broker is away, or its answer was lost")
 
     async def send_partials(self, records: Sequence[Record]) -> None:
         await asyncio.sleep(0)

@@ -338,4 +338,4 @@ def test_a_state_that_is_not_ours_ends_it_before_anything_is_counted(embedded_ag
         ).get(30)
     code, line = fails(agents)
     assert code == 1
-    assert f"the state in topic {changelog} cannot be used: state of version 3; this agent knows 2" in line
+    assert f"the state in topic {changelog} cannot be used: state of version 4; this agent knows 3" in line

@@ -101,5 +101,5 @@ def test_budgets_corrections_and_machines_are_the_same_after_kill_9(
         until(lambda: money() == before, "the same money")
         assert f"recovered the state of {PARTITIONS} partitions" in child.log.read_text(), "not counted from the start"
         page = say(kafka_settings, "report", "--day", "yesterday", "--tz", zone, *address)
-        assert "Booked late:         $2.0000 in 1 event after the day was over" in page
+        assert "Corrected:           after its close by $2.0000, 10 texts in 1 event, the last one at" in page
         assert "not of 'UTC'" in say(kafka_settings, "report", "--day", "today", "--tz", "UTC", *address, code=3)

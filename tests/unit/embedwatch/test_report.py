@@ -172,7 +172,7 @@ def test_the_forecast_and_what_is_left_of_each_budget_stand_with_the_cost() -> N
     assert line(text, "Forecast") == "$3.5000 today"
     left = "$98.7655 left; 0.5 % spent in 15 min, 1.25 % in 2 h, of $100.0000 (daily_cost_usd)"
     assert line(text, "Budget") == left
-    assert "Booked late" not in text
+    assert "Corrected" not in text
     over = BUDGET["budgets"][0] | {"remaining_usd": -2.0, "burn_fast_pct": None, "burn_slow_pct": None}
     text = dashboard(with_({"today": BUDGET | {"forecast_usd": None, "budgets": [over]}}))
     assert line(text, "Forecast") == "unknown (by the curve)"
@@ -187,13 +187,16 @@ def test_agents_that_know_no_budget_and_older_ones_say_nothing_of_it() -> None:
 
 def test_what_was_booked_late_and_what_machines_cost_is_said() -> None:
     late = {
-        "late_events": 1200, "late_cost_usd": 0.25, "busy_cost_usd": 1.0, "allocated_cost_usd": 4.0,
+        "late_events": 1200, "late_texts": 34_567, "late_cost_usd": 0.25,
+        "busy_cost_usd": 1.0, "allocated_cost_usd": 4.0,
         "last_correction_seconds": 1_800_000_000.0, "timezone": "Asia/Kolkata", "cost_per_1000_texts_usd": 1.25,
     }  # fmt: skip
     text = dashboard(with_({"today": late}))
-    assert line(text, "Booked late") == (
-        "$0.2500 in 1,200 events after the day was over, the last one at 2027-01-15 13:30:00"
+    assert line(text, "Corrected") == (
+        "after its close by $0.2500, 34,567 texts in 1,200 events, the last one at 2027-01-15 13:30:00"
     )
+    older = dashboard(with_({"today": {name: value for name, value in late.items() if name != "late_texts"}}))
+    assert "by $0.2500, 1,200 events, the last" in line(older, "Corrected")
     assert line(text, "Cost/1,000 texts") == "$1.2500"
     unpriced = dashboard(with_({"today": late | {"unpriced_tokens": 1}}))
     assert "Cost/1,000" not in unpriced

@@ -11,7 +11,15 @@ import msgspec
 import pytest
 
 from embedwatch import events
-from embedwatch.codec import decode_action, decode_metric, decode_silence, decode_verdict, decode_window, encode
+from embedwatch.codec import (
+    decode_action,
+    decode_correction,
+    decode_metric,
+    decode_silence,
+    decode_verdict,
+    decode_window,
+    encode,
+)
 from embedwatch.errors import InvalidEvent
 from embedwatch.settings import Settings, listed
 from embedwatch.topics import Topics
@@ -20,7 +28,15 @@ from tools import reference
 
 FOLDER = Path(__file__).resolve().parents[3] / "docs" / "reference"
 
-EXAMPLES: list[events.MetricEvent | events.Verdict | events.AlertAction | events.Silence | events.WindowEvent] = [
+Example = (
+    events.MetricEvent
+    | events.Verdict
+    | events.AlertAction
+    | events.Silence
+    | events.WindowEvent
+    | events.CorrectionEvent
+)
+EXAMPLES: list[Example] = [
     events.BatchEvent(
         event_id="w1:7", time_seconds=1_700_000_000.25, worker="w1", model="m", texts=10, cache_hits=3, duplicates=1,
         misses=5, batches=2, tokens_received=100, tokens_embedded=50, tokens_saved=40, truncated_texts=1,
@@ -59,16 +75,23 @@ EXAMPLES: list[events.MetricEvent | events.Verdict | events.AlertAction | events
         cache_errors=0, busy_seconds=0.1, errors={"timeout": 1}, phase_seconds=events.PhaseSeconds(embed=0.1),
         latency_sketch="AA==", queue_wait_sketch="AA==", throughput_texts_per_s=10 / 60,
     ),
+    events.CorrectionEvent(
+        event_id="agents:3:17:2026-07-13:all", time_seconds=1.0, day="2026-07-13", timezone="Europe/Berlin",
+        scope="all", partition=3, from_offset=17, until_offset=19, events=2,
+        added=events.DaySums(texts=20, cost_nano_usd=8), total=events.DaySums(texts=520, cost_nano_usd=2**70),
+    ),
 ]  # fmt: skip
 DECODERS: dict[str, Callable[[bytes], object]] = {
     "verdict": decode_verdict,
     "window": decode_window,
     "action": decode_action,
     "silence": decode_silence,
+    "correction": decode_correction,
 }
 BATCH = json.loads(encode(EXAMPLES[0]))
 ACTION, SILENCE = (json.loads(encode(one)) for one in EXAMPLES if isinstance(one, events.AlertAction | events.Silence))
-WINDOW = json.loads(encode(EXAMPLES[-1]))
+WINDOW = json.loads(encode(EXAMPLES[-2]))
+CORRECTION = json.loads(encode(EXAMPLES[-1]))
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +192,12 @@ def test_schema_and_codec_can_do_without_the_same_fields(field: str, schema: dic
 @pytest.mark.parametrize("field", sorted(WINDOW))
 def test_a_closed_window_lacks_what_it_may_lack(field: str, schema: dict[str, Any]) -> None:
     without = {name: value for name, value in WINDOW.items() if name != field}
+    assert fits(without, schema, schema["$defs"]) == decodes(without)
+
+
+@pytest.mark.parametrize("field", sorted(CORRECTION))
+def test_a_correction_lacks_what_it_may_lack(field: str, schema: dict[str, Any]) -> None:
+    without = {name: value for name, value in CORRECTION.items() if name != field}
     assert fits(without, schema, schema["$defs"]) == decodes(without)
 
 

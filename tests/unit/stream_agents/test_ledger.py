@@ -23,11 +23,9 @@ from stream_agents.compute.ledger import (
     KEEP_DAYS,
     STATE_VERSION,
     BookedDay,
-    Correction,
     DayTotals,
     PartitionState,
     check_bookable,
-    corrections,
     day_bounds,
     day_curve,
     day_of,
@@ -228,7 +226,7 @@ def test_a_record_is_a_copy_that_later_bookings_do_not_touch() -> None:
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        ({"v": STATE_VERSION + 1, "next_offset": 1}, "state of version 3; this agent knows 2"),
+        ({"v": STATE_VERSION + 1, "next_offset": 1}, "state of version 4; this agent knows 3"),
         ({"next_offset": 1}, "state of version None"),
         ({"v": STATE_VERSION}, "not a state record: .*next_offset"),
         ({"v": STATE_VERSION, "next_offset": "1"}, "not a state record"),
@@ -345,23 +343,15 @@ def test_an_event_for_a_day_that_is_over_is_booked_on_it_and_counted_as_its_corr
     yesterday = {"time_seconds": midnight - 1, "tenant": "t"}
     state = PartitionState(next_offset=0)
     state.book(costing(5, **yesterday), BERLIN, 100, midnight - 0.5)
-    assert (corrections([state]), last_correction_seconds([state], "2026-07-13")) == ([], None)
+    assert last_correction_seconds([state], "2026-07-13") is None
     state.book(costing(7, **yesterday), BERLIN, 100, midnight)
     state.book(costing(1, time_seconds=midnight), BERLIN, 100, midnight)
     other = PartitionState(next_offset=0)
     other.book(costing(0, time_seconds=midnight - 1), BERLIN, 100, midnight + 60)
     totals = day_totals([state, other], "2026-07-13")
-    assert (totals.cost_nano_usd, totals.late_events, totals.late_cost_nano_usd) == (12, 2, 7)
+    assert (totals.cost_nano_usd, totals.late_events, totals.late_texts, totals.late_cost_nano_usd) == (12, 2, 20, 7)
     assert last_correction_seconds([state, other], "2026-07-13") == midnight + 60
     assert day_totals([state], "2026-07-14").late_events == 0
-    found = corrections([state, other])
-    assert found[0] == Correction("2026-07-13", "all", 2, 7, midnight + 60)
-    assert {one.scope: one.late_cost_nano_usd for one in found} == {
-        "all": 7, "model=m": 7, "tenant=t": 7, "model=m,tenant=t": 7,
-    }  # fmt: skip
-    assert [one.day for one in found] == ["2026-07-13"] * 4
-    again = PartitionState.from_record(json.loads(json.dumps(state.to_record())))
-    assert corrections([again, other]) == found
 
 
 def test_a_correction_of_a_day_that_was_shrunk_to_hours_goes_into_its_hour() -> None:

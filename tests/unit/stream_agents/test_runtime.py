@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from embedwatch.codec import encode
 from embedwatch.events import BatchEvent, HeartbeatEvent, LagEvent, window_key
 from embedwatch.rules import default_rules
-from stream_agents.compute.ledger import DayTotals
+from stream_agents.compute.ledger import STATE_VERSION, DayTotals
 from stream_agents.runtime import IDLE_CHECK_SECONDS, LASTING_GAP_SECONDS, Runtime
 from tests.harness.agents_log import (
     NOW,
@@ -334,7 +334,7 @@ def test_records_of_a_partition_that_was_taken_away_are_left_to_its_new_owner() 
 
 
 @pytest.mark.parametrize(
-    "record", [{"v": 3, "next_offset": 5}, {"next_offset": 5}, {"v": 1}, {"v": 1, "next_offset": "5"}]
+    "record", [{"v": STATE_VERSION + 1, "next_offset": 5}, {"next_offset": 5}, {"v": 1}, {"v": 1, "next_offset": "5"}]
 )
 def test_a_state_that_is_not_ours_is_refused_and_nothing_is_counted_on_top_of_it(record: dict[str, Any]) -> None:
     runtime = runtime_on(log_of(batch_event()))

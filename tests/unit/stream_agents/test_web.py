@@ -163,7 +163,7 @@ def test_the_ledger_says_which_day_is_today_and_what_came_late() -> None:
     ((_, data),) = ask(busy(), "/api/v1/ledger?scope=all")
     yesterday, today = data["rows"]
     assert (data["today"], today["day"], yesterday["day"]) == ("2027-01-15", "2027-01-15", "2027-01-14")
-    assert (yesterday["late_events"], yesterday["late_cost_nano_usd"]) == (1, 5)
+    assert [yesterday[name] for name in ("late_events", "late_texts", "late_cost_nano_usd")] == [1, 10, 5]
     assert (yesterday["last_correction_seconds"], yesterday["burn"]) == (NOW, {})
     assert (today["late_events"], today["last_correction_seconds"]) == (0, None)
     assert today["budgets"][0]["remaining_usd"] == pytest.approx(100 - 2.001234567)
@@ -176,7 +176,15 @@ def test_what_is_not_known_is_absent_from_the_metrics() -> None:
     ((_, after),) = ask(runtime, "/metrics")
     counters = {
         f"embedwatch_{name}_total"
-        for name in ("offset_gaps", "skipped_deliveries", "late_events", "overflow_events", "dropped_windows")
+        for name in (
+            "offset_gaps",
+            "skipped_deliveries",
+            "late_events",
+            "overflow_events",
+            "dropped_windows",
+            "day_corrections",
+            "day_corrections_cost_usd",
+        )
     }
     assert {name for name, _ in samples(before)} == counters, "nothing is said about today before it is recovered"
     known = {name for name, _ in samples(after)}

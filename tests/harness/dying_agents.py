@@ -1,0 +1,33 @@
+"""`embedwatch agents` that is killed, as by kill -9, around the first corrections of closed days that it publishes.
+
+    python -m tests.harness.dying_agents before|after agents ...
+
+`before`: the state that holds them is written, and the topic has none of them. `after`: the topic has them, and no
+state says so. Only then is the command run, as a user would.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from embedwatch.cli import main
+from embedwatch.events import CorrectionEvent
+from stream_agents.app import FaustEdges
+
+
+def die(when: str) -> None:
+    publish = FaustEdges.publish_corrections
+
+    async def publish_and_die(self: FaustEdges, corrections: list[CorrectionEvent]) -> None:
+        if when == "after":
+            await publish(self, corrections)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    FaustEdges.publish_corrections = publish_and_die  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    die(sys.argv.pop(1))
+    main()
