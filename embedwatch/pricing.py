@@ -44,10 +44,6 @@ class Price:
     nano_usd_per_token: Fraction | None = None
     nano_usd_per_second: Fraction | None = None
 
-    @property
-    def known(self) -> bool:
-        return self.nano_usd_per_token is not None or self.nano_usd_per_second is not None
-
     def cost(self, tokens: int, busy_seconds: float) -> int | None:
         """Nano-USD for tokens embedded in so many seconds of a busy machine; None when the price is unknown.
 

@@ -302,17 +302,6 @@ def day_scopes(states: Iterable[PartitionState], day: str) -> set[str]:
     return {scope for state in states for scope in state.days.get(day, {})}
 
 
-def day_curve(states: Iterable[PartitionState], day: str, scope: str = "all") -> tuple[list[int], int]:
-    """Spend over time of a day and scope, and the seconds of a bucket: hours where one partition has hours only."""
-    found = [booked for state in states if (booked := state.days.get(day, {}).get(scope)) is not None]
-    seconds = max((booked.bucket_seconds for booked in found), default=BUCKET_SECONDS)
-    out: list[int] = []
-    for booked in found:
-        alike = booked.bucket_seconds == seconds
-        add_curve(out, booked.spend_nano_usd if alike else hourly(booked.spend_nano_usd, booked.bucket_seconds))
-    return out, seconds
-
-
 def past_curves(states: Iterable[PartitionState], days: Sequence[str], scope: str = "all") -> dict[str, list[int]]:
     """Spend by hour of those of the days that are over of which it is known, kept or remembered."""
     out: dict[str, list[int]] = {}

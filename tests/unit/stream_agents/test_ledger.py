@@ -6,6 +6,7 @@ import json
 import random
 from datetime import datetime, timedelta
 from fractions import Fraction
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -27,7 +28,6 @@ from stream_agents.compute.ledger import (
     PartitionState,
     check_bookable,
     day_bounds,
-    day_curve,
     day_of,
     day_scopes,
     day_totals,
@@ -51,6 +51,14 @@ def booked(*events: BatchEvent, zone: ZoneInfo = UTC_ZONE, max_scopes: int = 100
     for event in events:
         state.book(event, zone, max_scopes)
     return state
+
+
+def day_curve(states: list[PartitionState], day: str) -> tuple[list[int], int]:
+    """Spend over time of a day, summed over partitions that keep it alike, and the seconds of a bucket."""
+    found = [state.days[day]["all"] for state in states if day in state.days]
+    (seconds,) = {booked.bucket_seconds for booked in found}
+    curves = [booked.spend_nano_usd for booked in found]
+    return [sum(spent) for spent in zip_longest(*curves, fillvalue=0)], seconds
 
 
 def costing(nano_usd: int, **fields: Any) -> BatchEvent:
