@@ -76,8 +76,8 @@ def rebuild(
     """Replay the metric events into a fresh ledger, and compare it with the one that the agents keep.
 
     Agents may run meanwhile; nothing is changed. Name the time zone that they run with. Ends with 0 when every number
-    of every day that can be told is the same, with 1 when one differs, with 3 when no day can be told because its
-    events are no longer kept.
+    of every day is the same, with 1 when one differs, with 3 when none differs but not all could be compared: events
+    are no longer kept, or a state is missing.
     """
     settings = load(
         config,
@@ -91,7 +91,7 @@ def rebuild(
     logs.configure()
 
     from embedwatch.clock import SystemClock
-    from stream_agents.rebuilding import compare
+    from stream_agents.rebuilding import compare, what_is_missing
 
     found = compare(settings, SystemClock().now())
     if as_json:
@@ -105,9 +105,9 @@ def rebuild(
             typer.echo(f"{day}: {f'{len(wrong)} numbers differ' if wrong else 'the same'}")
             for each in wrong[:20]:
                 typer.echo(f"  {each.scope} {each.number}: kept {each.kept}, rebuilt {each.rebuilt}")
-        for day in found.unknown_days:
-            typer.echo(f"{day}: cannot be told, events of it are no longer in topic {settings.topics.metrics}")
+        for line in what_is_missing(found, settings.topics.metrics, settings.budget.timezone):
+            typer.echo(line)
     if found.differences:
         raise typer.Exit(1)
-    if found.unknown_days and not found.days:
+    if not found.saw_everything:
         raise typer.Exit(3)

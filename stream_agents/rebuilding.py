@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
+
+from kafka.errors import OffsetOutOfRangeError
 
 from embedwatch import kafka
 from embedwatch.errors import ConnectionFailed, EmbedwatchError, InputError
 from embedwatch.settings import Settings
-from stream_agents.compute.ledger import PartitionState, day_of
-from stream_agents.compute.rebuild import Difference, book_record, differences, kept_days
+from stream_agents.compute.ledger import PartitionState
+from stream_agents.compute.rebuild import Difference, Removed, book_record, differences, kept_days, whole_days
 
 #: No record for so long, and the end not reached: the broker is not there.
 PATIENCE_SECONDS = 30.0
@@ -21,39 +24,91 @@ PATIENCE_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`days` were compared; of `unknown_days` the topic no longer holds, or may not hold, every event."""
+    """`days` were compared; of `unknown_days` the topic no longer holds, or may not hold, every event: what was
+    `removed` says why. `without_state`: partitions of which nothing is kept, and the ends of their logs."""
 
     events: int
     next_offsets: dict[int, int]
     days: list[str]
     unknown_days: list[str]
     differences: list[Difference]
+    removed: list[Removed]
+    without_state: dict[int, int]
+
+    @property
+    def saw_everything(self) -> bool:
+        """Whether all was compared that the agents keep and that was published, up to what is written now."""
+        lacking = self.unknown_days or self.without_state or any(one.uncounted for one in self.removed)
+        return bool(self.days) and not lacking
 
 
 def compare(settings: Settings, now: float) -> Comparison:
     """The kept states against the events. Agents may run meanwhile: both are taken at the same offsets.
 
-    Raises `ConnectionFailed`, or `InputError` where there is no state.
+    Raises `ConnectionFailed`, also where records are removed while they are read, or `InputError` where there is no
+    state.
     """
     zone = ZoneInfo(settings.budget.timezone)
     try:
         kept = _kept_states(settings)
-        rebuilt, first_seconds = _replayed(settings, kept, zone)
+        without_state = _without_state(settings, kept)
+        rebuilt, removed = _replayed(settings, kept, zone)
+    except OffsetOutOfRangeError:
+        raise ConnectionFailed(
+            f"topic {settings.topics.metrics}: records were removed while they were read; run it again"
+        ) from None
     except kafka.KafkaError as error:
         raise ConnectionFailed(
             f"Kafka at {settings.kafka.bootstrap_servers}: the topics could not be read: {kafka.describe_error(error)}"
         ) from None
     days = kept_days([*kept.values(), *rebuilt.values()], now, zone)
-    # Where events were removed, those of the day of the first one left may be among them.
-    whole_after = max((day_of(seconds, zone) for seconds in first_seconds.values()), default="")
-    known = [day for day in days if day > whole_after]
+    known = whole_days(days, removed, now, zone)
     return Comparison(
         events=sum(state.events for state in rebuilt.values()),
         next_offsets={p: state.next_offset for p, state in sorted(kept.items())},
         days=known,
         unknown_days=[day for day in days if day not in known],
         differences=differences(kept.values(), rebuilt.values(), known),
+        removed=removed,
+        without_state=without_state,
     )
+
+
+def what_is_missing(found: Comparison, topic: str, timezone: str) -> list[str]:
+    """Lines for people: which days cannot be told, of which offsets the events are gone, and what to do."""
+    lines = [
+        f"{day}: cannot be told, events of it are, or may be, no longer in topic {topic}" for day in found.unknown_days
+    ]
+    if found.unknown_days:
+        lines += [_gone(one, timezone) for one in found.removed]
+        lines.append(
+            "  The kept numbers of such a day may well be right: they were counted before. Nothing is left to prove "
+            f"it. Compare a day while topic {topic} holds all of it, or raise its retention.ms."
+        )
+    if not found.days and not found.unknown_days:
+        lines.append("no day that is kept has a booking: there is nothing to compare")
+    lines += [
+        f"partition {one.partition}: the state ends at offset {one.next_offset}, and the log begins at "
+        f"{one.log_start_offset} only. Where agents run, compare again in a few seconds; if this line comes again, "
+        "the events in between were removed before they were counted"
+        for one in found.removed
+        if one.uncounted
+    ]
+    lines += [
+        f"partition {partition}: {end} offsets were written, and there is no state. Where agents run, compare again in "
+        "a few seconds; if this line comes again, the state is lost: other agents (another --app-id) count anew what "
+        "the topic still holds"
+        for partition, end in found.without_state.items()
+    ]
+    return lines
+
+
+def _gone(one: Removed, timezone: str) -> str:
+    left = "nothing that was counted is left"
+    if one.oldest_left_seconds is not None:
+        written = datetime.fromtimestamp(one.oldest_left_seconds, ZoneInfo(timezone))
+        left = f"the oldest event left was written on {written:%Y-%m-%d at %H:%M:%S} ({timezone})"
+    return f"  partition {one.partition}: offsets 0 to {one.log_start_offset - 1} were removed; {left}"
 
 
 def _kept_states(settings: Settings) -> dict[int, PartitionState]:
@@ -67,7 +122,7 @@ def _kept_states(settings: Settings) -> dict[int, PartitionState]:
     if len(ends) < len(tps):
         raise ConnectionFailed(f"topic {topic}: its end could not be read in time; try again")
     found: dict[int, PartitionState] = {}
-    for tp, record in _records(settings, ends, "embedwatch-rebuild-state"):
+    for tp, record in _records(settings, ends, _starts(settings, ends), "embedwatch-rebuild-state"):
         if record.value is None:
             continue
         try:
@@ -77,36 +132,61 @@ def _kept_states(settings: Settings) -> dict[int, PartitionState]:
         known = found.get(tp.partition)
         if known is None or state.next_offset >= known.next_offset:
             found[tp.partition] = state
+    if not found:
+        raise InputError(f"topic {topic} holds no state yet: agents write one when they have read their first event")
     return found
+
+
+def _without_state(settings: Settings, kept: Collection[int]) -> dict[int, int]:
+    """Partitions of the metrics topic with records and without a state, and where they end."""
+    tps = [tp for tp in kafka.partitions_of(settings.kafka, settings.topics.metrics) if tp.partition not in kept]
+    ends = kafka.true_end_offsets(settings.kafka, tps)
+    if len(ends) < len(tps):
+        raise ConnectionFailed(f"topic {settings.topics.metrics}: its end could not be read in time; try again")
+    return {tp.partition: end for tp, end in sorted(ends.items()) if end}
 
 
 def _replayed(
     settings: Settings, kept: dict[int, PartitionState], zone: ZoneInfo
-) -> tuple[dict[int, PartitionState], dict[int, float]]:
-    """Fresh states up to the offsets of the kept ones; and when the first event left was written, by partition, where
-    earlier ones were removed."""
+) -> tuple[dict[int, PartitionState], list[Removed]]:
+    """Fresh states up to the offsets of the kept ones, and what of the log is gone. Where a log begins with an aborted
+    transaction the first record is not at offset 0 either: only the log's own start tells the two apart."""
     rebuilt = {partition: PartitionState(next_offset=0) for partition in kept}
-    removed: dict[int, float] = {}
+    oldest: dict[int, float] = {}
     upto = {kafka.TopicPartition(settings.topics.metrics, p): state.next_offset for p, state in kept.items()}
-    for tp, record in _records(settings, upto, "embedwatch-rebuild"):
-        state, at = rebuilt[tp.partition], record.timestamp / 1000.0
-        if state.next_offset == 0 and record.offset > 0:
-            removed[tp.partition] = at
-        book_record(state, record.offset, record.value, at, zone, settings.agents.max_scopes)
-    for tp, end in upto.items():
-        if end and rebuilt[tp.partition].next_offset == 0:
-            removed[tp.partition] = time.time()  # nothing at all is left
+    starts = _starts(settings, upto)
+    for tp, record in _records(settings, upto, starts, "embedwatch-rebuild"):
+        at = record.timestamp / 1000.0
+        oldest.setdefault(tp.partition, at)
+        book_record(rebuilt[tp.partition], record.offset, record.value, at, zone, settings.agents.max_scopes)
+    removed = [
+        Removed(tp.partition, start, upto[tp], oldest.get(tp.partition))
+        for tp, start in sorted(starts.items())
+        if start
+    ]
     return rebuilt, removed
 
 
-def _records(settings: Settings, upto: Mapping[Any, int], client_id: str) -> Iterator[tuple[Any, Any]]:
-    """Committed records below these offsets, from the start of each partition."""
-    client = kafka.consumer(settings.kafka, client_id, group=None, fetch_max_wait_ms=100)
+def _starts(settings: Settings, tps: Iterable[Any]) -> dict[Any, int]:
+    """Where each log begins now."""
+    client = kafka.consumer(settings.kafka, "embedwatch-rebuild-starts", group=None)
     try:
-        todo = {tp: end for tp, end in upto.items() if end > 0}
+        return dict(client.beginning_offsets(list(tps)))
+    finally:
+        client.close()
+
+
+def _records(
+    settings: Settings, upto: Mapping[Any, int], starts: Mapping[Any, int], client_id: str
+) -> Iterator[tuple[Any, Any]]:
+    """Committed records below these offsets, from the start of each partition. Raises `OffsetOutOfRangeError` where
+    the log begins later by now: going on from there would leave out what nobody is told of."""
+    client = kafka.consumer(settings.kafka, client_id, group=None, fetch_max_wait_ms=100, auto_offset_reset="none")
+    try:
+        todo = {tp: end for tp, end in upto.items() if end > starts[tp]}
         client.assign(list(todo))
-        for tp, start in client.beginning_offsets(list(todo)).items():
-            client.seek(tp, start)
+        for tp in todo:
+            client.seek(tp, starts[tp])
         deadline = time.monotonic() + PATIENCE_SECONDS
         while any(client.position(tp) < end for tp, end in todo.items()):
             found = client.poll(200)

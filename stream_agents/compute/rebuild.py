@@ -21,6 +21,29 @@ _SUMS = tuple(name for name in DayTotals.__struct_fields__ if not name.startswit
 _NEW = ("spend_nano_usd[", "allocated_ms", "gpu_hour_nano_usd")
 
 
+#: Records are stamped by clocks that differ: one that was removed may be stamped this much later than the oldest left.
+CLOCKS_DIFFER_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """The log of a partition begins at `log_start_offset` only: what stood before it was removed by retention.
+
+    `oldest_left_seconds`: when the oldest record that could be replayed was written; None where none could.
+    `next_offset`: up to there the kept state has counted.
+    """
+
+    partition: int
+    log_start_offset: int
+    next_offset: int
+    oldest_left_seconds: float | None
+
+    @property
+    def uncounted(self) -> int:
+        """Offsets that are in no state that is written and in no log: their events may be in no number."""
+        return max(self.log_start_offset - self.next_offset, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """One number of one day and scope, kept by the agents and made anew; None: it is not there."""
@@ -52,6 +75,17 @@ def kept_days(states: Iterable[PartitionState], now: float, zone: ZoneInfo) -> l
     """The days that the agents still keep, of those with a booking."""
     oldest = (date.fromisoformat(day_of(now, zone)) - timedelta(days=KEEP_DAYS - 1)).isoformat()
     return sorted({day for state in states for day in state.days if day >= oldest})
+
+
+def whole_days(days: Iterable[str], removed: Iterable[Removed], now: float, zone: ZoneInfo) -> list[str]:
+    """Those of the days of which every event is left: where events were removed, the oldest left tells which may lack
+    some, its own day with them. Where nothing is left that was counted, none is whole."""
+    lacking = [
+        min((now if one.oldest_left_seconds is None else one.oldest_left_seconds) + CLOCKS_DIFFER_SECONDS, now)
+        for one in removed
+    ]
+    last_lacking = max((day_of(seconds, zone) for seconds in lacking), default="")
+    return [day for day in days if day > last_lacking]
 
 
 def differences(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from zoneinfo import ZoneInfo
 
+import pytest
+
 from embedwatch.codec import encode
 from embedwatch.events import HeartbeatEvent
 from stream_agents.compute.ledger import BookedDay, PartitionState
-from stream_agents.compute.rebuild import Difference, book_record, differences, kept_days
+from stream_agents.compute.rebuild import Difference, Removed, book_record, differences, kept_days, whole_days
 from tests.harness.agents_log import NOW, batch_event, deliver, log_of, started
 
 UTC = ZoneInfo("UTC")
@@ -84,3 +86,30 @@ def test_a_day_that_an_older_version_has_booked_is_compared_by_what_that_version
 def test_days_that_the_agents_have_forgotten_are_not_compared() -> None:
     state = PartitionState(next_offset=1, days={f"2027-01-{day}": {} for day in (12, 13, 14, 15)})
     assert kept_days([state], NOW, UTC) == ["2027-01-13", "2027-01-14", "2027-01-15"]
+
+
+@pytest.mark.parametrize(
+    ("oldest_left", "whole"),
+    [
+        ([], ["2027-01-13", "2027-01-14", "2027-01-15"]),
+        ([NOW - 5 * 86_400], ["2027-01-13", "2027-01-14", "2027-01-15"]),
+        ([NOW - 2 * 86_400], ["2027-01-14", "2027-01-15"]),
+        ([NOW - 5 * 86_400, NOW - 86_400], ["2027-01-15"]),
+        ([NOW], []),
+        ([NOW - 5 * 86_400, None], []),  # of one partition nothing is left
+        # NOW is eight in the morning: five minutes before midnight, by a clock that may be behind.
+        ([NOW - 8 * 3600 - 300], []),
+        ([NOW - 8 * 3600 - 900], ["2027-01-15"]),
+        ([NOW + 3600], []),  # a clock that is ahead
+    ],
+)
+def test_a_day_is_whole_when_the_oldest_event_left_of_every_cut_log_is_older(
+    oldest_left: list[float | None], whole: list[str]
+) -> None:
+    removed = [Removed(number, 7, 9, oldest) for number, oldest in enumerate(oldest_left)]
+    assert whole_days(["2027-01-13", "2027-01-14", "2027-01-15"], removed, NOW, UTC) == whole
+
+
+@pytest.mark.parametrize(("start", "uncounted"), [(3, 0), (9, 0), (10, 1), (20, 11)])
+def test_what_was_removed_before_a_state_covered_it_is_told_apart(start: int, uncounted: int) -> None:
+    assert Removed(0, start, 9, None).uncounted == uncounted
