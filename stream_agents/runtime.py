@@ -10,22 +10,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from embedwatch.clock import Clock
 from embedwatch.codec import decode_metric
 from embedwatch.errors import InvalidEvent
-from embedwatch.events import BatchEvent, CacheEvent, CorrectionEvent, HeartbeatEvent, LagEvent, Verdict, WindowEvent
+from embedwatch.events import BatchEvent, CacheEvent, CorrectionEvent, HeartbeatEvent, LagEvent, Verdict
 from embedwatch.rules import Rule
 from stream_agents.compute.guard import Gap, GapGuard
 from stream_agents.compute.judge import Announcer, judge
 from stream_agents.compute.ledger import PartitionState, check_bookable
 from stream_agents.compute.merger import Merger
-from stream_agents.compute.partials import Record as PartialRecord
 from stream_agents.compute.scopes import ALL, scope_key
 from stream_agents.compute.world import World
+from stream_agents.edges import Edges, Record
 from stream_agents.publisher import Publisher
 
 log = logging.getLogger("agents")
@@ -40,41 +40,6 @@ LASTING_GAP_SECONDS = 5.0
 PATIENT_FAILURES = 3
 #: A process that does not publish verdicts judges for its own API, not for alerts.
 LOOK_SECONDS = 2.0
-
-
-class Record(Protocol):
-    """A delivered record, as far as this module looks at it."""
-
-    def ack(self) -> Any: ...
-
-
-class Edges(Protocol):
-    """What the runtime needs of Faust and Kafka."""
-
-    async def write_state(self, partition: int, record: Mapping[str, Any]) -> None:
-        """Return when the broker has acknowledged it."""
-
-    async def seek(self, partition: int, offset: int) -> None: ...
-
-    async def existing_offsets(self, partition: int, offset: int) -> Sequence[int] | None:
-        """Offsets of the records in the log from `offset` on, in order and without holes, as many as are asked for
-        cheaply; empty when there is none now, None when the log could not be asked."""
-
-    async def reject(self, partition: int, offset: int, value: bytes | None, error: InvalidEvent) -> None:
-        """Keep an event that does not decode; return when it is kept."""
-
-    async def publish(self, verdicts: list[Verdict]) -> None: ...
-
-    async def publish_windows(self, windows: list[WindowEvent]) -> None:
-        """Return when the broker has acknowledged them."""
-
-    async def publish_corrections(self, corrections: list[CorrectionEvent]) -> None:
-        """Return when the broker has acknowledged all of them."""
-
-    async def send_partials(self, records: Sequence[PartialRecord]) -> None:
-        """Return when the broker has acknowledged all of them."""
-
-    def rebalancing(self) -> bool: ...
 
 
 class Runtime:
