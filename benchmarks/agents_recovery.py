@@ -14,6 +14,7 @@ from benchmarks import rig
 from benchmarks.agents_rig import PARTITIONS, Agents, batch_events, encoded
 from benchmarks.claims import Claim, Result
 from embedwatch.kafka import TopicPartition, consumer
+from stream_agents.compute.history import is_state, parsed_key
 
 RECOVERY = Claim(
     "state_recovery_s", "from the start of an agents process to numbers again, with 1,000 scopes and 24 hours of state",
@@ -75,7 +76,7 @@ def money(agents: Agents) -> dict[tuple[str, str], int]:
 
 
 def state_bytes(agents: Agents) -> list[int]:
-    """Bytes of the newest record of each partition of the state's topic."""
+    """Bytes of the newest state of each partition."""
     client: Any = consumer(agents.kafka, "bench-reader", group=None)
     topic = f"{agents.app_id}-state-changelog"
     newest: dict[int, int] = {}
@@ -85,7 +86,9 @@ def state_bytes(agents: Agents) -> list[int]:
         quiet_since = time.monotonic()
         while time.monotonic() - quiet_since < 3.0:
             for place, records in client.poll(timeout_ms=200).items():
-                newest[place.partition] = len(records[-1].value)
+                for record in records:
+                    if is_state(parsed_key(record.key)):
+                        newest[place.partition] = len(record.value)
                 quiet_since = time.monotonic()
     finally:
         client.close()

@@ -22,6 +22,9 @@ class Edges(Protocol):
     async def write_state(self, partition: int, record: Mapping[str, Any]) -> None:
         """Return when the broker has acknowledged it."""
 
+    async def write_history(self, partition: int, record: Mapping[str, Any]) -> None:
+        """Beside the one that the state written last names. Return when the broker has acknowledged it."""
+
     async def seek(self, partition: int, offset: int) -> None: ...
 
     async def existing_offsets(self, partition: int, offset: int) -> Sequence[int] | None:

@@ -15,6 +15,7 @@ from kafka.errors import OffsetOutOfRangeError
 from embedwatch import kafka
 from embedwatch.errors import ConnectionFailed, EmbedwatchError, InputError
 from embedwatch.settings import Settings
+from stream_agents.compute.history import is_state, parsed_key
 from stream_agents.compute.ledger import PartitionState
 from stream_agents.compute.rebuild import Difference, Removed, book_record, differences, kept_days, whole_days
 
@@ -123,7 +124,7 @@ def _kept_states(settings: Settings) -> dict[int, PartitionState]:
         raise ConnectionFailed(f"topic {topic}: its end could not be read in time; try again")
     found: dict[int, PartitionState] = {}
     for tp, record in _records(settings, ends, _starts(settings, ends), "embedwatch-rebuild-state"):
-        if record.value is None:
+        if record.value is None or not is_state(parsed_key(record.key)):
             continue
         try:
             state = PartitionState.from_record(json.loads(record.value))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -80,14 +80,22 @@ class Runtime:
         self._looked = -LOOK_SECONDS
         world.started_seconds = clock.now()
 
-    def recover(self, records: Mapping[int, Mapping[str, Any]], assigned: Collection[int]) -> None:
+    def recover(
+        self,
+        records: Mapping[int, Mapping[str, Any]],
+        assigned: Collection[int],
+        histories: Mapping[int, Sequence[Mapping[str, Any]]] | None = None,
+    ) -> None:
         """Start from the table after a rebalance. Positions restart at the commit, so what was pending comes again.
 
         Windows are kept: they remember for themselves how far each partition was counted. So is the state of a
         partition that another process holds now, until that process has written a later one. Raises ValueError, and
         changes nothing, for a record that is no state of ours.
         """
-        states = {p: PartitionState.from_record(dict(record)) for p, record in records.items() if p in assigned}
+        found = histories or {}
+        states = {
+            p: PartitionState.from_record(record, found.get(p, ())) for p, record in records.items() if p in assigned
+        }
         # No record means that nothing was counted, whatever was committed: begin at the start of the log. The guard
         # asks which record is the first, so that a start, too, skips nothing.
         mine = {p: states.get(p) or PartitionState(next_offset=0) for p in assigned}
@@ -108,6 +116,8 @@ class Runtime:
         self.world.closer.assign(every, self.clock.now())
         self.recovered = True
         log.info("recovered the state of %d partitions", len(states))
+        if lost := sorted(p for p, state in states.items() if state.history.missing):
+            log.warning("spend of earlier days is missing in partitions %s: forecasts begin anew", lost)
 
     def unready(self) -> list[str]:
         """Why the numbers are not to be relied on now; empty when they are."""
@@ -219,6 +229,7 @@ class Runtime:
         rejects, self._rejects = self._rejects, []
         # A copy: records counted while the write is under way belong to the next flush.
         states = {p: self.world.partitions[p] for p in dirty if p in self.owned}
+        histories = {p: history for p, state in states.items() if (history := state.history.freeze()) is not None}
         records = {p: state.to_record() for p, state in states.items()}
         corrections = {
             p: state.corrections(self.merger.app_id, p, self.world.zone) for p, state in states.items() if state.unsaid
@@ -229,8 +240,11 @@ class Runtime:
                 return  # rebalanced meanwhile: what is not held here any more is another's to write
             for keep in rejects:
                 await keep()
-            for partition, state in records.items():
-                await self.edges.write_state(partition, state)
+            for partition, record in records.items():
+                if partition in histories:
+                    await self.edges.write_history(partition, histories[partition])
+                await self.edges.write_state(partition, record)
+                states[partition].history.written()
         except Exception:
             if generation == self._generation:
                 # Not acknowledged, so not lost: the next flush writes the newer state and acknowledges them.
@@ -240,8 +254,8 @@ class Runtime:
             raise
         if generation != self._generation:
             return  # rebalanced meanwhile: these records were forgotten and come again
-        for record in pending:
-            record.ack()
+        for done in pending:
+            done.ack()
         self.flushes += 1
         self._flushed.set()
         await self._say(corrections, generation)

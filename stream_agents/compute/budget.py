@@ -142,7 +142,7 @@ class UsualDays:
 
     def of(self, partitions: dict[int, PartitionState], zone: ZoneInfo, scope: str, now: float) -> Usual:
         # A day more or less is seen at once, as after a start that reads the log from its beginning.
-        known = ((number, len(state.days), len(state.history)) for number, state in partitions.items())
+        known = ((number, len(state.days), len(state.history.spend)) for number, state in partitions.items())
         key = (day_of(now, zone), *known)
         if key != self._key or not 0 <= now - self._since < USUAL_VALID_SECONDS:
             self._known, self._key, self._since = {}, key, now

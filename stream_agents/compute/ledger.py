@@ -6,13 +6,15 @@ assigned now. Money is integers of nano-USD; a day is the event's day in the bud
 
 Beside its sums a day has its spend over time (`curve`), and a day that is closed, which it is when it is over and the
 grace for late events has passed, says what was booked on it afterwards (`corrections`).
-Days that are no longer kept leave the spend by hour of four weeks behind, for forecasts: for all scopes together and
-the `HISTORY_SCOPES` largest ones, which is about 0.6 MB a partition at the most; the other scopes have the days kept.
+Days that are no longer kept leave the spend by hour of four weeks behind, for forecasts (`history`): for all scopes
+together and the `HISTORY_SCOPES` largest ones, which is about 0.6 MB a partition at the most, in a record of its own;
+the other scopes have the days kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from operator import attrgetter
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -25,21 +27,19 @@ from embedwatch.pricing import SOURCE_GPU_HOUR
 from stream_agents.compute.adding import adder
 from stream_agents.compute.allocated import Allocation
 from stream_agents.compute.corrections import MAX_UNSAID, Unsaid, sums_of
-from stream_agents.compute.curve import BUCKET_SECONDS, HOUR_SECONDS, add_curve, add_spend, hourly, packed, unpacked
+from stream_agents.compute.curve import BUCKET_SECONDS, HOUR_SECONDS, add_curve, add_spend, hourly, unpacked
 from stream_agents.compute.days import day_bounds as day_bounds
 from stream_agents.compute.days import day_of as day_of
 from stream_agents.compute.days import days_before as days_before
 from stream_agents.compute.days import days_of
+from stream_agents.compute.history import HISTORY_DAYS, History
 from stream_agents.compute.scopes import ALL, OTHER, scope_key, scopes_of
 
-#: 2 added what a day's spend was over time, 3 the corrections that are not said yet. Older records are read; a newer
-#: one is refused.
+#: 2 added what a day's spend was over time, 3 the corrections that are not said yet, and put the history in a record of
+#: its own. Older records are read; a newer one is refused.
 STATE_VERSION = 3
 #: Today, yesterday and the day before: late events and `report --day yesterday` need no more.
 KEEP_DAYS = 3
-#: The same weekday of four weeks.
-HISTORY_DAYS = 28
-HISTORY_SCOPES = 100
 #: A clock may be wrong by hours (a zone taken for UTC), not by days.
 MAX_AHEAD_SECONDS = 86_400.0
 #: Above it a JSON number is not exact in every language. No batch has so many texts or costs 9 million USD.
@@ -138,8 +138,8 @@ class PartitionState(msgspec.Struct):
 
     next_offset: int
     days: dict[str, dict[str, BookedDay]] = msgspec.field(default_factory=dict)
-    #: Spend by hour of days no longer kept: scope, day, nano-USD (`curve.packed`).
-    history: dict[str, dict[str, str]] = msgspec.field(default_factory=dict)
+    #: Days no longer kept. The record names its version only.
+    history: History = msgspec.field(default_factory=History)
     events: int = 0
     #: Booked on days that were no longer kept, so that they count in `history` only.
     old_events: int = 0
@@ -235,52 +235,53 @@ class PartitionState(msgspec.Struct):
         """Days that are over shrink to hours; those older than `KEEP_DAYS` to what forecasts ask for."""
         today = day_of(now, zone)
         oldest = _oldest_kept(now, zone)
-        for day in [day for day in self.days if day < oldest]:
-            self._remember(day, self.days.pop(day))
+        if not self.history.frozen:
+            for day in [day for day in self.days if day < oldest]:
+                self._remember(day, self.days.pop(day))
+            self.history.trim(days_before(today, HISTORY_DAYS))
         for day, scopes in self.days.items():
             if day < today:
                 for booked in scopes.values():
                     booked.close()
         self.allocation.prune(oldest)
-        self._trim_history(days_before(today, HISTORY_DAYS))
 
     def _remember(self, day: str, scopes: dict[str, BookedDay]) -> None:
         for scope, booked in scopes.items():
             # A day that was spent at unknown hours, in part, would tell a wrong curve.
             if booked.cost_nano_usd and not booked.untimed_nano_usd:
-                days = self.history.setdefault(scope, {})
-                curve = unpacked(days.get(day, ""))
-                add_curve(curve, hourly(booked.spend_nano_usd, booked.bucket_seconds))
-                days[day] = packed(curve)
-
-    def _trim_history(self, oldest: str) -> None:
-        for scope, days in list(self.history.items()):
-            for day in [day for day in days if day < oldest]:
-                del days[day]
-            if not days:
-                del self.history[scope]
-        if len(self.history) > HISTORY_SCOPES:
-            spent = {scope: sum(sum(unpacked(text)) for text in days.values()) for scope, days in self.history.items()}
-            largest = sorted(spent, key=lambda scope: (scope != "all", -spent[scope], scope))
-            for scope in largest[HISTORY_SCOPES:]:
-                del self.history[scope]
+                self.history.add(scope, day, hourly(booked.spend_nano_usd, booked.bucket_seconds))
 
     def to_record(self) -> dict[str, Any]:
         """Plain data for the table; a copy that later bookings do not touch."""
-        record: dict[str, Any] = msgspec.to_builtins(self)
-        return record
+        bare = copy(self)
+        bare.history = _NO_HISTORY  # not to be copied every second
+        return {**msgspec.to_builtins(bare), "history": self.history.version}
 
     @classmethod
-    def from_record(cls, record: dict[str, Any]) -> PartitionState:
-        """Raises ValueError for a record of a newer version, or one that is no state."""
+    def from_record(cls, record: Mapping[str, Any], histories: Iterable[Mapping[str, Any]] = ()) -> PartitionState:
+        """`histories`: the records of them that there are, of which the state names one.
+
+        Raises ValueError for a record of a newer version, or one that is no state.
+        """
+        history: Any = record.get("history", 0)
         if record.get("v") in (1, 2):
-            record = {**record, "v": STATE_VERSION}  # all that is new has a default, and sums stay what they were
+            # All that is new has a default, and sums stay what they were. What version 2 had of earlier days is not
+            # in a record of its own yet.
+            spend = record.get("history", {})
+            history = {"spend": spend, "changed": bool(spend)}
+            record = {**record, "v": STATE_VERSION}
+        elif isinstance(history, int):
+            history = msgspec.to_builtins(History.named(history, histories))
+        record = {**record, "history": history}
         if record.get("v") != STATE_VERSION:
             raise ValueError(f"state of version {record.get('v')!r}; this agent knows {STATE_VERSION}")
         try:
             return msgspec.convert(record, cls)
         except msgspec.ValidationError as error:
             raise ValueError(f"not a state record: {error}") from None
+
+
+_NO_HISTORY = History()
 
 
 def _oldest_kept(now: float, zone: ZoneInfo) -> str:
@@ -307,7 +308,7 @@ def past_curves(states: Iterable[PartitionState], days: Sequence[str], scope: st
     out: dict[str, list[int]] = {}
     untimed: set[str] = set()
     for state in states:
-        remembered = state.history.get(scope, {})
+        remembered = state.history.spend.get(scope, {})
         for day in days:
             if (text := remembered.get(day)) is not None:
                 add_curve(out.setdefault(day, []), unpacked(text))

@@ -14,6 +14,7 @@ import msgspec
 
 from embedwatch.errors import InvalidEvent
 from embedwatch.events import CacheEvent, HeartbeatEvent
+from stream_agents.compute.history import History, is_state, parsed_key
 from stream_agents.compute.ledger import PartitionState
 from stream_agents.compute.partials import (
     Checkpoint,
@@ -57,6 +58,7 @@ class Merger:
         self._awaited: set[str] = set()
         self._packed: dict[tuple[int, int], tuple[int, dict[str, msgspec.Raw]]] = {}
         self._checkpoints: dict[int, Checkpoint] = {}
+        self._histories: dict[int, dict[str, bytes]] = {}  # by partition and key, as they came
 
     def take_partial(self, key: bytes | None, value: bytes | None, now: float) -> bool:
         """A record of the partials topic. True when it changed a number that rules look at. Never raises."""
@@ -170,9 +172,17 @@ class Merger:
         self.partials_read = True
         return False
 
-    def take_state(self, partition: int, value: bytes | None) -> bool:
-        """A record of the changelog of states: the ledger of a partition that another process holds. Never raises."""
-        if partition in self.owned or value is None or not 0 <= partition < (self.partitions or MAX_PARTITIONS):
+    def take_state(self, partition: int, key: bytes | None, value: bytes | None) -> bool:
+        """A record of the changelog of states: the ledger of a partition that another process holds, or its history.
+        Never raises."""
+        if value is None or not 0 <= partition < (self.partitions or MAX_PARTITIONS):
+            return False
+        name = parsed_key(key)
+        if not is_state(name):
+            # Kept as it is, also of what is held here: whoever has the partition next may name it.
+            self._histories.setdefault(partition, {})[name] = value
+            return False
+        if partition in self.owned:
             return False
         try:
             state = PartitionState.from_record(json.loads(value))
@@ -183,8 +193,21 @@ class Merger:
         known = self.world.partitions.get(partition)
         if known is not None and known.next_offset >= state.next_offset:
             return False
+        if state.history.missing:
+            state.history = self._history(partition, state.history.version, known)
         self.world.partitions[partition] = state
         return True
+
+    def _history(self, partition: int, version: int, known: PartitionState | None) -> History:
+        # It is the same all day, and large. One that has changed here holds days that the new state has itself.
+        if known is not None and known.history.version == version and not (
+            known.history.changed or known.history.missing
+        ):  # fmt: skip
+            return known.history
+        try:
+            return History.named(version, [json.loads(each) for each in self._histories.get(partition, {}).values()])
+        except (ValueError, AttributeError, RecursionError):
+            return History(version=version, missing=True)
 
     @property
     def caught_up(self) -> bool:

@@ -13,6 +13,7 @@ from embedwatch.codec import encode
 from embedwatch.errors import InvalidEvent
 from embedwatch.events import BatchEvent, CorrectionEvent, Verdict, WindowEvent
 from embedwatch.sketch import Sketch
+from stream_agents.compute.history import history_key, is_state, parsed_key, state_key
 from stream_agents.compute.merger import Merger
 from stream_agents.compute.partials import Record
 from stream_agents.compute.world import World
@@ -31,7 +32,7 @@ class Cluster:
 
     def __init__(self, log: Sequence[Sequence[BatchEvent]], members: int) -> None:
         self.log = [[encode(event) for event in events] for events in log]
-        self.changelog: list[tuple[int, bytes]] = []
+        self.changelog: list[tuple[int, bytes, bytes]] = []  # partition, key and value
         self.partials: list[Record] = []
         self.windows: list[WindowEvent] = []
         self.corrections: list[CorrectionEvent] = []
@@ -40,7 +41,14 @@ class Cluster:
         self.members = [Member(self) for _ in range(members)]
 
     def tables(self) -> dict[int, dict[str, Any]]:
-        return {partition: json.loads(value) for partition, value in self.changelog}
+        return {p: json.loads(value) for p, key, value in self.changelog if is_state(parsed_key(key))}
+
+    def histories(self) -> dict[int, list[dict[str, Any]]]:
+        newest = {key: (p, value) for p, key, value in self.changelog if not is_state(parsed_key(key))}
+        out: dict[int, list[dict[str, Any]]] = {}
+        for partition, value in newest.values():
+            out.setdefault(partition, []).append(json.loads(value))
+        return out
 
     def assign(self, owners: Sequence[int], deaf: Sequence[bool] = ()) -> None:
         """Partition p goes to `owners[p]`. Members that are `deaf` do not notice, and go on with what they had."""
@@ -90,14 +98,22 @@ class Member:
         return self.plan.pop(0) if self.plan else "kept"
 
     async def write_state(self, partition: int, record: Mapping[str, Any]) -> None:
+        fate = await self._write(partition, state_key(partition), record)
+        self.written[partition] = max(self.written.get(partition, 0), record["next_offset"])
+        if fate == "unsure":
+            raise TimeoutError
+
+    async def write_history(self, partition: int, record: Mapping[str, Any]) -> None:
+        if await self._write(partition, history_key(partition, record["version"]), record) == "unsure":
+            raise TimeoutError
+
+    async def _write(self, partition: int, key: str, record: Mapping[str, Any]) -> str:
         fate = self._fate()
         await asyncio.sleep(0)
         if fate == "lost":
             raise TimeoutError
-        self.cluster.changelog.append((partition, json.dumps(record).encode()))
-        self.written[partition] = max(self.written.get(partition, 0), record["next_offset"])
-        if fate == "unsure":
-            raise TimeoutError
+        self.cluster.changelog.append((partition, json.dumps(key).encode(), json.dumps(record).encode()))
+        return fate
 
     async def publish_corrections(self, corrections: list[CorrectionEvent]) -> None:
         fate = self._fate()
@@ -141,7 +157,7 @@ class Member:
         self.position = {p: self.cluster.committed[p] for p in partitions}
         self.delivered = []
         self.written = {p: record["next_offset"] for p, record in self.cluster.tables().items()}
-        self.runtime.recover(self.cluster.tables(), partitions)
+        self.runtime.recover(self.cluster.tables(), partitions, self.cluster.histories())
 
     async def deliver(self, partition: int, count: int) -> None:
         for _ in range(count):
@@ -161,8 +177,8 @@ class Member:
             self.runtime.take_partial(key, value)
         states = self.cluster.changelog[self._states_read : self._states_read + count]
         self._states_read += len(states)
-        for partition, value in states:
-            self.merger.take_state(partition, value)
+        for partition, key, value in states:
+            self.merger.take_state(partition, key, value)
         if self._partials_read == len(self.cluster.partials):
             while self.merger.unpack(NOW, limit=1):
                 pass

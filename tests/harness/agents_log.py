@@ -17,6 +17,8 @@ from embedwatch.errors import InvalidEvent
 from embedwatch.events import BatchEvent, CorrectionEvent, PhaseSeconds, Verdict, WindowEvent
 from embedwatch.rules import Rule
 from embedwatch.sketch import Sketch
+from stream_agents.compute.history import history_key
+from stream_agents.compute.ledger import PartitionState
 from stream_agents.compute.partials import Record
 from stream_agents.compute.world import World
 from stream_agents.runtime import Runtime
@@ -71,6 +73,7 @@ class FakeLog:
     def __init__(self, partitions: Mapping[int, list[tuple[int, bytes | None]]]) -> None:
         self.partitions = partitions
         self.table: dict[int, dict[str, Any]] = {}
+        self.histories: dict[int, dict[str, dict[str, Any]]] = {}  # by partition and key
         self.acked: dict[int, set[int]] = {}
         self.committed: dict[int, int] = dict.fromkeys(partitions, 0)
         self.position: dict[int, int] = dict.fromkeys(partitions, 0)  # offset the reader goes on at
@@ -90,6 +93,8 @@ class FakeLog:
         self.during_write: Callable[[], Awaitable[None]] | None = None
         self.correction_plan: list[str] = []
         self.during_correction: Callable[[], Awaitable[None]] | None = None
+        self.history_plan: list[str] = []
+        self.history_writes = 0
         self.writes = 0
 
     # What the runtime asks for.
@@ -104,6 +109,17 @@ class FakeLog:
         if self.during_write is not None:
             meanwhile, self.during_write = self.during_write, None
             await meanwhile()
+        if plan == "unsure":
+            raise TimeoutError("it was kept, but the answer was lost")
+
+    async def write_history(self, partition: int, record: Mapping[str, Any]) -> None:
+        plan = self.history_plan.pop(0) if self.history_plan else "kept"
+        await asyncio.sleep(0)
+        if plan == "lost":
+            raise TimeoutError("the broker is away")
+        key = history_key(partition, record["version"])
+        self.histories.setdefault(partition, {})[key] = json.loads(json.dumps(record))
+        self.history_writes += 1
         if plan == "unsure":
             raise TimeoutError("it was kept, but the answer was lost")
 
@@ -190,6 +206,14 @@ class FakeLog:
         return dict(json.loads(json.dumps(list(self.table.items()))))
 
 
+def written_and_read(state: PartitionState) -> PartitionState:
+    """As the two records of it come back from the topic."""
+    history = state.history.freeze()
+    record = json.loads(json.dumps(state.to_record()))
+    state.history.written()
+    return PartitionState.from_record(record, [] if history is None else [json.loads(json.dumps(history))])
+
+
 def runtime_on(log: FakeLog, rules: tuple[Rule, ...] = (), clock: SetClock | None = None) -> Runtime:
     """A process just started: nothing recovered yet."""
     world = World(zone=ZoneInfo("UTC"), max_scopes=100, lag_group="g", lag_topic="t")
@@ -199,7 +223,7 @@ def runtime_on(log: FakeLog, rules: tuple[Rule, ...] = (), clock: SetClock | Non
 def started(log: FakeLog, clock: SetClock | None = None) -> Runtime:
     """A process that has recovered what the log's table holds, and owns all partitions."""
     runtime = runtime_on(log, clock=clock)
-    runtime.recover(log.tables(), log.partitions)
+    runtime.recover(log.tables(), log.partitions, {p: list(each.values()) for p, each in log.histories.items()})
     return runtime
 
 

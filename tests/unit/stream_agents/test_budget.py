@@ -30,7 +30,7 @@ from stream_agents.compute.days import day_bounds, day_of, days_before
 from stream_agents.compute.ledger import PartitionState
 from stream_agents.compute.scopes import Scope
 from stream_agents.compute.world import World
-from tests.harness.agents_log import batch_event
+from tests.harness.agents_log import batch_event, written_and_read
 
 UTC_ZONE, NEW_YORK = ZoneInfo("UTC"), ZoneInfo("America/New_York")
 HOUR = 3600.0
@@ -175,7 +175,7 @@ def test_weeks_that_repeat_forecast_themselves_from_the_events_on(
                             if b + 60 * minute < now])
         for part in (minutes[::2], minutes[1::2])
     ]  # fmt: skip
-    world = world_of(zone, *[PartitionState.from_record(state.to_record()) for state in states])
+    world = world_of(zone, *map(written_and_read, states))
     spent = world.day(TODAY).cost_nano_usd
     found = world.forecast(now)
     assert found.nano_usd == (len(minutes) * cost if spent else None)

@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 from embedwatch.errors import InvalidEvent
 from embedwatch.events import BatchEvent
 from stream_agents.compute.curve import unpacked
+from stream_agents.compute.history import HISTORY_DAYS, HISTORY_SCOPES
 from stream_agents.compute.ledger import (
-    HISTORY_DAYS,
-    HISTORY_SCOPES,
     KEEP_DAYS,
     STATE_VERSION,
     BookedDay,
@@ -35,7 +34,7 @@ from stream_agents.compute.ledger import (
     last_correction_seconds,
     past_curves,
 )
-from tests.harness.agents_log import NOW, batch_event
+from tests.harness.agents_log import NOW, batch_event, written_and_read
 
 BERLIN = ZoneInfo("Europe/Berlin")
 APIA = ZoneInfo("Pacific/Apia")
@@ -215,7 +214,7 @@ def test_a_record_comes_back_through_json_as_it_went(
     ]
     state = booked(*events)
     state.next_offset, state.rejected, state.accepted_gaps = next_offset, rejected, 3
-    again = PartitionState.from_record(json.loads(json.dumps(state.to_record())))
+    again = written_and_read(state)
     assert again == state
     again.book(costing(1), UTC_ZONE, 1000)
     assert again != state
@@ -387,17 +386,17 @@ def test_the_history_is_four_weeks_of_all_and_the_largest_scopes() -> None:
             event = costing(number, model=f"m{number}", time_seconds=NOW - days * 86_400)
             state.book(event, UTC_ZONE, 10_000, NOW - days * 86_400)
         state.prune(NOW - days * 86_400, UTC_ZONE)
-    assert len(state.history) == HISTORY_SCOPES
-    assert "all" in state.history
-    assert "model=m99" in state.history
+    assert len(state.history.spend) == HISTORY_SCOPES
+    assert "all" in state.history.spend
+    assert "model=m99" in state.history.spend
     # Nothing was spent on m0, and it takes no room; the smallest that was makes room for `all`.
-    assert {"model=m0"} == {f"model=m{n}" for n in range(HISTORY_SCOPES)} - set(state.history)
+    assert {"model=m0"} == {f"model=m{n}" for n in range(HISTORY_SCOPES)} - set(state.history.spend)
     oldest, today = day_of(NOW - HISTORY_DAYS * 86_400, UTC_ZONE), day_of(NOW, UTC_ZONE)
-    assert sorted(state.history["all"]) == [
+    assert sorted(state.history.spend["all"]) == [
         days_before(today, count) for count in range(HISTORY_DAYS, KEEP_DAYS - 1, -1)
     ]  # fmt: skip
-    assert sorted(state.history["all"])[0] == oldest
-    assert unpacked(state.history["model=m7"][oldest]) == [0] * 8 + [7]
+    assert sorted(state.history.spend["all"])[0] == oldest
+    assert unpacked(state.history.spend["model=m7"][oldest]) == [0] * 8 + [7]
 
 
 def test_a_small_scope_makes_room_for_a_large_one() -> None:
@@ -405,7 +404,7 @@ def test_a_small_scope_makes_room_for_a_large_one() -> None:
     for number in range(HISTORY_SCOPES + 10):
         state.book(costing(1 + number, model=f"m{number}", time_seconds=NOW - 9 * 86_400), UTC_ZONE, 10_000)
     state.prune(NOW, UTC_ZONE)
-    assert set(state.history) == {"all", *(f"model=m{n}" for n in range(11, HISTORY_SCOPES + 10))}
+    assert set(state.history.spend) == {"all", *(f"model=m{n}" for n in range(11, HISTORY_SCOPES + 10))}
 
 
 def test_the_record_of_version_1_is_read_and_no_sum_is_lost() -> None:
@@ -429,12 +428,12 @@ def test_the_record_of_version_1_is_read_and_no_sum_is_lost() -> None:
     state.book(costing(5), BERLIN, 100, NOW)
     assert day_totals([state], today).cost_nano_usd == cost + 5
     assert (sum(day_curve([state], today)[0]), state.days[today]["all"].untimed_nano_usd) == (5, cost)
-    again = PartitionState.from_record(json.loads(json.dumps(state.to_record())))
+    again = written_and_read(state)
     assert again == state
     # Nobody knows when it was spent, so no forecast may take it for a usual day.
     assert past_curves([state], list(record["days"])) == {}
     state.prune(NOW + 5 * 86_400, BERLIN)
-    assert set(state.history) == {"model=m"}, "which the old agents had not booked that day"
+    assert set(state.history.spend) == {"model=m"}, "which the old agents had not booked that day"
 
 
 @pytest.mark.parametrize("zone", [UTC_ZONE, APIA, NEW_YORK])

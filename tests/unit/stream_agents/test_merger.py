@@ -143,15 +143,15 @@ def test_the_ledger_of_another_partition_is_its_latest_state(merger: Merger) -> 
     def cost() -> int:
         return merger.world.day("2027-01-15").cost_nano_usd
 
-    assert merger.take_state(1, state(5, 100))
-    assert merger.take_state(1, state(9, 300))
-    assert not merger.take_state(1, state(7, 200)), "written by a process that was paused"
+    assert merger.take_state(1, b'"p1"', state(5, 100))
+    assert merger.take_state(1, b'"p1"', state(9, 300))
+    assert not merger.take_state(1, b'"p1"', state(7, 200)), "written by a process that was paused"
     assert cost() == 300
     merger.owned = frozenset({1})
-    assert not merger.take_state(1, state(20, 900)), "who holds it knows better"
+    assert not merger.take_state(1, b'"p1"', state(20, 900)), "who holds it knows better"
     for value in (None, b"", b"[]", b"{", b'"x"', b'{"v":1}'):
-        assert not merger.take_state(2, value)
-    assert not merger.take_state(99, state(5))
+        assert not merger.take_state(2, b'"p2"', value)
+    assert not merger.take_state(99, b'"p99"', state(5))
     assert cost() == 300
 
 
