@@ -142,6 +142,8 @@ def _added(part: Contributor) -> str:
 
 def _share(part: Contributor, verdict: Verdict) -> str:
     value = quantity(part.value, _unit(verdict))
+    if part.kind == "worker" and verdict.metric.startswith("latency_"):
+        value += " on average"
     if part.factor is not None and math.isfinite(part.factor) and not 0.95 < part.factor < 1.05:
         value += f", {quantity(part.factor, '')} times what it was"
     return f"{value}, {quantity(part.share_pct, '%')}" if part.share_pct is not None else value

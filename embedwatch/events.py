@@ -211,7 +211,8 @@ Judgement = Literal["ok", "breached", "inconclusive", "no_data"]
 class Contributor(Struct, frozen=True):
     """Who or what moved the number: a phase, error class, model, worker or tenant with its value in the rule's unit.
 
-    `share_pct` is its part of what moved, or of the whole where nothing is known of before.
+    `share_pct` is its part of what moved, or of the whole where nothing is known of before. A worker's value of any
+    latency is its mean: of workers no distribution is kept.
     """
 
     kind: Literal["phase", "error_class", "model", "worker", "tenant"]

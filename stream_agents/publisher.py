@@ -67,7 +67,9 @@ class Publisher:
             part.complete_to(state.next_offset)
             starts[partition], part.changed = part.changed, set()
             for start in sorted(starts[partition]):
-                records += pane_records(self.app_id, partition, start, part.next_offset, part.pane(start))
+                records += pane_records(
+                    self.app_id, partition, start, part.next_offset, part.pane(start), part.workers.panes.get(start)
+                )
             samples[partition] = self._samples.pop(partition, {})
             slot = self._slots.get(partition, 0)
             bundles = sample_records(self.app_id, partition, slot, samples[partition].values())

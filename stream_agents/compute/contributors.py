@@ -1,16 +1,18 @@
-"""What moved a number: the phases, error classes, models and tenants behind a breached rule.
+"""What moved a number: the phases, error classes, models, tenants and workers behind a breached rule.
 
 A window is compared with the hour before it, as far as that is kept. What was slow, failing or missing all along did
 not move anything; where nothing is known of before, the largest part is named instead. `share_pct` is a part's share
 of the move (of the growth of a batch's time, of the slow texts or errors beyond the usual, of the hits or texts that
 are missing), `factor` its value over that of the hour before.
 
-Panes know models and tenants, not workers: a worker cannot be named here.
+Of workers there are sums only, by model and not by tenant: a worker's value of any latency is its mean, and in a scope
+with a tenant none is named. One is named only where its part of the move is larger than its part of the texts: where
+all became slower, three of them in an alert would send people the wrong way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal
 
 from embedwatch.events import PHASES, Contributor
@@ -18,6 +20,7 @@ from embedwatch.rules import Rule
 from embedwatch.sketch import Sketch
 from stream_agents.compute.scopes import Scope
 from stream_agents.compute.windows import Totals, Windows
+from stream_agents.compute.worker_panes import WorkerSums
 
 #: At most so many of each kind are named.
 TOP = 3
@@ -29,11 +32,17 @@ MIN_TEXTS = 20
 MOVED = 1.05
 #: A smaller part of the move explains nothing.
 MIN_SHARE_PCT = 2.0
+#: A worker stands out when its part of the move is larger by this than its part of the texts.
+STANDS_OUT = 1.25
+#: The metrics that sums by worker explain.
+OF_WORKERS = ("latency_", "throughput_", "error_rate_pct", "cache_hit_rate_pct")
 
 Kind = Literal["model", "tenant"]
 Inner = tuple[Kind, str, Scope]
 #: Name, value in the rule's unit now and before (None: not known), and its part of the move.
 Part = tuple[str, float | None, float | None, float]
+Sums = Mapping[str | None, WorkerSums]
+OTHERS = ""  # no worker has this name in an alert
 
 
 class Explainer:
@@ -46,6 +55,7 @@ class Explainer:
         self._before: dict[tuple[Scope, int], Totals] = {}
         self._inner: dict[Scope, list[Inner]] = {}
         self._inside: dict[Scope, list[Inner]] | None = None
+        self._sums: dict[tuple[str | None, int], tuple[Sums, Sums]] = {}
 
     def explain(self, rule: Rule, scope: Scope) -> tuple[Contributor, ...]:
         """The contributors to a breach of a windowed rule, the largest of each kind first; empty when none is known."""
@@ -66,7 +76,21 @@ class Explainer:
             # One model alone is not what moved, it is all there is; only of a missing price is it worth the name.
             if len(found) > 1 or metric == "unpriced_tokens":
                 out += _largest(kind, found)
-        return out
+        return out + self._workers(metric, scope, seconds)
+
+    def _workers(self, metric: str, scope: Scope, seconds: int) -> tuple[Contributor, ...]:
+        """The workers of a scope that stand out."""
+        names = dict(scope)
+        if not metric.startswith(OF_WORKERS) or names.keys() - {"model"}:
+            return ()
+        key = (names.get("model"), seconds)
+        if key not in self._sums:
+            now, past = (
+                sums(seconds, self._now) for sums in (self._windows.workers_window, self._windows.workers_before)
+            )
+            self._sums[key] = now.of_model(key[0]).by_name(), past.of_model(key[0]).by_name()
+        now_s = self._covered(self._window(scope, seconds), seconds)
+        return workers(metric, *self._sums[key], now_s, self._now - seconds)
 
     def before(self, scope: Scope, window_seconds: int) -> Totals:
         """Totals of the hour before a window, as far as it is kept."""
@@ -169,6 +193,66 @@ def error_classes(totals: Totals, before: Totals) -> tuple[Contributor, ...]:
     return _largest("error_class", parts)
 
 
+def workers(metric: str, now: Sums, past: Sums, now_s: float, past_end: float) -> tuple[Contributor, ...]:
+    """Workers that stand out of a move, with their mean latency, error or hit rate, or what they do a second.
+
+    `now` is of `now_s` seconds, `past` up to the moment `past_end`; both by name, None for those not told apart.
+    """
+    whole_past, idle = WorkerSums(), WorkerSums()
+    for sums in past.values():
+        whole_past.merge(sums)
+    parts: list[Part] = []
+    weights: dict[str, float] = {}
+    unmoved = set()
+    for name in {**past, **now}:
+        mine, before = now.get(name, idle), past.get(name, idle)
+        past_s = max(past_end - before.first_seconds, 1.0)
+        if metric.startswith("throughput_"):
+            expected = _worker_amount(metric, before) / past_s
+            moved = expected - _worker_amount(metric, mine) / now_s
+            weight = expected
+        else:
+            usual = next((sums for sums in (before, whole_past) if sums.texts >= MIN_TEXTS), idle)
+            (moved, expected), weight = _worker_moved(metric, mine, usual), float(mine.texts)
+        key = OTHERS if name is None else name
+        weights[key] = weight
+        if name is None or moved < (MOVED - 1.0) * expected:
+            unmoved.add(key)
+        parts.append((key, _worker_value(metric, mine, now_s), _worker_value(metric, before, past_s), moved))
+    grown, every = sum(part[3] for part in parts if part[3] > 0), sum(weights.values())
+    for key, _, _, moved in parts:
+        if grown and moved / grown < STANDS_OUT * weights[key] / (every or 1.0):
+            unmoved.add(key)
+    # One worker alone is all there is.
+    return _largest("worker", parts, unmoved) if len(parts) > 1 else ()
+
+
+def _worker_moved(metric: str, mine: WorkerSums, usual: WorkerSums) -> tuple[float, float]:
+    """A worker's milliseconds, errors or misses beyond what is expected, and what is; all of them where nothing is
+    known of before."""
+    if metric.startswith("latency_"):
+        expected = mine.latency_texts * (usual.latency_mean_ms() or 0.0)
+        return mine.latency_ms - expected, expected
+    if metric == "error_rate_pct":
+        expected = mine.texts * (usual.error_rate_pct() or 0.0) / 100.0
+        return mine.errors - expected, expected
+    usual_pct = usual.cache_hit_rate_pct()
+    expected = (mine.cache_hits + mine.misses) * (100.0 if usual_pct is None else usual_pct) / 100.0
+    return expected - mine.cache_hits, expected
+
+
+def _worker_value(metric: str, sums: WorkerSums, seconds: float) -> float | None:
+    if metric.startswith("latency_"):
+        return sums.latency_mean_ms()
+    if metric == "error_rate_pct":
+        return sums.error_rate_pct()
+    return sums.cache_hit_rate_pct() if metric == "cache_hit_rate_pct" else _worker_amount(metric, sums) / seconds
+
+
+def _worker_amount(metric: str, sums: WorkerSums) -> int:
+    return sums.tokens_embedded if metric == "throughput_tokens_per_s" else sums.texts
+
+
 def _phase_ms(totals: Totals) -> dict[str, float]:
     if not totals.batches:
         return {}
@@ -176,10 +260,13 @@ def _phase_ms(totals: Totals) -> dict[str, float]:
 
 
 def _largest(
-    kind: Literal["phase", "error_class", "model", "tenant"], parts: Iterable[Part]
+    kind: Literal["phase", "error_class", "model", "tenant", "worker"],
+    parts: Iterable[Part],
+    unnamed: Collection[str] = (),
 ) -> tuple[Contributor, ...]:
     grown = sorted((part for part in parts if part[3] > 0), key=lambda part: (-part[3], part[0]))
     whole = sum(part[3] for part in grown)
+    grown = [part for part in grown if part[0] not in unnamed]
     return tuple(
         Contributor(kind, name[:256], value, 100.0 * amount / whole, value / past if past else None)
         for name, value, past, amount in grown[:TOP]

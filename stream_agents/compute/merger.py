@@ -10,8 +10,6 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-import msgspec
-
 from embedwatch.errors import InvalidEvent
 from embedwatch.events import CacheEvent, HeartbeatEvent
 from stream_agents.compute.history import History, is_state, parsed_key
@@ -23,9 +21,11 @@ from stream_agents.compute.partials import (
     Pane,
     Pieces,
     Samples,
+    WholePane,
     decode_partial,
     is_of,
     totals_of,
+    workers_of,
 )
 from stream_agents.compute.scopes import ALL
 from stream_agents.compute.world import World
@@ -56,7 +56,7 @@ class Merger:
         self._heard: dict[int, float] = {}
         self._newest: dict[int, float] = {}
         self._awaited: set[str] = set()
-        self._packed: dict[tuple[int, int], tuple[int, dict[str, msgspec.Raw]]] = {}
+        self._packed: dict[tuple[int, int], tuple[int, WholePane]] = {}
         self._checkpoints: dict[int, Checkpoint] = {}
         self._histories: dict[int, dict[str, bytes]] = {}  # by partition and key, as they came
 
@@ -103,23 +103,23 @@ class Merger:
         if not part.wants(pane.start, pane.as_of, now):
             return False
         place = (pane.partition, pane.start)
-        if not self.partials_read and self._packed.get(place, (0, {}))[0] > pane.as_of:
+        if not self.partials_read and place in self._packed and self._packed[place][0] > pane.as_of:
             return False
-        scopes = self._pieces.add(pane)
-        if scopes is None:
+        whole = self._pieces.add(pane)
+        if whole is None:
             return False
         if not self.partials_read:
-            self._packed[place] = (pane.as_of, scopes)
+            self._packed[place] = (pane.as_of, whole)
             return False
-        self._replace(pane.partition, pane.start, pane.as_of, scopes)
+        self._replace(pane.partition, pane.start, pane.as_of, whole)
         return True
 
-    def _replace(self, partition: int, start: int, as_of: int, scopes: dict[str, msgspec.Raw]) -> None:
+    def _replace(self, partition: int, start: int, as_of: int, pane: WholePane) -> None:
         windows = self.world.windows
         part = windows.part(partition)
         before = part.pane_of(ALL, start)
         known = 0 if before is None else before.events
-        part.replace(start, as_of, totals_of(scopes))
+        part.replace(start, as_of, totals_of(pane.scopes), workers_of(pane.workers))
         windows.note(start)
         after = part.pane_of(ALL, start)
         self.world.closer.replaced(start, (0 if after is None else after.events) - known)
@@ -157,11 +157,11 @@ class Merger:
     def unpack(self, now: float, limit: int = 20) -> bool:
         """Everything up to now was read: take in the next panes that were kept. True while there are more."""
         for place in list(self._packed)[:limit]:
-            (partition, start), (as_of, scopes) = place, self._packed.pop(place)
+            (partition, start), (as_of, pane) = place, self._packed.pop(place)
             part = self.world.windows.part(partition)
             if part.wants(start, as_of, now):
                 try:
-                    self._replace(partition, start, as_of, scopes)
+                    self._replace(partition, start, as_of, pane)
                 except InvalidEvent as error:
                     self._refuse(error)
         if self._packed:

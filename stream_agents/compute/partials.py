@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -21,6 +21,7 @@ from embedwatch.events import CacheEvent, HeartbeatEvent, LagEvent
 from embedwatch.sketch import Sketch
 from stream_agents.compute.scopes import Scope, parse_scope, scope_key
 from stream_agents.compute.windows import Totals
+from stream_agents.compute.worker_panes import Rows, Workers, from_rows, to_rows
 
 PARTIAL_VERSION = 1
 #: Brokers take a megabyte by default; key and head come on top.
@@ -30,6 +31,7 @@ SAMPLE_SLOTS = 600
 #: Above it a record is not ours.
 MAX_RECORD_BYTES = 8 * 1024 * 1024
 MAX_OPEN_PANES = 64
+NO_WORKERS = msgspec.Raw(b"[]")
 
 Sample = HeartbeatEvent | LagEvent | CacheEvent
 
@@ -43,7 +45,15 @@ class Pane(msgspec.Struct, frozen=True, tag="pane", tag_field="type"):
     piece: int
     pieces: int
     scopes: dict[str, msgspec.Raw]
+    workers: msgspec.Raw = NO_WORKERS  # of the last piece; empty from an agent older than this field
     v: int = PARTIAL_VERSION
+
+
+class WholePane(NamedTuple):
+    """A pane put together, not decoded yet."""
+
+    scopes: Mapping[str, msgspec.Raw]
+    workers: msgspec.Raw = NO_WORKERS
 
 
 class Checkpoint(msgspec.Struct, frozen=True, tag="checkpoint", tag_field="type"):
@@ -101,6 +111,7 @@ def _rich(kind: type, value: Any) -> Any:
 _encoder = msgspec.json.Encoder(enc_hook=_plain)
 _decoder = msgspec.json.Decoder(Partial)
 _totals_decoder = msgspec.json.Decoder(Totals, dec_hook=_rich)
+_rows_decoder = msgspec.json.Decoder(Rows)
 _version_decoder = msgspec.json.Decoder(_Version)
 
 
@@ -121,8 +132,9 @@ def is_of(key: bytes | None, app_id: str) -> bool:
 
 
 def pane_records(
-    app_id: str, partition: int, start: int, as_of: int, pane: Mapping[Scope, Totals], max_bytes: int = MAX_PIECE_BYTES
-) -> list[Record]:
+    app_id: str, partition: int, start: int, as_of: int, pane: Mapping[Scope, Totals], workers: Workers | None = None,
+    max_bytes: int = MAX_PIECE_BYTES,
+) -> list[Record]:  # fmt: skip
     """A pane in as many records as its size asks for. Later changes of the pane do not touch them."""
     pieces: list[dict[str, msgspec.Raw]] = [{}]
     size = 0
@@ -134,13 +146,21 @@ def pane_records(
             size = 0
         pieces[-1][name] = msgspec.Raw(data)
         size += length
+    rows = msgspec.Raw(_encoder.encode(to_rows(workers))) if workers else NO_WORKERS
+    if size and size + len(bytes(rows)) > max_bytes:
+        pieces.append({})
     return [
         (
             _key(app_id, partition, "pane", start, number),
-            _encoder.encode(Pane(partition, start, as_of, number, len(pieces), scopes)),
+            _encoder.encode(
+                Pane(
+                    partition, start, as_of, number, len(pieces), scopes,
+                    rows if number == len(pieces) - 1 else NO_WORKERS,
+                )
+            ),
         )
         for number, scopes in enumerate(pieces)
-    ]
+    ]  # fmt: skip
 
 
 def checkpoint_record(app_id: str, checkpoint: Checkpoint) -> Record:
@@ -196,32 +216,39 @@ def totals_of(scopes: Mapping[str, msgspec.Raw]) -> dict[Scope, Totals]:
         raise InvalidEvent("invalid", f"not a pane: {error}") from None
 
 
+def workers_of(rows: msgspec.Raw) -> Workers:
+    """What the workers of a pane did. Raises `InvalidEvent`."""
+    try:
+        return from_rows(_rows_decoder.decode(rows))
+    except msgspec.DecodeError as error:
+        raise InvalidEvent("invalid", f"not the workers of a pane: {error}") from None
+
+
 @dataclass(slots=True)
 class Pieces:
     """Puts the pieces of panes together. Bounded: the pane begun longest ago is given up for one too many."""
 
-    _open: dict[tuple[int, int], tuple[tuple[int, int], dict[int, Mapping[str, msgspec.Raw]]]] = field(
-        default_factory=dict
-    )
+    _open: dict[tuple[int, int], tuple[tuple[int, int], dict[int, Pane]]] = field(default_factory=dict)
 
-    def add(self, pane: Pane) -> dict[str, msgspec.Raw] | None:
-        """The scopes of the whole pane with its last piece; None while pieces are missing.
+    def add(self, pane: Pane) -> WholePane | None:
+        """The whole pane with its last piece; None while pieces are missing.
 
         Pieces of a later offset end what was begun before: its writer died between two pieces, and whoever took over
         sends the pane again.
         """
         if pane.pieces == 1:
-            return dict(pane.scopes)
+            return WholePane(pane.scopes, pane.workers)
         place, identity = (pane.partition, pane.start), (pane.as_of, pane.pieces)
         known, found = self._open.get(place, (identity, {}))
         if identity < known:
             return None
         if identity > known:
             found = {}
-        found[pane.piece] = pane.scopes
+        found[pane.piece] = pane
         self._open.pop(place, None)
         if set(found) == set(range(pane.pieces)):
-            return {name: data for number in range(pane.pieces) for name, data in found[number].items()}
+            scopes = {name: data for number in range(pane.pieces) for name, data in found[number].scopes.items()}
+            return WholePane(scopes, found[pane.pieces - 1].workers)
         self._open[place] = (identity, found)
         if len(self._open) > MAX_OPEN_PANES:
             del self._open[next(iter(self._open))]

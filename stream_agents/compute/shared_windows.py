@@ -8,13 +8,14 @@ a partition over, and one that starts again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from embedwatch.events import BatchEvent
 from embedwatch.rules import MAX_WINDOW_SECONDS, PANE_SECONDS
 from stream_agents.compute.scopes import ALL, OTHER, Scope
 from stream_agents.compute.windows import Totals, Windows, counted_at, pane_start
+from stream_agents.compute.worker_panes import WorkerPanes, Workers
 
 #: A pane of another process may lie ahead of ours by as much as clocks differ; one further ahead is refused.
 MAX_PANE_AHEAD_SECONDS = 120.0
@@ -68,7 +69,7 @@ class PartitionPanes(Windows):
             return False
         return as_of > max(self.next_offset, self._as_of.get(start, 0))
 
-    def replace(self, start: int, as_of: int, pane: Mapping[Scope, Totals]) -> None:
+    def replace(self, start: int, as_of: int, pane: Mapping[Scope, Totals], workers: Workers | None = None) -> None:
         """Put a pane that is wanted in the place of the one that is here."""
         kept = self._panes
         for scope, panes in list(kept.items()):
@@ -84,6 +85,7 @@ class PartitionPanes(Windows):
             else:
                 kept.setdefault(scope, {})[start] = totals
                 self._touched(scope, start)
+        self.workers.replace(start, workers)
         self._as_of[start] = as_of
         self.changed.discard(start)
 
@@ -121,6 +123,7 @@ class SharedWindows(Windows):
         self._changes = 0
         self._changed_at: dict[int, int] = {}  # pane start: number of its last change
         self._read_at: dict[Scope, int] = {}  # scope: number of the last change that is in what was read
+        self._workers_read_at = 0
 
     def part(self, partition: int) -> PartitionPanes:
         """The panes of a partition, which may still be empty."""
@@ -174,10 +177,21 @@ class SharedWindows(Windows):
         read = self._read_at.get(scope, 0)
         if read != self._changes:
             self._read_at[scope] = self._changes
-            for start, changed in reversed(self._changed_at.items()):
-                if changed <= read:
-                    break
+            for start in self._changed_since(read):
                 self._add_up(scope, start)
+
+    def _changed_since(self, read: int) -> Iterator[int]:
+        for start, changed in reversed(self._changed_at.items()):
+            if changed <= read:
+                break
+            yield start
+
+    def _worker_panes(self) -> WorkerPanes:
+        read, self._workers_read_at = self._workers_read_at, self._changes
+        for start in self._changed_since(read):
+            found = [part.workers.panes[start] for part in self.parts.values() if start in part.workers.panes]
+            self.workers.replace(start, found[0] if len(found) == 1 else Workers.over(found))
+        return self.workers
 
     def _add_up(self, scope: Scope, start: int) -> None:
         found = [pane for part in self.parts.values() if (pane := part.pane_of(scope, start)) is not None]

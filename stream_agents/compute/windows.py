@@ -17,6 +17,7 @@ from embedwatch.sketch import Sketch
 from stream_agents.compute.adding import adder
 from stream_agents.compute.merges import Merges
 from stream_agents.compute.scopes import ALL, OTHER, Scope, scopes_of
+from stream_agents.compute.worker_panes import WorkerPanes, Workers
 
 #: Names of price sources kept by pane: there are few, and a sender that makes them up must not fill memory.
 MAX_PRICE_SOURCES = 8
@@ -168,6 +169,7 @@ class Windows:
         self._staged: dict[tuple[str, str | None, int], _Staged] = {}
         self._cycles: dict[tuple[str, float], float] = {}  # worker and time: weight
         self._merges: dict[Scope, Merges[Totals]] = {}  # of scopes that a window was asked of
+        self.workers = WorkerPanes()
 
     def add(self, event: BatchEvent, now: float) -> list[Scope]:
         """Count an event in its pane; the scopes it counts in, none when it is too late for any window.
@@ -182,6 +184,7 @@ class Windows:
             self.late_events += 1
             return []
         earlier = self._earlier(event, latency)
+        self.workers.add(event, latency, start, time_seconds)
         key = (event.model, event.tenant, start)
         staged = self._staged.get(key)
         if staged is None:
@@ -256,9 +259,25 @@ class Windows:
         merges = self._merges_of(scope)
         if merges is None:
             return Totals()
+        first, end, last = self._before(window_seconds, now)
+        return merges.span(first, end, last)
+
+    def _before(self, window_seconds: int, now: float) -> tuple[int, int, int]:
         last = pane_start(now)
         end = last - window_seconds + PANE_SECONDS
-        return merges.span(max(end - BEFORE_SECONDS, last - self.keep_seconds + PANE_SECONDS), end, last)
+        return max(end - BEFORE_SECONDS, last - self.keep_seconds + PANE_SECONDS), end, last
+
+    def workers_window(self, window_seconds: int, now: float) -> Workers:
+        """What each worker did in a window."""
+        last = pane_start(now)
+        return self._worker_panes().span(last - window_seconds + PANE_SECONDS, None, last)
+
+    def workers_before(self, window_seconds: int, now: float) -> Workers:
+        """What each worker did in what is kept of the hour before a window."""
+        return self._worker_panes().span(*self._before(window_seconds, now))
+
+    def _worker_panes(self) -> WorkerPanes:
+        return self.workers
 
     def texts(self, scope: Scope, window_seconds: int, now: float) -> int:
         """Texts of a scope in a window, without adding up the rest."""
@@ -317,6 +336,7 @@ class Windows:
     def prune(self, now: float) -> None:
         """Forget panes no window reaches any more, and scopes without panes."""
         oldest = pane_start(now) - self.keep_seconds
+        self.workers.prune(oldest)
         for scope, panes in list(self._panes.items()):
             gone = [start for start in panes if start <= oldest]
             for start in gone:

@@ -1,4 +1,4 @@
-"""What moved a number: compared with the hour before, by phase, error class, model and tenant."""
+"""What moved a number: compared with the hour before, by phase, error class, model, tenant and worker."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from embedwatch.sketch import Sketch
 from embedwatch.yamlfile import YamlFile
 from stream_agents.compute.contributors import MAX_INNER, Explainer
 from stream_agents.compute.judge import judge
+from stream_agents.compute.worker_panes import MAX_WORKERS
 from stream_agents.compute.world import World
 from tests.harness.agents_log import NOW, batch_event
 
@@ -147,3 +148,80 @@ def test_what_is_well_is_not_explained() -> None:
     world.apply_batch(event(0, "a", [1.0] * 100), NOW)
     (verdict,) = judge(parse_rules(YamlFile("rules.yaml", LATENCY)), world, NOW)
     assert (verdict.judgement, verdict.contributors) == ("ok", [])
+
+
+def workers(rule: str, *events: BatchEvent) -> list[Row]:
+    return [found for found in breached(rule, *events) if found[0] == "worker"]
+
+
+def of(names: str, ago: float, **fields: Any) -> list[BatchEvent]:
+    return [event(ago, worker=name, **fields) for name in names]
+
+
+def test_the_worker_that_became_slow_is_named_with_its_mean() -> None:
+    before = of("abcd", 600, latencies=[100.0] * 50)
+    now = [*of("abc", 0, latencies=[110.0] * 50), *of("d", 0, latencies=[900.0] * 50)]
+    expected = [("worker", "d", pytest.approx(900, rel=0.01), 96, pytest.approx(9, rel=0.01))]
+    assert workers(LATENCY, *before, *now) == expected
+    in_model = "rules: [{metric: latency_p95_ms, threshold: 500, scope: {model: m}}]"
+    assert workers(in_model, *before, *now) == expected
+
+
+def test_where_every_worker_became_slower_none_is_to_blame() -> None:
+    before = of("abcdef", 600, latencies=[100.0] * 50)
+    assert workers(LATENCY, *before, *of("abcdef", 0, latencies=[900.0] * 50)) == []
+    assert workers(LATENCY, *of("abcdef", 0, latencies=[900.0] * 50)) == [], "nor where nothing is known of before"
+
+
+def test_with_nothing_known_of_before_the_slow_worker_stands_out() -> None:
+    now = [*of("abc", 0, latencies=[100.0] * 50), *of("d", 0, latencies=[900.0] * 50)]
+    assert workers(LATENCY, *now) == [("worker", "d", pytest.approx(900, rel=0.01), 75, None)]
+
+
+def test_a_worker_that_was_always_slow_is_not_what_moved() -> None:
+    before = [*of("ab", 600, latencies=[100.0] * 50), *of("s", 600, latencies=[450.0] * 50)]
+    now = [
+        *of("a", 0, latencies=[100.0] * 50),
+        *of("b", 0, latencies=[800.0] * 50),
+        *of("s", 0, latencies=[452.0] * 50),
+    ]
+    assert [name for _, name, *_ in workers(LATENCY, *before, *now)] == ["b"]
+
+
+def test_a_new_worker_is_measured_by_what_is_usual_for_all() -> None:
+    before = of("ab", 600, latencies=[100.0] * 50)
+    now = [*of("ab", 0, latencies=[100.0] * 50), event(0, worker="new", latencies=[900.0] * 50)]
+    assert workers(LATENCY, *before, *now) == [("worker", "new", pytest.approx(900, rel=0.01), 100, None)]
+
+
+def test_the_worker_that_fails_the_one_without_a_cache_and_the_one_that_is_gone() -> None:
+    failing = [*of("ab", 600, texts=1000, errors={"timeout": 5}), *of("a", 0, texts=100, errors={"timeout": 1}),
+               *of("b", 0, texts=100, errors={"timeout": 30})]  # fmt: skip
+    assert workers("thresholds: {error_rate_pct: 1}", *failing) == [("worker", "b", 30.0, 98, 60.0)]
+    cold = [*of("ab", 600, cache_hits=60, misses=40, texts=100), *of("a", 0, cache_hits=60, misses=40, texts=100),
+            *of("b", 0, cache_hits=0, misses=100, texts=100)]  # fmt: skip
+    assert workers("thresholds: {cache_hit_rate_pct: 40}", *cold) == [("worker", "b", 0.0, 100, 0.0)]
+    before = [one for ago in range(60, 3000, 10) for one in of("abc", ago, texts=600)]
+    now = [one for ago in range(0, 60, 10) for one in of("ab", ago, texts=600)]
+    ((kind, name, value, share, factor),) = workers("thresholds: {throughput_texts_per_s: 150}", *before, *now)
+    assert (kind, name, value, factor) == ("worker", "c", 0.0, 0.0)
+    assert share is not None
+    assert share >= 80
+
+
+def test_one_worker_alone_or_a_scope_with_a_tenant_names_none() -> None:
+    slow = of("a", 0, latencies=[900.0] * 50)
+    assert workers(LATENCY, *of("a", 600, latencies=[100.0] * 50), *slow) == []
+    tenants = [*of("ab", 600, latencies=[100.0] * 50, tenant="t"), *of("a", 0, latencies=[900.0] * 50, tenant="t"),
+               *of("b", 0, latencies=[100.0] * 50, tenant="t")]  # fmt: skip
+    assert len(workers(LATENCY, *tenants)) == 1
+    in_tenant = "rules: [{metric: latency_p95_ms, threshold: 500, scope: {tenant: t}}]"
+    assert workers(in_tenant, *tenants) == []
+
+
+def test_workers_above_the_cap_are_part_of_the_move_and_not_named() -> None:
+    names = [f"w{n}" for n in range(MAX_WORKERS + 20)]
+    before = [event(600, latencies=[100.0] * 20, worker=name) for name in names]
+    now = [event(0, latencies=[900.0 if name in ("w3", names[-1]) else 100.0] * 20, worker=name) for name in names]
+    found = workers("rules: [{metric: latency_max_ms, threshold: 500}]", *before, *now)
+    assert [(name, share) for _, name, _, share, _ in found] == [("w3", 50)]
