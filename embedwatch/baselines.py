@@ -57,6 +57,7 @@ class Numbers(Struct, frozen=True, kw_only=True):
     queue_wait_sketch: str
     models: list[Label] = []
     price_sources: list[Label] = []
+    batch_share: Seconds | None = None  # as in the batch event; None where it was saved by an older version
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,9 +97,10 @@ class Measured:
     def phase_ms_per_batch(self) -> dict[str, float]:
         """Mean milliseconds a batch by working phase; empty without a batch. Queue wait is no work and left out."""
         numbers = self.numbers
-        if not numbers.batches:
+        batches = numbers.batches if numbers.batch_share is None else numbers.batch_share
+        if not batches:
             return {}
-        return {p: 1000.0 * numbers.phase_seconds.get(p, 0.0) / numbers.batches for p in PHASES if p != "queue_wait"}
+        return {p: 1000.0 * numbers.phase_seconds.get(p, 0.0) / batches for p in PHASES if p != "queue_wait"}
 
     def for_people(self) -> dict[str, float | None]:
         return {

@@ -66,6 +66,12 @@ class BatchEvent(Struct, frozen=True, tag="batch", tag_field="type"):
     `latency_sketch` is over those texts that got a vector: seconds from the moment a worker began with the text to
     the moment its vector was handed to the broker and acknowledged; waiting in the queue is `queue_wait_sketch`.
     Both are the wire form of `embedwatch.sketch.Sketch`, base64, in milliseconds.
+
+    A worker's batch may hold texts of several tenants and sources, and comes as an event for each. `batches` are those
+    that held texts of this event. So that sums count each batch once, of these `repeated_batches` are in an earlier
+    event of the same moment, too, and `tenant_repeated_batches` in an earlier one of the same tenant. `batch_share` is
+    the part of the batches that this event's texts are, by tokens: as the phases are shared out, the shares add up to
+    the batches, and a phase's seconds over them are what a batch took, whosever texts were in it.
     """
 
     event_id: str  # worker incarnation ":" sequence
@@ -95,6 +101,9 @@ class BatchEvent(Struct, frozen=True, tag="batch", tag_field="type"):
     busy_seconds: Seconds = 0.0
     tenant: Label | None = None
     source: Label | None = None
+    repeated_batches: Count = 0
+    tenant_repeated_batches: Count = 0
+    batch_share: Seconds | None = None  # None from a sender that is older than these three fields: all of `batches`
     v: int = VERSION
 
 
@@ -325,6 +334,7 @@ class WindowEvent(Struct, frozen=True, tag="window", tag_field="type"):
     queue_wait_sketch: str
     throughput_texts_per_s: float | None = None
     throughput_tokens_per_s: float | None = None  # embedded
+    batch_share: Seconds | None = None  # as in the batch event; None from an agent that is older than this field
     v: int = VERSION
 
 

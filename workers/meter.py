@@ -1,7 +1,8 @@
 """From what a cycle did to batch events: counts, tokens, money, times. Pure arithmetic; `now` is an argument.
 
 One event for each (tenant, source) of the cycle. Times that belong to the whole cycle are shared out, so that the
-events of a cycle add up to its wall time, and their tokens and texts to the truth.
+events of a cycle add up to its wall time, and their tokens and texts to the truth. A batch with texts of several says
+in all events but the first that it is told already.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import itertools
 import secrets
 from collections import Counter
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -61,8 +62,9 @@ class Meter:
         latency_ms = work.latency_seconds() * 1000
         wait_ms = work.queue_wait_seconds() * 1000
         costs = self._costs(work, groups)
+        batches = _Batches(work)
         return [
-            self._event(work, np.array(indices), key, shares, latency_ms, wait_ms, costs[key], now)
+            self._event(work, np.array(indices), key, shares, batches, latency_ms, wait_ms, costs[key], now)
             for key, indices in groups.items()
         ]
 
@@ -85,6 +87,7 @@ class Meter:
         indices: Any,
         key: tuple[str | None, str | None],
         shares: _Shares,
+        batches: _Batches,
         latency_ms: Any,
         wait_ms: Any,
         cost: int | None,
@@ -100,6 +103,7 @@ class Meter:
         )
         waits = wait_ms[done][~np.isnan(wait_ms[done])]
         busy = float(work.embed_share_seconds[indices].sum())
+        told = batches.tell(missed, key[0])
         self.texts += len(indices)
         self.cache_hits += counts[HIT]
         self.duplicates += counts[DUPLICATE]
@@ -115,7 +119,7 @@ class Meter:
             cache_hits=counts[HIT],
             duplicates=counts[DUPLICATE],
             misses=counts[MISS],
-            batches=int(np.unique(work.batch[missed]).size),
+            batches=told.batches,
             tokens_received=int(work.full_tokens[indices].sum()),
             tokens_embedded=embedded_tokens,
             tokens_saved=saved_tokens,
@@ -134,6 +138,9 @@ class Meter:
             busy_seconds=busy,
             tenant=key[0],
             source=key[1],
+            repeated_batches=told.repeated,
+            tenant_repeated_batches=told.tenant_repeated,
+            batch_share=told.share,
         )
 
     def _saved(self, tokens: int) -> int:
@@ -146,6 +153,39 @@ class Meter:
         if self._price.nano_usd_per_second is not None and self._spent_tokens:
             return round(Fraction(self._spent_nano_usd, self._spent_tokens) * tokens)
         return 0
+
+
+class _Told(NamedTuple):
+    """Of the batches of an event: how many, how many an earlier one of the cycle has told, or one of the same tenant,
+    and how much of them its texts are."""
+
+    batches: int
+    repeated: int
+    tenant_repeated: int
+    share: float
+
+
+class _Batches:
+    """Who has told of which batch, and how much of it each event is, by tokens as its time is."""
+
+    def __init__(self, work: Work) -> None:
+        self._batch = work.batch
+        self._weights = np.maximum(work.tokens, 1)
+        missed = work.outcome == MISS
+        self._whole = np.bincount(work.batch[missed], self._weights[missed], minlength=1)
+        self._told: set[int] = set()
+        self._told_of_tenant: dict[str | None, set[int]] = {}
+
+    def tell(self, missed: Any, tenant: str | None) -> _Told:
+        """`missed` are the texts of the event that the model embedded."""
+        mine = set(self._batch[missed].tolist())
+        of_tenant = self._told_of_tenant.setdefault(tenant, set())
+        share = float((self._weights[missed] / self._whole[self._batch[missed]]).sum())
+        # Rounding must not make more of it than there is.
+        told = _Told(len(mine), len(mine & self._told), len(mine & of_tenant), min(share, len(mine)))
+        self._told |= mine
+        of_tenant |= mine
+        return told
 
 
 class _Shares:

@@ -53,6 +53,7 @@ def _numbers(scope: Scope, totals: Totals, covered_seconds: float, models: list[
         queue_wait_sketch=totals.queue_wait.to_text(),
         models=models,
         price_sources=sorted(totals.price_sources),
+        batch_share=totals.batch_share,
     )
 
 
@@ -92,10 +93,10 @@ def grown(base: Measured, totals: Totals) -> tuple[Contributor, ...]:
     """
     before = base.phase_ms_per_batch()
     whole = sum(before.values())
-    if not whole or not totals.batches:
+    if not whole or not totals.batch_share:
         return ()
     more = {
-        phase: 1000.0 * totals.phase_seconds[phase] / totals.batches - before[phase]
+        phase: 1000.0 * totals.phase_seconds[phase] / totals.batch_share - before[phase]
         for phase in PHASES
         if phase in before
     }

@@ -16,7 +16,7 @@ from embedwatch.rules import MAX_WINDOW_SECONDS
 from embedwatch.sketch import Sketch
 from stream_agents.compute.scopes import ALL, Scope, scope_key
 from stream_agents.compute.watermark import Watermark
-from stream_agents.compute.windows import MAX_AHEAD_SECONDS, Totals, Windows, counted_at
+from stream_agents.compute.windows import MAX_AHEAD_SECONDS, Totals, Windows, counted_at, repeated_batches
 
 DEFAULT_LENGTHS = (60, 300, 3600)
 DEFAULT_GRACE_SECONDS = 30.0
@@ -103,7 +103,9 @@ class Closer:
             for scope in scopes:
                 latency = latency or Sketch.from_text(event.latency_sketch)
                 queue_wait = queue_wait or Sketch.from_text(event.queue_wait_sketch)
-                begun.setdefault(scope, Totals()).add(event, latency, queue_wait, time_seconds)
+                totals = begun.setdefault(scope, Totals())
+                totals.add(event, latency, queue_wait, time_seconds)
+                totals.batches -= repeated_batches(event, scope)
 
     def due(self, windows: Windows, now: float) -> list[WindowEvent]:
         """Close what is over, and return the oldest windows that are not published; `said` takes them back."""
@@ -228,8 +230,11 @@ def window_event(
 
 def totals_of(event: WindowEvent) -> Totals:
     """The sums of a closed window, to add up or to ask for percentiles. Raises `InvalidEvent` for a bad sketch."""
+    sums = {name: getattr(event, name) for name in _SUMS}
+    if event.batch_share is None:
+        sums["batch_share"] = float(event.batches)
     return Totals(
-        **{name: getattr(event, name) for name in _SUMS},
+        **sums,
         events=event.events,
         errors=dict(event.errors),  # type: ignore[arg-type]
         phase_seconds={name: getattr(event.phase_seconds, name) for name in event.phase_seconds.__struct_fields__},

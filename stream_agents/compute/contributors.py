@@ -254,9 +254,9 @@ def _worker_amount(metric: str, sums: WorkerSums) -> int:
 
 
 def _phase_ms(totals: Totals) -> dict[str, float]:
-    if not totals.batches:
+    if not totals.batch_share:
         return {}
-    return {name: 1000.0 * totals.phase_seconds[name] / totals.batches for name in PHASES if name != "queue_wait"}
+    return {name: 1000.0 * totals.phase_seconds[name] / totals.batch_share for name in PHASES if name != "queue_wait"}
 
 
 def _largest(

@@ -27,6 +27,8 @@ class Counts:
     errors: dict[str, int] = field(default_factory=dict)
     phase_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
     busy_seconds: float = 0.0
+    #: Batches that no other series has counted: of a model, their sum is the batches that it embedded.
+    own_batches: int = 0
 
 
 class Counters:
@@ -45,6 +47,8 @@ class Counters:
         sums = counts.sums
         for name in COUNTED:
             sums[name] += getattr(event, name)
+        sums["batches"] -= min(event.tenant_repeated_batches, event.batches)
+        counts.own_batches += event.batches - min(event.repeated_batches, event.batches)
         for error, count in event.errors.items():
             counts.errors[error] = counts.errors.get(error, 0) + count
         for phase in PHASES:

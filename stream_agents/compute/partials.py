@@ -211,9 +211,13 @@ def decode_partial(value: bytes | None) -> Partial:
 def totals_of(scopes: Mapping[str, msgspec.Raw]) -> dict[Scope, Totals]:
     """The totals of a pane's scopes. Raises `InvalidEvent`."""
     try:
-        return {parse_scope(name): _totals_decoder.decode(data) for name, data in scopes.items()}
+        found = {parse_scope(name): _totals_decoder.decode(data) for name, data in scopes.items()}
     except (msgspec.DecodeError, ValueError) as error:
         raise InvalidEvent("invalid", f"not a pane: {error}") from None
+    for totals in found.values():
+        if totals.batches and not totals.batch_share:  # of an agent that is older than this field
+            totals.batch_share = float(totals.batches)
+    return found
 
 
 def workers_of(rows: msgspec.Raw) -> Workers:

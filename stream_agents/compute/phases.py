@@ -12,7 +12,9 @@ from stream_agents.compute.windows import Totals
 def phase_rows(totals: Totals) -> dict[str, dict[str, float | None]]:
     """By phase: seconds in all, mean milliseconds a batch and a text, share of the working time; None: nothing to tell.
 
-    Waiting in the queue is no work and has no share; its mean a text is over the texts that tell how long they waited.
+    A batch is a whole one, also where only some of its texts are of the scope: the seconds are their part of it, and so
+    is what they are divided by. Waiting in the queue is no work and has no share; its mean a text is over the texts
+    that tell how long they waited.
     """
     working = sum(seconds for phase, seconds in totals.phase_seconds.items() if phase != "queue_wait")
     rows: dict[str, dict[str, float | None]] = {}
@@ -25,7 +27,7 @@ def phase_rows(totals: Totals) -> dict[str, dict[str, float | None]]:
             continue
         rows[phase] = {
             "seconds": seconds,
-            "per_batch_ms": 1000.0 * seconds / totals.batches if totals.batches else None,
+            "per_batch_ms": 1000.0 * seconds / totals.batch_share if totals.batch_share else None,
             "per_text_ms": 1000.0 * seconds / totals.texts if totals.texts else None,
             "share_pct": 100.0 * seconds / working if working else None,
         }

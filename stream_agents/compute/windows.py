@@ -37,7 +37,7 @@ class Totals:
     cache_hits: int = 0
     duplicates: int = 0
     misses: int = 0
-    batches: int = 0
+    batches: int = 0  # that held texts of the scope
     tokens_received: int = 0
     tokens_embedded: int = 0
     tokens_saved: int = 0
@@ -59,6 +59,8 @@ class Totals:
     #: several events (one for each tenant) are one batch: (a + b)^2 is a^2 + b^2 + 2ab.
     squared_texts: float = 0.0
     crossed_texts: float = 0.0
+    #: `BatchEvent.batch_share`: what a phase took is divided by, to say what it took a batch.
+    batch_share: float = 0.0
 
     def add(
         self, event: BatchEvent, latency: Sketch, queue_wait: Sketch, time_seconds: float, earlier: float = 0.0
@@ -80,6 +82,8 @@ class Totals:
         weight = _weight(event, latency)
         self.squared_texts += weight * weight
         self.crossed_texts += 2.0 * weight * earlier
+        share, batches = event.batch_share, event.batches
+        self.batch_share += batches if share is None or share > batches else share
 
     def merge(self, other: Totals) -> None:
         _add_sums(self, other)
@@ -94,6 +98,7 @@ class Totals:
         self.price_sources |= other.price_sources
         self.squared_texts += other.squared_texts
         self.crossed_texts += other.crossed_texts
+        self.batch_share += other.batch_share
 
     @property
     def error_count(self) -> int:
@@ -146,6 +151,25 @@ class _Staged:
 
     scopes: list[Scope]
     totals: Totals = field(default_factory=Totals)
+    repeated: int = 0  # of the batches, in scopes of all tenants
+    tenant_repeated: int = 0
+
+    def add(self, event: BatchEvent, latency: Sketch, queue_wait: Sketch, time_seconds: float, earlier: float) -> None:
+        self.totals.add(event, latency, queue_wait, time_seconds, earlier)
+        if event.repeated_batches:
+            self.repeated += repeated_batches(event, ALL)
+            self.tenant_repeated += repeated_batches(event, OTHER)
+
+
+def of_all_tenants(scope: Scope) -> bool:
+    """Whether it holds whole batches, whosever texts are in them. What is in `other` is not known to."""
+    return not scope or (scope != OTHER and all(dimension != "tenant" for dimension, _ in scope))
+
+
+def repeated_batches(event: BatchEvent, scope: Scope) -> int:
+    """Of the event's batches, those that another event has brought to the scope. What makes no sense is bounded."""
+    repeated = event.repeated_batches if of_all_tenants(scope) else event.tenant_repeated_batches
+    return min(repeated, event.batches)
 
 
 def counted_at(event: BatchEvent, now: float) -> float:
@@ -192,11 +216,11 @@ class Windows:
             staged = _Staged(self._admitted(event))
             if self.overflow_events > overflowed:
                 # Not staged: when its like comes next, more of its scopes may be known.
-                staged.totals.add(event, latency, queue_wait, time_seconds, earlier)
+                staged.add(event, latency, queue_wait, time_seconds, earlier)
                 self._settle(start, staged)
                 return staged.scopes
             self._staged[key] = staged
-        staged.totals.add(event, latency, queue_wait, time_seconds, earlier)
+        staged.add(event, latency, queue_wait, time_seconds, earlier)
         if len(self._staged) > MAX_STAGED:
             self._take_in()
         return staged.scopes
@@ -243,6 +267,8 @@ class Windows:
             if pane is None:
                 pane = panes[start] = Totals()
             pane.merge(part.totals)
+            if part.repeated:
+                pane.batches -= part.repeated if of_all_tenants(scope) else part.tenant_repeated
             self._touched(scope, start)
 
     def window(self, scope: Scope, window_seconds: int, now: float) -> Totals:

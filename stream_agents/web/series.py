@@ -86,7 +86,7 @@ def counted(counters: Counters) -> Iterator[Metric]:
         ("misses", "cache_misses", "Texts looked up and embedded."),
         ("duplicates", "duplicate_texts", "Texts that came twice in a poll."),
         ("cache_errors", "cache_errors", "Failed calls of the cache."),
-        ("batches", "batches", "Batches embedded."),
+        ("batches", "batches", "Batches with texts of this model and tenant; one of several tenants is in each."),
         ("tokens_received", "tokens_received", "Tokens asked for."),
         ("tokens_embedded", "tokens_embedded", "Tokens embedded."),
         ("tokens_saved", "tokens_saved", "Tokens that need not be embedded."),
@@ -106,6 +106,12 @@ def counted(counters: Counters) -> Iterator[Metric]:
         for names, counts in rows:
             family.add_metric(names, counts.sums[field] / NANO_USD_PER_USD)
         yield family
+    passes = CounterMetricFamily("embedwatch_model_batches", "Batches embedded, each counted once.", labels=["model"])
+    models: dict[str, int] = {}
+    for (model, _), counts in rows:
+        models[model] = models.get(model, 0) + counts.own_batches
+    for model, batches in models.items():
+        passes.add_metric([model], batches)
     busy = CounterMetricFamily("embedwatch_busy_seconds", "Time the model worked.", labels=labels)
     phases = CounterMetricFamily(
         "embedwatch_phase_seconds",
@@ -119,7 +125,7 @@ def counted(counters: Counters) -> Iterator[Metric]:
             phases.add_metric([*names, phase], seconds)
         for error, count in sorted(counts.errors.items()):
             errors.add_metric([*names, error], count)
-    yield from (busy, phases, errors)
+    yield from (passes, busy, phases, errors)
 
 
 def days(totals: Mapping[Scope, DayTotals], suffix: str) -> Iterator[Metric]:

@@ -5,6 +5,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from embedwatch.pricing import Price, PriceBook
 from embedwatch.sketch import Sketch
 from workers.cache_entry import normalised
 from workers.meter import Identity
+from workers.work import MISS
 
 MAX_TOKENS = 6  # of the moody model
 texts = st.lists(st.sampled_from(["one", "two", "three", "poison", "choke", ""]), max_size=9).map(" ".join)
@@ -38,14 +40,19 @@ def total(events: list[BatchEvent], field: str) -> Any:
 def test_texts_tokens_and_money_of_all_events_add_up_to_the_truth(make_rig: Callable[..., Any], polls: Any) -> None:
     rig = make_rig(token_price("0.02"))
     every: list[tuple[str, str | None, str | None]] = []
+    holders: list[set[str | None]] = []
     for poll in polls:
         batch = []
         for body, tenant, source in poll:
             headers = {name: value for name, value in (("tenant", tenant), ("source", source)) if value}
             batch.append(rig.single(f"id-{len(every)}", body, **headers))
             every.append((body, tenant, source))
-        rig.pipeline.run(batch)
+        work = rig.pipeline.run(batch)
+        for number in range(work.batches):
+            (held,) = np.nonzero((work.batch == number) & (work.outcome == MISS))
+            holders.append({work.items[index].tenant for index in held.tolist()})
     events = rig.events()
+    passes = sum(bool(held) for held in holders)  # with a text that got its vector
 
     embeddable = [normalised(t) for t, _, _ in every if t.strip() and "choke" not in t]
     kept = [text.split()[:MAX_TOKENS] for text in embeddable]
@@ -68,7 +75,17 @@ def test_texts_tokens_and_money_of_all_events_add_up_to_the_truth(make_rig: Call
         mine = [event for event in events if (event.tenant, event.source) == key]
         assert total(mine, "texts") == sum((tenant, source) == key for _, tenant, source in every)
     assert len({event.event_id for event in events}) == len(events)
+    # Each pass of the model is one batch, of everything as of each tenant.
+    assert total(events, "batches") - total(events, "repeated_batches") == passes
+    assert total(events, "batch_share") == pytest.approx(passes)
+    for tenant in (None, "a", "b"):
+        mine = [event for event in events if event.tenant == tenant]
+        told = total(mine, "batches") - total(mine, "tenant_repeated_batches")
+        assert told == sum(tenant in held for held in holders)
     for event in events:
+        assert event.batches >= event.repeated_batches >= event.tenant_repeated_batches >= 0
+        assert event.batch_share is not None
+        assert 0 <= event.batch_share <= event.batches
         done = event.texts - sum(event.errors.values())
         assert Sketch.from_text(event.latency_sketch).count == done
         assert Sketch.from_text(event.queue_wait_sketch).count == done
