@@ -77,6 +77,27 @@ class Sketch:
         self.minimum = min(self.minimum, other.minimum)
         self.maximum = max(self.maximum, other.maximum)
 
+    def without(self, part: Sketch) -> Sketch:
+        """What was added since this sketch was `part`: merged into `part`, it makes this one again.
+
+        Minimum and maximum are this one's, and the sum is a difference of floats. Raises ValueError when it does not
+        hold all of `part`.
+        """
+        more = Sketch()
+        left, first = self._counts.copy(), part._low - self._low
+        if part.count:
+            if first < 0 or first + part._counts.size > left.size:
+                raise ValueError("the other sketch has values that this one does not have")
+            left[first : first + part._counts.size] -= part._counts
+        if left.size and int(left.min()) < 0:
+            raise ValueError("the other sketch has values that this one does not have")
+        if self.count == part.count:
+            return more
+        more._low, more._counts = self._low, left
+        more.count, more.total = self.count - part.count, self.total - part.total
+        more.minimum, more.maximum = self.minimum, self.maximum
+        return more
+
     def _absorb(self, low: int, counts: npt.NDArray[np.int64]) -> None:
         """Add counts whose first bucket is `low`, widening the range held where needed."""
         held = self._counts

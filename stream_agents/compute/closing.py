@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from embedwatch.events import BatchEvent, PhaseSeconds, WindowEvent
 from embedwatch.rules import MAX_WINDOW_SECONDS
@@ -83,11 +83,27 @@ class Closer:
         """How far a partition has got, for other processes; None when nothing came since it was assigned."""
         return self._watermark.newest(partition)
 
-    def replaced(self, start: int, more_events: int) -> None:
-        """A pane was replaced by one that another process has counted. What came too late for its step is told: the
-        sums of its step are closed, and those of longer windows hold them."""
-        if self._next is not None and start < self._next:
-            self.late_events += max(more_events, 0)
+    def is_over(self, start: int) -> bool:
+        """Whether the step of this pane is closed: what its pane gets from now on is late."""
+        return self._next is not None and start < self._next
+
+    def replaced(self, start: int, before: Mapping[Scope, Totals], after: Mapping[Scope, Totals]) -> None:
+        """A pane that `is_over` was replaced by one that another process has counted: what it has more came too late.
+        It counts in the longer windows that are open, as a late event of our own partitions does."""
+        nothing = Totals()
+        self.late_events += max(after.get(ALL, nothing).events - before.get(ALL, nothing).events, 0)
+        open_ = [begun for length, begun in self._begun.items() if self._is_open(start, length)]
+        for scope, totals in after.items() if open_ else ():
+            try:
+                late = totals.without(before.get(scope, nothing))
+            except ValueError:
+                continue  # it has less of this scope than we had: another process drew the cap on scopes elsewhere
+            for begun in open_ if late.events else ():
+                begun.setdefault(scope, Totals()).merge(late)
+
+    def _is_open(self, time_seconds: float, length: int) -> bool:
+        """Whether closed steps of a window that holds this moment are summed up for it, and it is not closed itself."""
+        return self._next is not None and length != self.step_seconds and time_seconds >= self._next // length * length
 
     def add(self, event: BatchEvent, scopes: Iterable[Scope], now: float) -> None:
         """An event was counted in the panes of these scopes; none: it was too late for any."""
@@ -98,7 +114,7 @@ class Closer:
         self.late_events += 1
         latency = queue_wait = None
         for length, begun in self._begun.items():
-            if self._next is None or length == self.step_seconds or time_seconds < self._next // length * length:
+            if not self._is_open(time_seconds, length):
                 continue
             for scope in scopes:
                 latency = latency or Sketch.from_text(event.latency_sketch)

@@ -27,7 +27,6 @@ from stream_agents.compute.partials import (
     totals_of,
     workers_of,
 )
-from stream_agents.compute.scopes import ALL
 from stream_agents.compute.world import World
 
 #: A partition of another process that was not heard of for so long: nobody says that its numbers are those of now.
@@ -117,12 +116,12 @@ class Merger:
     def _replace(self, partition: int, start: int, as_of: int, pane: WholePane) -> None:
         windows = self.world.windows
         part = windows.part(partition)
-        before = part.pane_of(ALL, start)
-        known = 0 if before is None else before.events
+        over = self.world.closer.is_over(start)
+        before = part.pane(start) if over else {}
         part.replace(start, as_of, totals_of(pane.scopes), workers_of(pane.workers))
         windows.note(start)
-        after = part.pane_of(ALL, start)
-        self.world.closer.replaced(start, (0 if after is None else after.events) - known)
+        if over:
+            self.world.closer.replaced(start, before, part.pane(start))
 
     def _take_checkpoint(self, checkpoint: Checkpoint, now: float) -> bool:
         at = now if self.partials_read else min(checkpoint.time_seconds, now)

@@ -100,6 +100,27 @@ class Totals:
         self.crossed_texts += other.crossed_texts
         self.batch_share += other.batch_share
 
+    def without(self, part: Totals) -> Totals:
+        """What was counted since these totals were `part`: merged into it, it makes these again, floats to the last
+        digits. Raises ValueError when they do not hold all of it."""
+        more = Totals(
+            **{name: getattr(self, name) - getattr(part, name) for name in _SUMS},
+            events=self.events - part.events,
+            errors={name: more for name, count in self.errors.items() if (more := count - part.errors.get(name, 0))},
+            phase_seconds={name: max(self.phase_seconds[name] - part.phase_seconds[name], 0.0) for name in PHASES},
+            latency=self.latency.without(part.latency),
+            queue_wait=self.queue_wait.without(part.queue_wait),
+            first_seconds=self.first_seconds,
+            price_sources=set(self.price_sources),
+            squared_texts=max(self.squared_texts - part.squared_texts, 0.0),
+            crossed_texts=max(self.crossed_texts - part.crossed_texts, 0.0),
+            batch_share=max(self.batch_share - part.batch_share, 0.0),
+        )
+        more.busy_seconds = max(more.busy_seconds, 0.0)
+        if min(more.events, *(getattr(more, name) for name in _SUMS), *more.errors.values()) < 0:
+            raise ValueError("the other totals have events that these do not have")
+        return more
+
     @property
     def error_count(self) -> int:
         return sum(self.errors.values())

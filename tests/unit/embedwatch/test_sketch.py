@@ -73,6 +73,23 @@ def test_quantiles_hold_for_any_values(values: list[float]) -> None:
     assert_within_promise(Sketch.of(values), np.array(values))
 
 
+@given(samples, st.lists(milliseconds, max_size=300))
+def test_what_was_added_since_makes_the_whole_again(first: list[float], more: list[float]) -> None:
+    part, whole = Sketch.of(first), Sketch.of([*first, *more])
+    added = whole.without(part)
+    assert added.count == len(more)
+    assert added.total == pytest.approx(sum(more), rel=1e-6, abs=1e-3 * (1 + sum(first) * 1e-9))
+    again = Sketch.merged([part, added])
+    assert [again.quantile(q) for q in QUANTILES] == [whole.quantile(q) for q in QUANTILES]
+    assert Sketch.merged([whole.without(Sketch()), Sketch()]).to_bytes() == whole.to_bytes()
+
+
+@pytest.mark.parametrize("other", [[5.0, 5.0], [5.0, 900.0], [0.1], [900.0]])
+def test_a_sketch_that_is_not_part_of_another_cannot_be_taken_away(other: list[float]) -> None:
+    with pytest.raises(ValueError, match="does not have"):
+        Sketch.of([5.0, 20.0, 30.0]).without(Sketch.of(other))
+
+
 @given(st.lists(samples, min_size=1, max_size=6))
 def test_merging_in_any_order_is_the_same_as_adding_all(parts: list[list[float]]) -> None:
     merged = Sketch.merged(Sketch.of(part) for part in parts)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from embedwatch.events import BatchEvent, WindowEvent, window_key
+from embedwatch.sketch import Sketch
 from stream_agents.compute.partials import Checkpoint, checkpoint_record
 from tests.harness.agents_cluster import APP_ID, Cluster, Member
 from tests.harness.agents_log import NOW, batch_event
@@ -157,6 +158,50 @@ def test_what_another_process_counted_too_late_is_told_and_changes_no_window() -
         assert cluster.members[0].runtime.world.closer.late_events == 1
         assert known(cluster.members[0]) == [1, 2]
         assert cluster.members[0].runtime.world.windows.window((), 300, NOW).texts == 40, "the rules see it"
+
+    run(scenario())
+
+
+def test_what_another_process_counted_too_late_is_in_the_longer_windows_that_are_open() -> None:
+    """Whoever answers: the open windows of five minutes and an hour hold what one process alone would have in them."""
+
+    async def scenario() -> None:
+        slow = Sketch.of([700.0] * 10).to_text()
+        late = [
+            batch_event(n, time_seconds=NOW + 70, tenant="t", latency_sketch=slow, errors={"other": 1}) for n in (4, 5)
+        ]
+        cluster = Cluster([log()[0], [*log()[1], *late]], 2)
+        cluster.assign([0, 1])
+        await counted(cluster)
+        later(cluster, 200.0)
+        for member in cluster.members:
+            await member.runtime.publish_windows()
+        for _ in late:  # one after the other: what came before is not added again
+            await cluster.members[1].deliver(1, 1)
+            await tell(cluster)
+            await tell(cluster)
+        found = []
+        for member in cluster.members:
+            world, now = member.runtime.world, member.clock.now()
+            found.append({
+                (scope, length): [
+                    (start, totals.events, totals.texts, totals.errors, totals.latency.quantile(0.99),
+                     totals.batch_share, totals.first_seconds)
+                    for start, totals in world.closer.unclosed(world.windows, scope, length, now)
+                ]
+                for scope in ((), (("tenant", "t"),), (("model", "m"),)) for length in (300, 3600)
+            })  # fmt: skip
+            assert world.closer.late_events == 2
+            assert known(member) == [1, 2], "the minutes are out"
+        assert found[0] == found[1]
+        assert [row[1] for row in found[0][(("tenant", "t"),), 3600]] == [2]
+        assert [row[1] for row in found[0][(("tenant", "t"),), 300]] == [2]
+        later(cluster, 3700.0)
+        await tell(cluster)
+        for member in cluster.members:
+            await member.runtime.publish_windows()
+        hours = [w for w in cluster.windows if w.window_seconds == 3600 and w.scope == "tenant=t"]
+        assert [(w.events, w.errors) for w in hours] == [(2, {"other": 2})]
 
     run(scenario())
 
