@@ -382,14 +382,16 @@ class Runtime:
         The others keep them until they hear that they are out: one of them may have to speak next.
         """
         while self.recovered and not self.edges.rebalancing() and self.merger.caught_up:
-            due = self.world.closer.due(self.world.windows, self.clock.now())
-            if not self.leads:
+            closer = self.world.closer
+            due = closer.due(self.world.windows, self.clock.now())
+            leads = self.leads
+            if leads:
+                if due:
+                    await self.edges.publish_windows(due)
+                closer.said(due)
+            if not closer.busy and not (leads and due):
                 return
-            if due:
-                await self.edges.publish_windows(due)
-            self.world.closer.said(due)
-            if not due:
-                return
+            await asyncio.sleep(0)  # events and verdicts have their turn between two slices
 
     async def wait_for_news(self, timeout_seconds: float) -> None:
         """Until something that can breach a rule was counted, or the tick is over."""

@@ -116,6 +116,7 @@ class Merger:
     def _replace(self, partition: int, start: int, as_of: int, pane: WholePane) -> None:
         windows = self.world.windows
         part = windows.part(partition)
+        self.world.closer.before_pane(windows, start)
         over = self.world.closer.is_over(start)
         before = part.pane(start) if over else {}
         part.replace(start, as_of, totals_of(pane.scopes), workers_of(pane.workers))

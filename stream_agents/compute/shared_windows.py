@@ -157,6 +157,10 @@ class SharedWindows(Windows):
         self.late_events = sum(part.late_events for part in self.parts.values())
         self.overflow_events = sum(part.overflow_events for part in self.parts.values())
 
+    @property
+    def breadth(self) -> int:
+        return max(len(self.parts), 1)
+
     def scopes(self) -> list[Scope]:
         found = dict.fromkeys([ALL])
         for part in self.parts.values():

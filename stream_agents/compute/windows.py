@@ -376,6 +376,11 @@ class Windows:
         begun = max(float(pane_start(now) - window_seconds + PANE_SECONDS), totals.first_seconds)
         return max(now - begun, 1.0)
 
+    @property
+    def breadth(self) -> int:
+        """Panes that are added up for one pane of a scope, at the most."""
+        return 1
+
     def scopes(self) -> list[Scope]:
         """Every scope with a pane kept, everything first."""
         return list(self._panes)

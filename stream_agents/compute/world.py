@@ -19,6 +19,7 @@ from stream_agents.compute.energy import Energy
 from stream_agents.compute.ledger import DayTotals, PartitionState, day_of, day_totals, last_correction_seconds
 from stream_agents.compute.scopes import Scope, scope_key
 from stream_agents.compute.shared_windows import SharedWindows
+from stream_agents.compute.windows import pane_start
 
 #: A worker that has been silent this long is no longer listed (WORKER_DOWN has spoken long before).
 FORGET_WORKER_SECONDS = 3600.0
@@ -74,6 +75,7 @@ class World:
         it is the partition's next event."""
         if offset is None:
             offset = self.windows.part(partition).next_offset
+        self.closer.before_event(self.windows, event, now)
         scopes = self.windows.count(event, now, partition, offset)
         if scopes is not None:  # else it is in a pane already: what another process has counted is in what it told
             self.closer.add(event, scopes, now)
@@ -105,6 +107,7 @@ class World:
 
     def tidy(self, now: float) -> None:
         """Forget what no question asks about any more. Call it every few seconds."""
+        self.closer.before_prune(self.windows, pane_start(now) - self.windows.keep_seconds)
         self.windows.prune(now)
         self.energy.tidy(now)
         for state in self.partitions.values():
