@@ -37,7 +37,7 @@ from stream_agents.following import Follower
 from stream_agents.probe import LogProbe
 from stream_agents.runtime import Runtime
 from stream_agents.sampler import LagSampler
-from stream_agents.transport import ReadCommittedTransport
+from stream_agents.transport import BUFFERED_CHUNKS, Chunks, ReadCommittedTransport
 from stream_agents.web.api import add_routes
 
 log = logging.getLogger("agents")
@@ -180,6 +180,7 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
         topic_allow_declare=True,
         processing_guarantee="at_least_once",
         stream_wait_empty=False,
+        stream_buffer_maxsize=BUFFERED_CHUNKS,
         broker_session_timeout=settings.kafka.session_timeout_seconds,
         broker_heartbeat_interval=max(settings.kafka.session_timeout_seconds / 5, 1.0),
         broker_commit_interval=1.0,
@@ -195,8 +196,9 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
         web_tables_enabled=False,
     )
     app.transport = ReadCommittedTransport(app.conf.broker, app, loop=app.loop)
+    app.transport.source = topics.metrics
     table = app.Table("state", partitions=partitions, extra_topic_configs={"max.message.bytes": str(STATE_MAX_BYTES)})
-    source = app.topic(topics.metrics, key_type=bytes, value_type=bytes, value_serializer="raw", internal=False)
+    source = app.topic(topics.metrics, schema=Chunks(), internal=False)
     raw = {"key_type": bytes, "value_type": bytes, "value_serializer": "raw", "key_serializer": "raw"}
     edges = FaustEdges(
         app, table, settings,
@@ -271,8 +273,8 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
     @app.agent(source, name="metrics")
     async def count(stream: Any) -> None:
         async for event in stream.noack().events():
-            message = event.message
-            await runtime.consume(message.partition, message.offset, message.value, event)
+            await runtime.consume(event.message.partition, event.value, event)
+            await asyncio.sleep(0)  # a queue that is full would be counted without a break
 
     @app.timer(settings.agents.flush_seconds)
     async def flush() -> None:

@@ -9,9 +9,12 @@ from embedwatch.errors import InvalidEvent
 from embedwatch.events import CorrectionEvent, Verdict, WindowEvent
 from stream_agents.compute.partials import Record as PartialRecord
 
+Record = tuple[int, bytes | None]
+"""Offset and value."""
 
-class Record(Protocol):
-    """A delivered record, as far as the runtime looks at it."""
+
+class Delivery(Protocol):
+    """Records of one partition that were delivered together, as far as the runtime looks at it."""
 
     def ack(self) -> Any: ...
 

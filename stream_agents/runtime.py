@@ -25,7 +25,7 @@ from stream_agents.compute.ledger import PartitionState, check_bookable
 from stream_agents.compute.merger import Merger
 from stream_agents.compute.scopes import ALL, scope_key
 from stream_agents.compute.world import World
-from stream_agents.edges import Edges, Record
+from stream_agents.edges import Delivery, Edges, Record
 from stream_agents.publisher import Publisher
 
 log = logging.getLogger("agents")
@@ -67,7 +67,8 @@ class Runtime:
         self.corrections = 0  # said by this process, and what they added to the whole
         self.corrected_nano_usd = 0
         self.judging_seconds = 0.0  # how long judging every rule took the last time
-        self._pending: list[Record] = []
+        self._pending: list[Delivery] = []
+        self._pending_records = 0
         self._dirty: set[int] = set()
         self._rejects: list[Callable[[], Awaitable[None]]] = []
         self._watched: dict[int, tuple[float, int]] = {}  # partition: when to compare with the log, next offset then
@@ -105,6 +106,7 @@ class Runtime:
         self._pending.clear()
         # What whoever had the partition before has booked on closed days and, as far as its state knows, not said.
         self._dirty = {p for p, state in states.items() if state.unsaid}
+        self._pending_records = 0
         self._rejects.clear()
         self.guard.clear()
         self._gap_since.clear()
@@ -145,32 +147,37 @@ class Runtime:
         self.world.partitions = {}
         self.failure = reason
 
-    async def consume(self, partition: int, offset: int, value: bytes | None, record: Record) -> None:
-        """Count one delivered record. Never raises for what the record holds."""
-        while len(self._pending) >= MAX_PENDING:
+    async def consume(self, partition: int, records: Sequence[Record], delivery: Delivery) -> None:
+        """Count records of a partition that were delivered together. Never raises for what they hold."""
+        while self._pending_records >= MAX_PENDING:
             self._flushed.clear()
             generation = self._generation
             try:
                 await asyncio.wait_for(self._flushed.wait(), timeout=30)
             except TimeoutError:
-                log.warning("%d records wait for the state to be written; is the broker there?", len(self._pending))
+                log.warning("%d records wait for the state to be written; is the broker there?", self._pending_records)
             if generation != self._generation:
-                return  # a rebalance came in between: the record is delivered again
+                return  # a rebalance came in between: the records are delivered again
         state = self.world.partitions.get(partition)
         if state is None or partition not in self.owned:
-            return  # not assigned any more: whoever has the partition now is given the record
-        action = self.guard.check(partition, state.next_offset, offset)
-        if action == "hold":
-            if partition not in self._gap_since:
-                self._gap_since[partition] = self.clock.monotonic()
-                self._gap.set()
-            return
-        self._pending.append(record)
-        self._dirty.add(partition)
-        if action == "replay":
-            self._apply_replay(partition, offset, value)
-            return
-        self._gap_since.pop(partition, None)
+            return  # not assigned any more: whoever has the partition now is given the records
+        for offset, value in records:
+            action = self.guard.check(partition, state.next_offset, offset)
+            if action == "hold":
+                if partition not in self._gap_since:
+                    self._gap_since[partition] = self.clock.monotonic()
+                    self._gap.set()
+                return  # not acknowledged, nor is what lies behind it: it is delivered again from the gap on
+            self._dirty.add(partition)
+            if action == "replay":
+                self._apply_replay(partition, offset, value)
+            else:
+                self._gap_since.pop(partition, None)
+                self._count(partition, offset, value, state)
+        self._pending.append(delivery)
+        self._pending_records += len(records)
+
+    def _count(self, partition: int, offset: int, value: bytes | None, state: PartitionState) -> None:
         try:
             self._apply(partition, offset, value, state)
         except Exception as error:
@@ -225,6 +232,7 @@ class Runtime:
             return
         generation = self._generation
         pending, self._pending = self._pending, []
+        pending_records, self._pending_records = self._pending_records, 0
         dirty, self._dirty = self._dirty, set()
         rejects, self._rejects = self._rejects, []
         # A copy: records counted while the write is under way belong to the next flush.
@@ -249,13 +257,14 @@ class Runtime:
             if generation == self._generation:
                 # Not acknowledged, so not lost: the next flush writes the newer state and acknowledges them.
                 self._pending = pending + self._pending
+                self._pending_records += pending_records
                 self._dirty |= dirty
                 self._rejects = rejects + self._rejects
             raise
         if generation != self._generation:
             return  # rebalanced meanwhile: these records were forgotten and come again
-        for done in pending:
-            done.ack()
+        for delivery in pending:
+            delivery.ack()
         self.flushes += 1
         self._flushed.set()
         await self._say(corrections, generation)

@@ -1,10 +1,14 @@
-"""Faust over Kafka, reading committed records only, and without four tasks a record.
+"""Faust over Kafka, reading committed records only, and handing on many at once.
 
 Faust reads uncommitted records unless it runs its own exactly_once mode, which cannot be used here. With workers that
 publish inside transactions it would then count work that was aborted. No setting changes that, hence this subclass.
 
-For each record Faust waits for the first of four: the record is handed on, the flow is suspended, the service stops, it
-crashes. It makes a task of each, though handing on hardly ever waits: that was half of the time of an event here.
+A record costs Faust some 40 us on its way: a message, an event, a place in a queue, sensors, an acknowledgement. The
+records of the source topic therefore go together, as many as came of a partition and at most `CHUNK_RECORDS`: to Faust
+they are one message, whose offset is that of the last one.
+
+For each message Faust waits for the first of four: the message is handed on, the flow is suspended, the service stops,
+it crashes. It makes a task of each, though handing on hardly ever waits; ours does not.
 """
 
 from __future__ import annotations
@@ -14,11 +18,20 @@ import types
 from collections.abc import Coroutine, Generator
 from typing import Any
 
+import faust
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
+from faust.types import TP
 from mode.services import Service, WaitResults
 
 #: How long a request for records may wait at the broker: it adds to the time from an event to its verdict.
 FETCH_MAX_WAIT_MS = 50
+#: So many records are one message: counting them holds the event loop for some milliseconds.
+CHUNK_RECORDS = 64
+#: Messages of a source partition that wait to be counted, Faust's `stream_buffer_maxsize`.
+BUFFERED_CHUNKS = 128
+
+Record = tuple[int, bytes | None]
+"""Offset and value."""
 
 
 class WaitsLittle(Service):
@@ -78,10 +91,65 @@ class ReadCommittedThread(AIOKafkaConsumerThread):
         return client
 
 
+class Chunks(faust.Schema[Any, Any]):
+    """The value of an event is what the consumer put together: the `Record`s of one partition, in order."""
+
+    def loads_key(self, app: Any, message: Any, **_: Any) -> None:
+        return None
+
+    def loads_value(self, app: Any, message: Any, **_: Any) -> list[Record]:
+        records: list[Record] = message.value
+        return records
+
+
 class ReadCommittedConsumer(WaitsLittle, Consumer):
+    """Messages of the transport's `source` are chunks of records.
+
+    Whoever counts them acknowledges a chunk when all of it is counted, in the order of the partition. So everything up
+    to the last offset acknowledged may be committed: Faust, which looks for acknowledgements that are missing between
+    two offsets, would wait for the records within a chunk for ever.
+    """
+
     def _new_consumer_thread(self) -> ReadCommittedThread:
         return ReadCommittedThread(self, loop=self.loop, beacon=self.beacon)
+
+    def _is_source(self, tp: TP) -> bool:
+        transport: Any = self.transport
+        return bool(tp.topic == transport.source)
+
+    async def _getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        found = await super()._getmany(active_partitions, timeout)
+        return {
+            tp: [records[at : at + CHUNK_RECORDS] for at in range(0, len(records), CHUNK_RECORDS)]
+            if self._is_source(tp)
+            else records
+            for tp, records in (found or {}).items()
+        }
+
+    def _to_message(self, tp: TP, record: Any) -> Any:
+        if not self._is_source(tp):
+            return super()._to_message(tp, record)
+        message: Any = super()._to_message(tp, record[-1])
+        message.value = [(each.offset, each.value) for each in record]
+        return message
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        if not self._is_source(tp):
+            await super()._add_gap(tp, offset_from, offset_to)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        if not self._is_source(tp):
+            return super()._new_offset(tp)
+        acked = self._acked[tp]
+        if not acked:
+            return None
+        last = max(acked)
+        acked.clear()
+        self._acked_index[tp].clear()
+        return last + 1
 
 
 class ReadCommittedTransport(Transport):
     Consumer = ReadCommittedConsumer
+    #: Topic whose records are handed on in chunks; its channel is to have `Chunks` as its schema.
+    source: str | None = None

@@ -167,7 +167,7 @@ class Member:
             self.position[partition] = offset + 1
             record = FakeDelivery(self, partition, offset)
             self.delivered.append(record)
-            await self.runtime.consume(partition, offset, self.cluster.log[partition][offset], record)
+            await self.runtime.consume(partition, [(offset, self.cluster.log[partition][offset])], record)
 
     def read(self, count: int = 1_000_000) -> None:
         """The next records that other processes wrote."""

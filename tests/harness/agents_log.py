@@ -19,8 +19,9 @@ from embedwatch.rules import Rule
 from embedwatch.sketch import Sketch
 from stream_agents.compute.history import history_key
 from stream_agents.compute.ledger import PartitionState
-from stream_agents.compute.partials import Record
+from stream_agents.compute.partials import Record as PartialRecord
 from stream_agents.compute.world import World
+from stream_agents.edges import Record
 from stream_agents.runtime import Runtime
 
 NOW = 1_800_000_000.0
@@ -53,18 +54,17 @@ class SetClock:
         return self.passed_seconds
 
 
-class FakeRecord:
-    """Delivered once. To acknowledge it before its state was written is an error."""
+class FakeDelivery:
+    """Records delivered together, once. To acknowledge them before their state was written is an error."""
 
-    def __init__(self, log: FakeLog, partition: int, offset: int) -> None:
-        self.log, self.partition, self.offset = log, partition, offset
-        self.acked = False
+    def __init__(self, log: FakeLog, partition: int, offsets: Sequence[int]) -> None:
+        self.log, self.partition, self.offsets = log, partition, offsets
 
     def ack(self) -> None:
         written = self.log.table.get(self.partition, {"next_offset": 0})["next_offset"]
-        assert written > self.offset, f"offset {self.offset} was acknowledged, but the state written ends at {written}"
-        self.acked = True
-        self.log.acked.setdefault(self.partition, set()).add(self.offset)
+        last = self.offsets[-1]
+        assert written > last, f"offset {last} was acknowledged, but the state written ends at {written}"
+        self.log.acked.setdefault(self.partition, set()).update(self.offsets)
 
 
 class FakeLog:
@@ -77,11 +77,10 @@ class FakeLog:
         self.acked: dict[int, set[int]] = {}
         self.committed: dict[int, int] = dict.fromkeys(partitions, 0)
         self.position: dict[int, int] = dict.fromkeys(partitions, 0)  # offset the reader goes on at
-        self.delivered: list[FakeRecord] = []  # since the last assignment
         self.kept: list[tuple[int, int, bytes | None, str]] = []
         self.published: list[Verdict] = []
         self.windows: list[WindowEvent] = []
-        self.partials: list[Record] = []
+        self.partials: list[PartialRecord] = []
         self.corrections: list[CorrectionEvent] = []
         self.moving = False
         self.dumb = False  # it does not say which records exist
@@ -160,7 +159,7 @@ class FakeLog:
         if plan != "kept":
             raise TimeoutError("the broker is away, or its answer was lost")
 
-    async def send_partials(self, records: Sequence[Record]) -> None:
+    async def send_partials(self, records: Sequence[PartialRecord]) -> None:
         await asyncio.sleep(0)
         self.partials += records
 
@@ -169,15 +168,12 @@ class FakeLog:
 
     # What a test does to it.
 
-    def next_record(self, partition: int) -> tuple[FakeRecord, bytes | None] | None:
-        """The next one of a partition, and the reader is past it."""
-        for offset, value in self.partitions[partition]:
-            if offset >= self.position[partition]:
-                self.position[partition] = offset + 1
-                record = FakeRecord(self, partition, offset)
-                self.delivered.append(record)
-                return record, value
-        return None
+    def next_records(self, partition: int, count: int = 1) -> list[Record]:
+        """The next ones of a partition, and the reader is past them."""
+        found = [(o, value) for o, value in self.partitions[partition] if o >= self.position[partition]][:count]
+        if found:
+            self.position[partition] = found[-1][0] + 1
+        return found
 
     def skip(self, partition: int, count: int) -> None:
         """Lose the next records on the way, as Faust was seen to after a recovery."""
@@ -185,21 +181,14 @@ class FakeLog:
         if ahead:
             self.position[partition] = ahead[min(count, len(ahead)) - 1] + 1
 
-    def waiting(self) -> set[tuple[int, int]]:
-        """Delivered since the last assignment, once or more often, and never acknowledged."""
-        acked = {(r.partition, r.offset) for r in self.delivered if r.acked}
-        return {(r.partition, r.offset) for r in self.delivered} - acked
-
     def commit(self) -> None:
-        """As far as no record that was delivered waits for its acknowledgement; records skipped do not hold it up."""
+        """Everything up to the last offset acknowledged: what lies behind a gap is not acknowledged before it."""
         for partition in self.partitions:
-            waiting = [offset for p, offset in self.waiting() if p == partition]
             done = max(self.acked.get(partition, ()), default=-1) + 1
-            self.committed[partition] = max(self.committed[partition], min([done, *waiting]))
+            self.committed[partition] = max(self.committed[partition], done)
 
     def reassign(self) -> None:
         """Positions go back to what was committed."""
-        self.delivered = []
         self.position = dict(self.committed)
 
     def tables(self) -> dict[int, dict[str, Any]]:
@@ -227,15 +216,16 @@ def started(log: FakeLog, clock: SetClock | None = None) -> Runtime:
     return runtime
 
 
-async def deliver(log: FakeLog, runtime: Runtime, count: int = 1, partition: int = 0) -> int:
-    """The next records of a partition, as far as there are any; returns how many."""
-    for done in range(count):
-        found = log.next_record(partition)
-        if found is None:
-            return done
-        record, value = found
-        await runtime.consume(partition, record.offset, value, record)
-    return count
+async def deliver(log: FakeLog, runtime: Runtime, count: int = 1, partition: int = 0, together: int = 1) -> int:
+    """The next records of a partition, as far as there are any, so many at once; returns how many."""
+    done = 0
+    while done < count:
+        records = log.next_records(partition, min(together, count - done))
+        if not records:
+            break
+        done += len(records)
+        await runtime.consume(partition, records, FakeDelivery(log, partition, [offset for offset, _ in records]))
+    return done
 
 
 def log_of(*values: bytes | BatchEvent | None, partition: int = 0) -> FakeLog:

@@ -18,8 +18,8 @@ from stream_agents.compute.ledger import STATE_VERSION, DayTotals
 from stream_agents.runtime import IDLE_CHECK_SECONDS, LASTING_GAP_SECONDS, Runtime
 from tests.harness.agents_log import (
     NOW,
+    FakeDelivery,
     FakeLog,
-    FakeRecord,
     SetClock,
     batch_event,
     deliver,
@@ -325,7 +325,7 @@ def test_records_of_a_partition_that_was_taken_away_are_left_to_its_new_owner() 
         await runtime.flush()
         runtime.recover(log.tables(), {1})
         assert totals(runtime).texts == 20, "it is still known, until the new owner has written more"
-        await runtime.consume(0, 1, encode(batch_event()), FakeRecord(log, 0, 1))
+        await runtime.consume(0, [(1, encode(batch_event()))], FakeDelivery(log, 0, [1]))
         await runtime.flush()
         assert totals(runtime).texts == 20
         assert log.acked == {0: {0}, 1: {0}}
@@ -358,13 +358,35 @@ def test_after_a_failure_nothing_is_counted_or_acknowledged() -> None:
     asyncio.run(scenario())
 
 
+def test_records_delivered_together_are_acknowledged_together_and_not_across_a_gap() -> None:
+    async def scenario() -> None:
+        log = log_at({0: {offset: batch_event(offset) for offset in (0, 1, 4, 5, 6)}})
+        runtime = started(log)
+        await deliver(log, runtime, 4, together=4)
+        assert totals(runtime).texts == 20, "what lies before the gap is counted"
+        await runtime.flush()
+        assert log.table[0]["next_offset"] == 2
+        assert log.acked == {}, "what lies behind it was not"
+        await runtime.mend()
+        assert log.position[0] == 4
+        await deliver(log, runtime, 3, together=3)
+        await runtime.flush()
+        assert totals(runtime).texts == 50
+        assert log.acked == {0: {4, 5, 6}}
+
+    asyncio.run(scenario())
+
+
 def test_the_stream_waits_while_too_much_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("stream_agents.runtime.MAX_PENDING", 3)
 
     async def scenario() -> None:
         log = log_of(*[batch_event(n) for n in range(6)])
         runtime = started(log)
-        await deliver(log, runtime, 3)
+        await deliver(log, runtime, 3, together=3)
+        log.write_plan = ["lost"]
+        with pytest.raises(TimeoutError):
+            await runtime.flush()
         fourth = asyncio.create_task(deliver(log, runtime, 1))
         for _ in range(20):
             await asyncio.sleep(0)
@@ -375,7 +397,7 @@ def test_the_stream_waits_while_too_much_is_not_written(monkeypatch: pytest.Monk
         assert totals(runtime).texts == 40
         # A rebalance lets go of the one that waits: it is delivered again.
         await deliver(log, runtime, 2)
-        waiting = asyncio.create_task(runtime.consume(0, 9, None, FakeRecord(log, 0, 9)))
+        waiting = asyncio.create_task(runtime.consume(0, [(9, None)], FakeDelivery(log, 0, [9])))
         await asyncio.sleep(0)
         log.reassign()
         runtime.recover(log.tables(), log.partitions)
@@ -455,6 +477,7 @@ def test_a_gap_wakes_whoever_mends_once_and_a_replay_does_not_close_it() -> None
 PARTITIONS = 2
 steps = st.one_of(
     st.tuples(st.just("deliver"), st.integers(0, PARTITIONS - 1), st.integers(1, 6)),
+    st.tuples(st.just("deliver together"), st.integers(0, PARTITIONS - 1), st.integers(2, 15)),
     st.tuples(st.just("skip"), st.integers(0, PARTITIONS - 1), st.integers(1, 6)),
     st.tuples(st.just("flush"), st.sampled_from(["kept", "lost", "unsure"]), st.sampled_from(["kept", "unsure"])),
     st.tuples(st.just("flush while"), st.sampled_from(["rebalance", "deliver"]), st.just(0)),
@@ -482,7 +505,7 @@ class Misfortune:
 
     async def deliver(self) -> None:
         for partition in self.log.partitions:
-            await deliver(self.log, self.runtime, 2, partition)
+            await deliver(self.log, self.runtime, 2, partition, together=2)
 
     async def flush(self) -> None:
         with contextlib.suppress(TimeoutError):
@@ -492,6 +515,8 @@ class Misfortune:
         log = self.log
         if what == "deliver":
             await deliver(log, self.runtime, two, one)
+        elif what == "deliver together":
+            await deliver(log, self.runtime, two, one, together=two)
         elif what == "skip":
             log.skip(one, two)
         elif what == "flush":
@@ -530,7 +555,7 @@ class Misfortune:
 
     async def deliver_all(self) -> None:
         for partition in self.log.partitions:
-            await deliver(self.log, self.runtime, 1000, partition)
+            await deliver(self.log, self.runtime, 1000, partition, together=4)
 
 
 @settings(max_examples=300, deadline=None)
@@ -571,7 +596,9 @@ def test_totals_are_the_sum_of_the_events_whatever_happens(
         assert {(p, o) for p, o, _, _ in log.kept} == bad
         rejected = sum(count for state in runtime.world.partitions.values() for count in state.rejected.values())
         assert rejected == len(bad)
-        assert log.waiting() == set(), "nothing waits for ever"
+        log.commit()
+        ends = {p: max(at, default=-1) + 1 for p, at in records.items()}
+        assert log.committed == ends, "nothing waits for ever, and nothing is committed that was not counted"
         # A restart finds the same: all of it had been written before it was acknowledged.
         again = started(log)
         assert totals(again).cost_nano_usd == totals(runtime).cost_nano_usd

@@ -1,14 +1,19 @@
-"""Waiting for the first of several, without tasks where nothing has to be waited for."""
+"""Records of the source topic go together, and waiting makes no tasks where nothing has to be waited for."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
+import faust
 import pytest
+from aiokafka.structs import ConsumerRecord
+from faust.types import TP
 from mode import Service
 
-from stream_agents.transport import ReadCommittedConsumer, WaitsLittle
+from stream_agents.transport import CHUNK_RECORDS, Chunks, ReadCommittedConsumer, ReadCommittedTransport, WaitsLittle
 
 
 class Waiter(WaitsLittle):
@@ -119,3 +124,73 @@ def test_a_service_that_stops_waits_no_longer(service: type[Service]) -> None:
 
 def test_the_consumer_of_the_agents_is_one_of_these() -> None:
     assert ReadCommittedConsumer.wait_first is WaitsLittle.wait_first
+
+
+SOURCE, OTHER = TP("source", 1), TP("changelog", 1)
+
+
+def record(tp: TP, offset: int) -> Any:
+    return ConsumerRecord(tp.topic, tp.partition, offset, 1000, 0, b"key", b"value %d" % offset, None, 3, 7, ())
+
+
+class Fetched:
+    """The consumer's thread, with what it has fetched."""
+
+    def __init__(self, records: dict[TP, list[Any]]) -> None:
+        self.records = records
+
+    async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> dict[TP, list[Any]]:
+        return self.records
+
+
+def with_consumer(folder: Path, work: Callable[[Any, Any], Awaitable[None]]) -> None:
+    """A consumer of an app that is not started: nothing is connected to."""
+
+    async def run() -> None:
+        app: Any = faust.App("test", broker="kafka://127.0.0.1:1", datadir=str(folder), loop=asyncio.get_running_loop())
+        app.transport = ReadCommittedTransport(app.conf.broker, app, loop=app.loop)
+        app.transport.source = SOURCE.topic
+        app.topics._acking_topics |= {SOURCE.topic, OTHER.topic}
+        app.consumer._thread.thread_loop.close()  # made with it, and never run
+        await work(app, app.consumer)
+
+    asyncio.run(run())
+
+
+def test_records_of_the_source_are_handed_on_many_at_once_and_others_one_by_one(tmp_path: Path) -> None:
+    async def work(app: Any, consumer: Any) -> None:
+        offsets = [*range(CHUNK_RECORDS), CHUNK_RECORDS + 5, CHUNK_RECORDS + 6]
+        consumer._thread = Fetched({tp: [record(tp, o) for o in offsets] for tp in (SOURCE, OTHER)})
+        found = await consumer._getmany({SOURCE, OTHER}, 1.0)
+        messages = [consumer._to_message(SOURCE, each) for each in found[SOURCE]]
+        assert [message.offset for message in messages] == [CHUNK_RECORDS - 1, CHUNK_RECORDS + 6]
+        handed_on = [pair for message in messages for pair in message.value]
+        assert handed_on == [(o, b"value %d" % o) for o in offsets]
+        event = await app.topic(SOURCE.topic, schema=Chunks()).decode(messages[1])
+        assert event.value == handed_on[CHUNK_RECORDS:]
+        assert [consumer._to_message(OTHER, each).value for each in found[OTHER]] == [v for _, v in handed_on]
+        consumer._thread = Fetched({})
+        assert await consumer._getmany({SOURCE}, 1.0) == {}
+
+    with_consumer(tmp_path, work)
+
+
+def test_chunks_are_committed_up_to_the_last_one_acknowledged(tmp_path: Path) -> None:
+    """Faust's way, for every other topic: up to the first offset that is not acknowledged."""
+
+    async def work(_: Any, consumer: Any) -> None:
+        for tp in (SOURCE, OTHER):
+            assert consumer._new_offset(tp) is None
+        messages = [consumer._to_message(SOURCE, [record(SOURCE, o) for o in chunk]) for chunk in ((3, 4), (7, 8, 9))]
+        messages += [consumer._to_message(OTHER, record(OTHER, o)) for o in (3, 4, 9)]
+        for message in messages:
+            message.incref()
+            assert message.ack(consumer)
+        assert consumer._new_offset(SOURCE) == 10
+        assert consumer._new_offset(SOURCE) is None, "nothing new"
+        assert consumer._new_offset(OTHER) == 5
+        for tp in (SOURCE, OTHER):
+            await consumer._add_gap(tp, 100, 200)
+        assert [tp for tp, gap in consumer._gap.items() if gap] == [OTHER]
+
+    with_consumer(tmp_path, work)
