@@ -90,6 +90,26 @@ class ReadCommittedThread(AIOKafkaConsumerThread):
         client._fetch_max_wait_ms = FETCH_MAX_WAIT_MS
         return client
 
+    async def _fetch_records(
+        self, consumer: Any, active_partitions: set[TP], timeout: float | None = None, max_records: int | None = None
+    ) -> Any:
+        """As in Faust; but what nobody wants any more stays where it was.
+
+        Faust pauses by taking partitions out of this very set, also while a request waits for records. To aiokafka an
+        empty set means all of them, so the request takes what comes next, from the changelog, too. Faust drops it: a
+        recovery then waits for ever for the records it has just begun to read.
+        """
+        found = await super()._fetch_records(consumer, active_partitions, timeout, max_records)
+        # No wait between taking and putting back: whoever seeks does so in this thread, before or after.
+        wanted = {tp for tp in found if self.consumer.flow_active and self._is_active(tp, active_partitions)}
+        for tp in found.keys() - wanted:
+            if tp in consumer.assignment():
+                consumer.seek(tp, found[tp][0].offset)
+        return {tp: found[tp] for tp in wanted}
+
+    def _is_active(self, tp: TP, active_partitions: set[TP]) -> bool:
+        return tp in active_partitions or tp in self.consumer._buffered_partitions
+
 
 class Chunks(faust.Schema[Any, Any]):
     """The value of an event is what the consumer put together: the `Record`s of one partition, in order."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -192,5 +193,62 @@ def test_chunks_are_committed_up_to_the_last_one_acknowledged(tmp_path: Path) ->
         for tp in (SOURCE, OTHER):
             await consumer._add_gap(tp, 100, 200)
         assert [tp for tp, gap in consumer._gap.items() if gap] == [OTHER]
+
+    with_consumer(tmp_path, work)
+
+
+class FetchingClient:
+    """aiokafka's consumer, as far as Faust's thread looks at it; `during` happens while it waits for records."""
+
+    def __init__(self, records: dict[TP, list[Any]], during: Callable[[], object]) -> None:
+        self._closed = False
+        self._fetcher = self._subscriptions = self
+        self.records, self.during = records, during
+        self.sought: dict[TP, int] = {}
+
+    def fetch_context(self) -> contextlib.nullcontext[None]:
+        return contextlib.nullcontext()
+
+    async def fetched_records(self, partitions: set[TP], timeout: float, max_records: int) -> dict[TP, list[Any]]:
+        self.during()
+        # To aiokafka no partitions are all partitions.
+        return {tp: found for tp, found in self.records.items() if not partitions or tp in partitions}
+
+    def assignment(self) -> set[TP]:
+        return {SOURCE, OTHER}
+
+    def seek(self, tp: TP, offset: int) -> None:
+        self.sought[tp] = offset
+
+
+def test_records_that_nobody_wants_any_more_stay_where_they_were(tmp_path: Path) -> None:
+    """A rebalance pauses all partitions while a request waits. The changelog's records are those of its recovery."""
+
+    async def work(_: Any, consumer: Any) -> None:
+        gone = TP("source", 9)
+        records = {SOURCE: [record(SOURCE, 5)], OTHER: [record(OTHER, 7), record(OTHER, 8)], gone: [record(gone, 1)]}
+        active = {SOURCE}
+        client = FetchingClient(records, active.clear)
+        assert await consumer._thread._fetch_records(client, active, 1.0, 100) == {}
+        assert client.sought == {SOURCE: 5, OTHER: 7}
+        active, client = {OTHER}, FetchingClient(records, consumer.stop_flow)
+        assert await consumer._thread._fetch_records(client, active, 1.0, 100) == {}
+        assert client.sought == {OTHER: 7}
+
+    with_consumer(tmp_path, work)
+
+
+def test_records_that_are_wanted_are_handed_on_those_of_a_full_buffer_too(tmp_path: Path) -> None:
+    async def work(_: Any, consumer: Any) -> None:
+        records = {SOURCE: [record(SOURCE, 5)], OTHER: [record(OTHER, 7)]}
+        active = {SOURCE, OTHER}
+        client = FetchingClient(records, lambda: None)
+        assert await consumer._thread._fetch_records(client, active, 1.0, 100) == records
+        consumer._active_partitions = active
+        client.during = lambda: consumer.on_buffer_full(SOURCE)
+        assert await consumer._thread._fetch_records(client, active, 1.0, 100) == {OTHER: [record(OTHER, 7)]}
+        client.during = active.clear
+        assert await consumer._thread._fetch_records(client, active, 1.0, 100) == {SOURCE: [record(SOURCE, 5)]}
+        assert client.sought == {OTHER: 7}
 
     with_consumer(tmp_path, work)
