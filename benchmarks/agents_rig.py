@@ -35,6 +35,9 @@ TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 class Agents:
     """Topics of one run, and agents processes on them, one after another."""
 
+    #: What Python is given before the command's own arguments.
+    start: tuple[str, ...] = ("-m", "embedwatch")
+
     def __init__(self, service: EmbeddedBroker, folder: Path, name: str, **agents: object) -> None:
         self.settings = Settings.model_validate({
             "kafka": {
@@ -58,7 +61,7 @@ class Agents:
         ours: dict[str, str | None] = {name: None for name in os.environ if name.startswith("EMBEDWATCH_")}
         child = Child(
             "agents",
-            [sys.executable, "-m", "embedwatch", "agents", "--app-id", self.app_id,
+            [sys.executable, *self.start, "agents", "--app-id", self.app_id,
              "--web-port", str(self.port)],
             self.folder / f"{self.name}.log",
             ours | {

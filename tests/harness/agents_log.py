@@ -77,6 +77,7 @@ class FakeLog:
         self.acked: dict[int, set[int]] = {}
         self.committed: dict[int, int] = dict.fromkeys(partitions, 0)
         self.position: dict[int, int] = dict.fromkeys(partitions, 0)  # offset the reader goes on at
+        self.delivered: dict[int, int] = {}  # offset behind the last record handed on since the last assignment
         self.kept: list[tuple[int, int, bytes | None, str]] = []
         self.published: list[Verdict] = []
         self.windows: list[WindowEvent] = []
@@ -173,6 +174,7 @@ class FakeLog:
         found = [(o, value) for o, value in self.partitions[partition] if o >= self.position[partition]][:count]
         if found:
             self.position[partition] = found[-1][0] + 1
+            self.delivered[partition] = max(self.delivered.get(partition, 0), found[-1][0] + 1)
         return found
 
     def skip(self, partition: int, count: int) -> None:
@@ -189,6 +191,7 @@ class FakeLog:
 
     def reassign(self) -> None:
         """Positions go back to what was committed."""
+        self.delivered = {}
         self.position = dict(self.committed)
 
     def tables(self) -> dict[int, dict[str, Any]]:
