@@ -50,6 +50,8 @@ CLOSE_SECONDS = 1.0
 TELL_SECONDS = 0.4
 #: How long a process that is given partitions waits for what others have counted of them.
 CATCH_UP_SECONDS = 30.0
+#: A process that stops may take so long to write what it has counted.
+STOP_FLUSH_SECONDS = 5.0
 #: A partition's state is one record. At the default cap of scopes, each with spend in every quarter of an hour, it was
 #: measured at 2.4 MB: 1.2 of today, 1.2 of the two days before. The history that forecasts ask for is a record of its
 #: own of up to 0.6 MB.
@@ -282,6 +284,14 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
             await runtime.flush()
         except Exception as error:
             log.warning("the state could not be written, trying again: %s", kafka.describe_error(error))
+
+    @app.on_before_shutdown.connect
+    async def write_the_rest(*_: Any, **__: Any) -> None:
+        # Not needed to be exact: what is not written is replayed. But the next process has the numbers at once.
+        try:
+            await asyncio.wait_for(runtime.flush(), STOP_FLUSH_SECONDS)
+        except Exception as error:
+            log.warning("the last state could not be written; its events are replayed: %s", kafka.describe_error(error))
 
     @app.task
     async def follow_states() -> None:

@@ -40,6 +40,8 @@ LASTING_GAP_SECONDS = 5.0
 PATIENT_FAILURES = 3
 #: A process that does not publish verdicts judges for its own API, not for alerts.
 LOOK_SECONDS = 2.0
+#: Corrections of a partition are said so far apart: yesterday's events, sent again, correct each scope all the time.
+SAY_SECONDS = 5.0
 
 
 class Runtime:
@@ -70,6 +72,7 @@ class Runtime:
         self._pending: list[Delivery] = []
         self._pending_records = 0
         self._dirty: set[int] = set()
+        self._said_at: dict[int, float] = {}  # partition: when its corrections were said the last time
         self._rejects: list[Callable[[], Awaitable[None]]] = []
         self._watched: dict[int, tuple[float, int]] = {}  # partition: when to compare with the log, next offset then
         self._gap_since: dict[int, float] = {}
@@ -104,8 +107,8 @@ class Runtime:
         self.owned = self.merger.owned = frozenset(assigned)
         self._generation += 1
         self._pending.clear()
-        # What whoever had the partition before has booked on closed days and, as far as its state knows, not said.
-        self._dirty = {p for p, state in states.items() if state.unsaid}
+        self._dirty.clear()
+        self._said_at.clear()
         self._pending_records = 0
         self._rejects.clear()
         self.guard.clear()
@@ -236,11 +239,12 @@ class Runtime:
         dirty, self._dirty = self._dirty, set()
         rejects, self._rejects = self._rejects, []
         # A copy: records counted while the write is under way belong to the next flush.
-        states = {p: self.world.partitions[p] for p in dirty if p in self.owned}
+        due = self._corrections_due()
+        states = {p: self.world.partitions[p] for p in dirty | due if p in self.owned}
         histories = {p: history for p, state in states.items() if (history := state.history.freeze()) is not None}
         records = {p: state.to_record() for p, state in states.items()}
         corrections = {
-            p: state.corrections(self.merger.app_id, p, self.world.zone) for p, state in states.items() if state.unsaid
+            p: state.corrections(self.merger.app_id, p, self.world.zone) for p, state in states.items() if p in due
         }
         try:
             await self._tell()
@@ -269,6 +273,14 @@ class Runtime:
         self._flushed.set()
         await self._say(corrections, generation)
 
+    def _corrections_due(self) -> set[int]:
+        """Partitions that have booked on closed days what nobody was told, or whoever had them before has."""
+        now = self.clock.monotonic()
+        return {
+            p for p, state in self.world.partitions.items()
+            if state.unsaid and p in self.owned and now >= self._said_at.get(p, now - SAY_SECONDS) + SAY_SECONDS
+        }  # fmt: skip
+
     async def _say(self, corrections: Mapping[int, list[CorrectionEvent]], generation: int) -> None:
         """Publish what is written. Money does not wait for it: what cannot be said now stays in the state, and is said
         with the next one, together with what came meanwhile."""
@@ -277,14 +289,13 @@ class Runtime:
                 await self.edges.publish_corrections(events)
             except Exception as error:
                 log.warning("corrections of closed days could not be published, trying again: %r", error)
-                if generation == self._generation:
-                    self._dirty.add(partition)
                 continue
             self.corrections += len(events)
             self.corrected_nano_usd += sum(e.added.cost_nano_usd for e in events if e.scope == scope_key(ALL))
             if generation != self._generation:
                 return  # rebalanced meanwhile: whoever has the partition now says them again, under the same ids
             self.world.partitions[partition].said(events)
+            self._said_at[partition] = self.clock.monotonic()
             self._dirty.add(partition)
 
     async def _tell(self) -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from embedwatch.events import BatchEvent, CorrectionEvent, DaySums
 from stream_agents.compute import ledger
 from stream_agents.compute.ledger import PartitionState, day_bounds, day_totals
-from stream_agents.runtime import Runtime
+from stream_agents.runtime import SAY_SECONDS, Runtime
 from tests.harness.agents_cluster import Cluster
 from tests.harness.agents_log import NOW, FakeLog, SetClock, batch_event, deliver, log_of, started
 from tests.harness.corrections import added, newest
@@ -124,8 +124,9 @@ def late_log(count: int) -> FakeLog:
 
 
 async def flush(runtime: Runtime, log: FakeLog, plan: str = "kept") -> list[CorrectionEvent]:
-    """What this flush said, of all scopes together."""
+    """What a flush that may say corrections said, of all scopes together."""
     before = len(log.corrections)
+    runtime.clock.passed_seconds += SAY_SECONDS  # type: ignore[attr-defined]
     log.correction_plan = [plan]
     await runtime.flush()
     return [c for c in log.corrections[before:] if c.scope == "all"]
@@ -239,6 +240,27 @@ def test_what_comes_while_it_is_said_or_is_taken_away_meanwhile_is_not_lost() ->
         await flush(runtime, log)
         await flush(runtime, log)
         assert added(log.corrections)[YESTERDAY, "all"] == (4, 40, 1 + 7 + 49 + 343)
+        assert log.table[0]["unsaid"] == {}
+
+    asyncio.run(scenario())
+
+
+def test_yesterday_sent_again_is_said_now_and_then_and_not_with_every_flush() -> None:
+    async def scenario() -> None:
+        log = late_log(4)
+        clock = SetClock()
+        runtime = started(log, clock)
+        await deliver(log, runtime, 1)
+        assert reach(await flush(runtime, log)) == [(0, 1, 1)]
+        for _ in range(2):
+            clock.passed_seconds += SAY_SECONDS / 2 - 0.01
+            await deliver(log, runtime, 1)
+            await runtime.flush()
+        assert (len(log.corrections), log.acked) == (2, {0: {0, 1, 2}}), "money does not wait"
+        clock.passed_seconds += 0.02
+        await runtime.flush()  # nothing new: what is owed is said all the same
+        assert reach([c for c in log.corrections if c.scope == "all"])[1:] == [(1, 3, 7 + 49)]
+        await runtime.flush()
         assert log.table[0]["unsaid"] == {}
 
     asyncio.run(scenario())
