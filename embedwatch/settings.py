@@ -17,7 +17,7 @@ from urllib.parse import urlsplit, urlunsplit
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from embedwatch.errors import ConfigError
@@ -92,7 +92,9 @@ class PricingSettings(Section):
     usd_per_million_tokens: dict[str, Decimal] = Field(
         default_factory=dict, description="by model; comes before the built-in price list"
     )
-    gpu_usd_per_hour: Decimal | None = Field(None, ge=0, description="price of the machine for local models")
+    gpu_usd_per_hour: Decimal | None = Field(
+        None, ge=0, le=100_000, description="price of the machine for local models"
+    )
 
     @field_validator("usd_per_million_tokens")
     @classmethod
@@ -104,7 +106,10 @@ class PricingSettings(Section):
 
 
 class WorkerSettings(Section):
-    group: str = Field("embedwatch-workers", description="consumer group; workers of one group share the texts")
+    group: str = Field(
+        "embedwatch-workers",
+        description="consumer group; workers of one group share the texts; begins with the topic prefix unless named",
+    )
     name: str | None = Field(
         None, min_length=1, max_length=200, description="name in events and alerts; default: host name and process id"
     )
@@ -211,7 +216,9 @@ class WorkerSettings(Section):
 
 class AgentSettings(Section):
     app_id: str = Field(
-        "embedwatch-agents", pattern=r"^[A-Za-z0-9._-]{1,100}$", description="consumer group and name of the state"
+        "embedwatch-agents",
+        pattern=r"^[A-Za-z0-9._-]{1,100}$",
+        description="consumer group and name of the state; begins with the topic prefix unless named",
     )
     web_host: str = Field("127.0.0.1", description="address the HTTP API binds to; 0.0.0.0: every interface")
     web_port: Port = Field(6066, description="port of the HTTP API")
@@ -268,6 +275,25 @@ class Settings(Section):
     agents: AgentSettings = AgentSettings()
     budget: BudgetSettings = BudgetSettings()
     alerts: AlertSettings = AlertSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _groups_follow_the_prefix(cls, data: Any) -> Any:
+        """Pipelines with different topics share no group: its members would get partitions of topics that they do not
+        read, and agents would take each other's state for their own."""
+        kafka = data.get("kafka") if isinstance(data, dict) else None
+        prefix = kafka.get("topic_prefix") if isinstance(kafka, dict) else getattr(kafka, "topic_prefix", None)
+        if not isinstance(prefix, str) or prefix == KafkaSettings().topic_prefix:
+            return data
+        out = dict(data)
+        for section, field, kind in (("worker", "group", "workers"), ("agents", "app_id", "agents"),
+                                     ("alerts", "group", "alerts")):  # fmt: skip
+            given, name = out.get(section, {}), f"{prefix[:90]}-{kind}"
+            if isinstance(given, dict):
+                out[section] = {field: name, **given}
+            elif isinstance(given, Section) and field not in given.model_fields_set:
+                out[section] = given.model_copy(update={field: name})
+        return out
 
     @property
     def topics(self) -> Topics:

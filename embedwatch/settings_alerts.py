@@ -54,7 +54,10 @@ class DeliverySettings(Section):
 class AlertSettings(LifeSettings, SlackSettings, DeliverySettings):
     """All of them, under one name in file and environment."""
 
-    group: str = Field("embedwatch-alerts", description="consumer group of the alerting service")
+    group: str = Field(
+        "embedwatch-alerts",
+        description="consumer group of the alerting service; begins with the topic prefix unless named",
+    )
 
 
 def stripped(value: SecretStr | None) -> SecretStr | None:

@@ -65,6 +65,10 @@ class Embedder(Protocol):
         """Padded tokens a batch, where the settings name none."""
 
     @property
+    def pads(self) -> bool:
+        """Its forward pass computes the whole rectangle of a batch, positions without a token included."""
+
+    @property
     def gpu_uuids(self) -> Sequence[str]:
         """The GPUs it uses, as the driver names them; empty when it uses none."""
 

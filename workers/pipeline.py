@@ -253,7 +253,7 @@ class Pipeline:
         work.vectors[good] = vectors[np.array(finite)]
         work.outcome[good] = MISS
         work.batch[good] = work.batches
-        work.padding[good] = longest - tokens[np.array(finite)] if billed is None else 0  # a provider bills no padding
+        work.padding[good] = longest - tokens[np.array(finite)] if self._embedder.pads else 0
         work.batches += 1
         bad = [index for index, ok in zip(batch, finite, strict=True) if not ok]
         if len(batch) == 1 and bad:

@@ -52,7 +52,7 @@ def states(bench: Alerting) -> dict[str, str]:
 
 
 def committed(bench: Alerting) -> int | None:
-    with opened(consumer(bench.kafka, "test", group="embedwatch-alerts")) as client:
+    with opened(consumer(bench.kafka, "test", group=f"{bench.kafka.topic_prefix}-alerts")) as client:
         found: int | None = client.committed(TopicPartition(bench.topics.verdicts, 0))
         return found
 

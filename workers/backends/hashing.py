@@ -24,6 +24,7 @@ class HashingEmbedder:
     # It may stand for any model, also one that a provider sells: then the price list applies.
     local = False
     token_budget = 32_768
+    pads = False
     gpu_uuids: Sequence[str] = ()
 
     def __init__(

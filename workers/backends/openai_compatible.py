@@ -108,6 +108,10 @@ class OpenAIEmbedder:
         self.fingerprint = blake2b("\0".join(map(str, described)).encode(), digest_size=16).hexdigest()
 
     @property
+    def pads(self) -> bool:
+        return False  # what a provider pads it does not say, nor bill
+
+    @property
     def token_budget(self) -> int:
         """As much as all connections together may have under way."""
         return self._settings.api_max_batch_tokens * self._settings.api_concurrency

@@ -87,6 +87,10 @@ class SentenceTransformerEmbedder:
         self.fingerprint = blake2b("\0".join(map(str, described)).encode(), digest_size=16).hexdigest()
 
     @property
+    def pads(self) -> bool:
+        return not self.way.startswith("packed")
+
+    @property
     def token_budget(self) -> int:
         return CPU_TOKEN_BUDGET if self.device == "cpu" else GPU_TOKEN_BUDGET
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from embedwatch.errors import ConfigError
-from embedwatch.settings import AlertSettings, KafkaSettings, Settings, env_name, load, redact_url
+from embedwatch.settings import AgentSettings, AlertSettings, KafkaSettings, Settings, env_name, load, redact_url
 
 SECRET = "s3cr3t-hunter2"
 
@@ -58,6 +58,23 @@ def test_a_length_that_is_no_multiple_of_a_pane_is_refused(tmp_path: Path, value
 
 def test_a_flag_that_was_not_given_overrides_nothing() -> None:
     assert load(None, {"kafka.partitions": None}, {"EMBEDWATCH_KAFKA_PARTITIONS": "9"}).kafka.partitions == 9
+
+
+def test_groups_and_state_follow_the_topic_prefix_unless_they_are_named() -> None:
+    plain = load(None, None, {})
+    assert (plain.worker.group, plain.agents.app_id, plain.alerts.group) == (
+        "embedwatch-workers", "embedwatch-agents", "embedwatch-alerts",
+    )  # fmt: skip
+    other = load(None, {"worker.group": "mine"}, {"EMBEDWATCH_KAFKA_TOPIC_PREFIX": "team-b"})
+    assert (other.worker.group, other.agents.app_id, other.alerts.group) == ("mine", "team-b-agents", "team-b-alerts")
+    built = Settings(kafka=KafkaSettings(topic_prefix="c"), alerts=AlertSettings(group="x"), agents=AgentSettings())
+    assert (built.worker.group, built.agents.app_id, built.alerts.group) == ("c-workers", "c-agents", "x")
+    assert len(load(None, None, {"EMBEDWATCH_KAFKA_TOPIC_PREFIX": "p" * 100}).agents.app_id) <= 100
+
+
+def test_a_price_by_the_hour_that_no_total_could_hold_is_refused() -> None:
+    with pytest.raises(ConfigError, match="gpu_usd_per_hour"):
+        load(None, {"pricing.gpu_usd_per_hour": "1e30"}, {})
 
 
 def test_an_empty_variable_counts_as_not_set() -> None:

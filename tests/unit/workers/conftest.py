@@ -107,6 +107,7 @@ class Moody:
     device = "cpu"
     local = True
     token_budget = 64
+    pads = True
     gpu_uuids: Sequence[str] = ()
 
     def __init__(self, clock: FakeClock, dims: int = 4, max_tokens: int = 6) -> None:

@@ -357,3 +357,10 @@ def test_the_phases_of_a_cycle_and_its_waiting_add_up_to_its_wall_time(rig: Any)
     names = ("cache_lookup", "tokenise", "embed", "cache_write", "publish")
     total = sum(getattr(phase, name) for phase in phases for name in names)
     assert total + work.waited_seconds == pytest.approx(wall, rel=0.02)
+
+
+@pytest.mark.parametrize(("pads", "padding"), [(True, 3), (False, 0)])
+def test_padding_is_counted_where_the_model_computes_it(rig: Any, pads: bool, padding: int) -> None:
+    rig.model.pads = pads
+    work = rig.pipeline.run([rig.chunk([("a", "one two three four"), ("b", "one")])])
+    assert work.padding.sum() == padding
