@@ -164,7 +164,7 @@ def test_another_process_reads_it_from_the_topic_of_states() -> None:
 
 def test_a_flush_writes_it_when_it_has_changed_and_before_the_state_that_names_it() -> None:
     async def scenario() -> None:
-        log = log_of(*[old(number) for number in range(6)])
+        log = log_of(*[old(number) for number in range(7)])
         runtime = started(log)
 
         async def flush(*, forget: bool = False) -> tuple[int, int, int]:
