@@ -379,6 +379,10 @@ class CorrectionEvent(Struct, frozen=True, tag="correction", tag_field="type"):
     v: int = VERSION
 
 
+#: What stands on the topics but texts, vectors, states and dead letters.
+Event = MetricEvent | Verdict | AlertAction | Silence | WindowEvent | CorrectionEvent
+
+
 def window_key(event: WindowEvent) -> str:
     """The key on the topic: compaction keeps the last of each window, and never a partial one for a whole one."""
     key = f"{event.scope}|{event.window_seconds}|{event.start_seconds:.0f}"

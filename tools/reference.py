@@ -55,14 +55,7 @@ Options that belong to one command (`embedwatch produce --rate`) and their varia
 
 def events_schema() -> str:
     """JSON Schema of everything on the topics but texts, vectors, states and dead letters, as the codec reads it."""
-    schema = msgspec.json.schema(
-        events.MetricEvent
-        | events.Verdict
-        | events.AlertAction
-        | events.Silence
-        | events.WindowEvent
-        | events.CorrectionEvent
-    )
+    schema = msgspec.json.schema(events.Event)
     # OpenAPI's keyword; strict validators refuse it. Each type says its `type` itself.
     del schema["discriminator"]
     for definition in schema["$defs"].values():

@@ -28,15 +28,7 @@ from tools import reference
 
 FOLDER = Path(__file__).resolve().parents[3] / "docs" / "reference"
 
-Example = (
-    events.MetricEvent
-    | events.Verdict
-    | events.AlertAction
-    | events.Silence
-    | events.WindowEvent
-    | events.CorrectionEvent
-)
-EXAMPLES: list[Example] = [
+EXAMPLES: list[events.Event] = [
     events.BatchEvent(
         event_id="w1:7", time_seconds=1_700_000_000.25, worker="w1", model="m", texts=10, cache_hits=3, duplicates=1,
         misses=5, batches=2, tokens_received=100, tokens_embedded=50, tokens_saved=40, truncated_texts=1,
