@@ -8,49 +8,28 @@ before and holds at least as much: of the same `event_id` the one that reaches f
 
 from __future__ import annotations
 
-import msgspec
-
-from embedwatch.events import BatchEvent, CorrectionEvent, DaySums
-from stream_agents.compute.adding import adder
+from embedwatch.events import BatchEvent, CorrectionEvent
+from stream_agents.compute.sums import Sums
 
 #: Days and scopes of one partition that wait to be said. Above it those that are new are said under `other`.
 MAX_UNSAID = 5000
-_SUMS = DaySums.__struct_fields__
-_book = adder([name for name in _SUMS if name != "errors"])
 
 
-class Unsaid(msgspec.Struct, omit_defaults=True):
+class Unsaid(Sums, kw_only=True, omit_defaults=True):
     """Late bookings of one day and scope. `from_offset`: none of them stands before it in the partition."""
 
     from_offset: int
     last_seconds: float = 0.0
     events: int = 0
-    texts: int = 0
-    cache_hits: int = 0
-    duplicates: int = 0
-    misses: int = 0
-    errors: int = 0
-    tokens_received: int = 0
-    tokens_embedded: int = 0
-    tokens_saved: int = 0
-    cost_nano_usd: int = 0
-    saved_nano_usd: int = 0
-    unpriced_tokens: int = 0
 
-    def book(self, event: BatchEvent, now: float) -> None:
-        _book(self, event)
-        self.errors += sum(event.errors.values())
+    def book_late(self, event: BatchEvent, now: float) -> None:
+        self.book(event)
         self.events += 1
         self.last_seconds = max(self.last_seconds, now)
 
     def said(self, event: CorrectionEvent) -> None:
         """The topic has it. What was booked meanwhile stays, and stands behind it."""
-        for name in _SUMS:
+        for name in Sums.__struct_fields__:
             setattr(self, name, getattr(self, name) - getattr(event.added, name))
         self.events -= event.events
         self.from_offset = event.until_offset
-
-
-def sums_of(totals: object) -> DaySums:
-    """The sums that a correction tells, of anything that has them."""
-    return DaySums(*(getattr(totals, name) for name in _SUMS))

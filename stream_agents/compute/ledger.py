@@ -26,7 +26,7 @@ from embedwatch.events import BatchEvent, CorrectionEvent
 from embedwatch.pricing import SOURCE_GPU_HOUR
 from stream_agents.compute.adding import adder
 from stream_agents.compute.allocated import Allocation
-from stream_agents.compute.corrections import MAX_UNSAID, Unsaid, sums_of
+from stream_agents.compute.corrections import MAX_UNSAID, Unsaid
 from stream_agents.compute.curve import BUCKET_SECONDS, HOUR_SECONDS, add_curve, add_spend, hourly, unpacked
 from stream_agents.compute.days import day_bounds as day_bounds
 from stream_agents.compute.days import day_of as day_of
@@ -34,6 +34,7 @@ from stream_agents.compute.days import days_before as days_before
 from stream_agents.compute.days import days_of
 from stream_agents.compute.history import HISTORY_DAYS, History
 from stream_agents.compute.scopes import ALL, OTHER, scope_key, scopes_of
+from stream_agents.compute.sums import BOOKED, Sums
 
 #: 2 added what a day's spend was over time, 3 the corrections that are not said yet, and put the history in a record of
 #: its own. Older records are read; a newer one is refused.
@@ -46,29 +47,16 @@ MAX_AHEAD_SECONDS = 86_400.0
 LARGEST_COUNT = 2**53
 
 
-class DayTotals(msgspec.Struct):
+class DayTotals(Sums):
     """Sums of one day and scope."""
 
-    texts: int = 0
-    cache_hits: int = 0
-    duplicates: int = 0
-    misses: int = 0
-    errors: int = 0
-    tokens_received: int = 0
-    tokens_embedded: int = 0
-    tokens_saved: int = 0
-    cost_nano_usd: int = 0
-    saved_nano_usd: int = 0
-    unpriced_tokens: int = 0
     gpu_hour_nano_usd: int = 0  # the part of the cost that is busy seconds of a machine paid by the hour
     late_events: int = 0  # booked when the day was closed
     late_texts: int = 0  # those of late events; they are in the texts, too
     late_cost_nano_usd: int = 0  # is in the cost, too
 
     def book(self, event: BatchEvent) -> None:
-        _book(self, event)
-        if event.errors:
-            self.errors += sum(event.errors.values())
+        Sums.book(self, event)
         if event.price_source == SOURCE_GPU_HOUR:
             self.gpu_hour_nano_usd += event.cost_nano_usd
 
@@ -104,12 +92,8 @@ class BookedDay(DayTotals, omit_defaults=True):
             self.bucket_seconds = HOUR_SECONDS
 
 
-_BOOKED = (
-    "texts", "cache_hits", "duplicates", "misses", "tokens_received", "tokens_embedded", "tokens_saved",
-    "cost_nano_usd", "saved_nano_usd", "unpriced_tokens",
-)  # fmt: skip
-_COUNTS = (*_BOOKED, "batches", "truncated_texts", "padding_tokens", "cache_errors")
-_book, _merge = adder(_BOOKED), adder(DayTotals.__struct_fields__)
+_COUNTS = (*BOOKED, "batches", "truncated_texts", "padding_tokens", "cache_errors")
+_merge = adder(DayTotals.__struct_fields__)
 _counts_of = attrgetter(*_COUNTS)
 
 
@@ -193,8 +177,8 @@ class PartitionState(msgspec.Struct):
         room = sum(map(len, self.unsaid.values())) < MAX_UNSAID
         for key in dict.fromkeys(k if room or k in scopes or k == scope_key(ALL) else scope_key(OTHER) for k in keys):
             if key not in scopes:
-                scopes[key] = Unsaid(self.next_offset)
-            scopes[key].book(event, now)
+                scopes[key] = Unsaid(from_offset=self.next_offset)
+            scopes[key].book_late(event, now)
 
     def corrections(self, app_id: str, partition: int, zone: ZoneInfo) -> list[CorrectionEvent]:
         """What is to be said as of now, by day and scope. Say it when this state is written, and not before."""
@@ -203,7 +187,7 @@ class PartitionState(msgspec.Struct):
             for scope, unsaid in sorted(scopes.items()):
                 booked = self.days.get(day, {}).get(scope)
                 # A day that was forgotten already begins anew with what came late, and that is not its sum.
-                known = booked is not None and day >= _oldest_kept(unsaid.last_seconds, zone)
+                known = day >= _oldest_kept(unsaid.last_seconds, zone)
                 found.append(
                     CorrectionEvent(
                         event_id=f"{app_id}:{partition}:{unsaid.from_offset}:{day}:{scope}",
@@ -215,8 +199,8 @@ class PartitionState(msgspec.Struct):
                         from_offset=unsaid.from_offset,
                         until_offset=self.next_offset,
                         events=unsaid.events,
-                        added=sums_of(unsaid),
-                        total=sums_of(booked) if known else None,
+                        added=unsaid.told(),
+                        total=booked.told() if booked is not None and known else None,
                     )
                 )
         return found

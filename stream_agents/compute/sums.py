@@ -1,0 +1,35 @@
+"""The sums of batch events that a day of the ledger has, and what is said of it later. Pure."""
+
+from __future__ import annotations
+
+import msgspec
+
+from embedwatch.events import BatchEvent, DaySums
+from stream_agents.compute.adding import adder
+
+#: Fields of a batch event that are added as they are; errors are a sum over classes.
+BOOKED = tuple(name for name in DaySums.__struct_fields__ if name != "errors")
+_book = adder(BOOKED)
+
+
+class Sums(msgspec.Struct):
+    texts: int = 0
+    cache_hits: int = 0
+    duplicates: int = 0
+    misses: int = 0
+    errors: int = 0
+    tokens_received: int = 0
+    tokens_embedded: int = 0
+    tokens_saved: int = 0
+    cost_nano_usd: int = 0
+    saved_nano_usd: int = 0
+    unpriced_tokens: int = 0
+
+    def book(self, event: BatchEvent) -> None:
+        _book(self, event)
+        if event.errors:
+            self.errors += sum(event.errors.values())
+
+    def told(self) -> DaySums:
+        """As an event tells them."""
+        return DaySums(*(getattr(self, name) for name in DaySums.__struct_fields__))
