@@ -17,16 +17,16 @@ from typing import Any
 from embedwatch.clock import Clock
 from embedwatch.codec import decode_metric
 from embedwatch.errors import InvalidEvent
-from embedwatch.events import BatchEvent, CacheEvent, CorrectionEvent, HeartbeatEvent, LagEvent, Verdict
+from embedwatch.events import BatchEvent, CacheEvent, HeartbeatEvent, LagEvent, Verdict
 from embedwatch.rules import Rule
 from stream_agents.compute.guard import Gap, GapGuard
 from stream_agents.compute.judge import Announcer, judge
 from stream_agents.compute.ledger import PartitionState, check_bookable
 from stream_agents.compute.merger import Merger
-from stream_agents.compute.scopes import ALL, scope_key
 from stream_agents.compute.world import World
 from stream_agents.edges import Delivery, Edges, Record
 from stream_agents.publisher import Publisher
+from stream_agents.saying import Sayer
 
 log = logging.getLogger("agents")
 
@@ -40,8 +40,6 @@ LASTING_GAP_SECONDS = 5.0
 PATIENT_FAILURES = 3
 #: A process that does not publish verdicts judges for its own API, not for alerts.
 LOOK_SECONDS = 2.0
-#: Corrections of a partition are said so far apart: yesterday's events, sent again, correct each scope all the time.
-SAY_SECONDS = 5.0
 
 
 class Runtime:
@@ -56,6 +54,7 @@ class Runtime:
             merger.partials_read = True
         self.merger = merger
         self.publisher = Publisher(world, merger.app_id, edges, clock)
+        self.sayer = Sayer(merger.app_id, world.zone, edges, clock)
         self.owned: frozenset[int] = frozenset()
         self.rules = rules
         self.edges = edges
@@ -66,13 +65,10 @@ class Runtime:
         self.recovered = False
         self.failure: str | None = None
         self.flushes = 0
-        self.corrections = 0  # said by this process, and what they added to the whole
-        self.corrected_nano_usd = 0
         self.judging_seconds = 0.0  # how long judging every rule took the last time
         self._pending: list[Delivery] = []
         self._pending_records = 0
         self._dirty: set[int] = set()
-        self._said_at: dict[int, float] = {}  # partition: when its corrections were said the last time
         self._rejects: list[Callable[[], Awaitable[None]]] = []
         self._watched: dict[int, tuple[float, int]] = {}  # partition: when to compare with the log, next offset then
         self._gap_since: dict[int, float] = {}
@@ -108,7 +104,7 @@ class Runtime:
         self._generation += 1
         self._pending.clear()
         self._dirty.clear()
-        self._said_at.clear()
+        self.sayer.forget()
         self._pending_records = 0
         self._rejects.clear()
         self.guard.clear()
@@ -239,13 +235,12 @@ class Runtime:
         dirty, self._dirty = self._dirty, set()
         rejects, self._rejects = self._rejects, []
         # A copy: records counted while the write is under way belong to the next flush.
-        due = self._corrections_due()
-        states = {p: self.world.partitions[p] for p in dirty | due if p in self.owned}
+        mine = {p: state for p, state in self.world.partitions.items() if p in self.owned}
+        due = self.sayer.due(mine)
+        states = {p: state for p, state in mine.items() if p in dirty or p in due}
         histories = {p: history for p, state in states.items() if (history := state.history.freeze()) is not None}
         records = {p: state.to_record() for p, state in states.items()}
-        corrections = {
-            p: state.corrections(self.merger.app_id, p, self.world.zone) for p, state in states.items() if p in due
-        }
+        corrections = self.sayer.collect({p: mine[p] for p in due})
         try:
             await self._tell()
             if generation != self._generation:
@@ -271,32 +266,8 @@ class Runtime:
             delivery.ack()
         self.flushes += 1
         self._flushed.set()
-        await self._say(corrections, generation)
-
-    def _corrections_due(self) -> set[int]:
-        """Partitions that have booked on closed days what nobody was told, or whoever had them before has."""
-        now = self.clock.monotonic()
-        return {
-            p for p, state in self.world.partitions.items()
-            if state.unsaid and p in self.owned and now >= self._said_at.get(p, now - SAY_SECONDS) + SAY_SECONDS
-        }  # fmt: skip
-
-    async def _say(self, corrections: Mapping[int, list[CorrectionEvent]], generation: int) -> None:
-        """Publish what is written. Money does not wait for it: what cannot be said now stays in the state, and is said
-        with the next one, together with what came meanwhile."""
-        for partition, events in corrections.items():
-            try:
-                await self.edges.publish_corrections(events)
-            except Exception as error:
-                log.warning("corrections of closed days could not be published, trying again: %r", error)
-                continue
-            self.corrections += len(events)
-            self.corrected_nano_usd += sum(e.added.cost_nano_usd for e in events if e.scope == scope_key(ALL))
-            if generation != self._generation:
-                return  # rebalanced meanwhile: whoever has the partition now says them again, under the same ids
-            self.world.partitions[partition].said(events)
-            self._said_at[partition] = self.clock.monotonic()
-            self._dirty.add(partition)
+        said = await self.sayer.say(corrections, mine, lambda: generation == self._generation)
+        self._dirty |= said
 
     async def _tell(self) -> None:
         """The panes go out before the state that covers them: whoever takes a partition over finds them whole."""

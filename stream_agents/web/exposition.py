@@ -67,10 +67,10 @@ class WorldCollector(Collector):
         for name, count, text in (
             ("offset_gaps", self.runtime.guard.seen, "Gaps in source offsets met since the start; most are legal."),
             ("skipped_deliveries", self.runtime.guard.skipped, "Times that records were skipped and sought back."),
-            ("day_corrections", self.runtime.corrections, "Corrections of closed days published, by day and scope."),
+            ("day_corrections", self.runtime.sayer.count, "Corrections of closed days published, by day and scope."),
             (
                 "day_corrections_cost_usd",
-                self.runtime.corrected_nano_usd / NANO_USD_PER_USD,
+                self.runtime.sayer.cost_nano_usd / NANO_USD_PER_USD,
                 "Spend booked on days that were closed.",
             ),
         ):

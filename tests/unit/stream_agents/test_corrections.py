@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from embedwatch.events import BatchEvent, CorrectionEvent, DaySums
 from stream_agents.compute import ledger
 from stream_agents.compute.ledger import PartitionState, day_bounds, day_totals
-from stream_agents.runtime import SAY_SECONDS, Runtime
+from stream_agents.runtime import Runtime
+from stream_agents.saying import SAY_SECONDS
 from tests.harness.agents_cluster import Cluster
 from tests.harness.agents_log import NOW, FakeLog, SetClock, batch_event, deliver, log_of, started
 from tests.harness.corrections import added, newest
@@ -142,7 +143,7 @@ def test_each_flush_says_what_it_has_corrected_and_a_restart_says_nothing_again(
         runtime = started(log)
         await deliver(log, runtime, 2)
         assert reach(await flush(runtime, log)) == [(0, 2, 1 + 7)]
-        assert (runtime.corrections, runtime.corrected_nano_usd) == (2, 8)
+        assert (runtime.sayer.count, runtime.sayer.cost_nano_usd) == (2, 8)
         assert log.table[0]["unsaid"] != {}, "it was not said when this was written"
         assert await flush(runtime, log) == []
         assert log.table[0]["unsaid"] == {}
