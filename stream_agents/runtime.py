@@ -72,6 +72,7 @@ class Runtime:
         self._rejects: list[Callable[[], Awaitable[None]]] = []
         self._watched: dict[int, tuple[float, int]] = {}  # partition: when to compare with the log, next offset then
         self._gap_since: dict[int, float] = {}
+        self._flushing = asyncio.Lock()
         self._flushed = asyncio.Event()
         self._news = asyncio.Event()
         self._gap = asyncio.Event()
@@ -226,7 +227,14 @@ class Runtime:
             return  # it was refused, and kept, when it was counted
 
     async def flush(self) -> None:
-        """Write the state of every partition touched, then acknowledge what it covers and say what it corrects."""
+        """Write the state of every partition touched, then acknowledge what it covers and say what it corrects.
+
+        One at a time: a process that stops flushes once more, and the older state must not be the last one written.
+        """
+        async with self._flushing:
+            await self._flush()
+
+    async def _flush(self) -> None:
         if not self.recovered or self.edges.rebalancing():
             return
         generation = self._generation

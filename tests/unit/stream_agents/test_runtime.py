@@ -635,3 +635,31 @@ def test_closed_windows_that_the_broker_does_not_take_are_published_later_and_on
         ("all", 1), ("model=m", 1), ("model=n", 1),
     }  # fmt: skip
     assert all(window.partial for window in log.windows), "the process began after them"
+
+
+def test_of_two_flushes_at_once_the_older_state_is_not_written_last() -> None:
+    """As when a process is stopped while it flushes."""
+
+    async def scenario() -> None:
+        log = log_of(batch_event(0), batch_event(1))
+        runtime = started(log)
+        write, go_on = log.write_state, asyncio.Event()
+
+        async def slow_at_first(partition: int, record: Any) -> None:
+            if record["next_offset"] == 1:
+                await go_on.wait()
+            await write(partition, record)
+
+        log.write_state = slow_at_first  # type: ignore[method-assign]
+        await deliver(log, runtime, 1)
+        first = asyncio.create_task(runtime.flush())
+        await asyncio.sleep(0)
+        await deliver(log, runtime, 1)
+        second = asyncio.create_task(runtime.flush())
+        for _ in range(20):
+            await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.gather(first, second)
+        assert (log.table[0]["next_offset"], log.acked) == (2, {0: {0, 1}})
+
+    asyncio.run(scenario())
