@@ -15,7 +15,8 @@ class SendFailed(Exception):
     """A message was not acknowledged. The text is for people and holds no secret.
 
     `retryable`: it may go out later as it is; else someone has to mend something first (and it is tried again, rarely,
-    in case they did). `of_message`: only this message is at fault, others may go out.
+    in case they did). `of_message`: only this message is at fault, others may go out. `in_doubt`: no answer came, and
+    the receiver may have taken the message.
     """
 
     def __init__(
@@ -25,12 +26,14 @@ class SendFailed(Exception):
         retryable: bool,
         retry_after_seconds: float | None = None,
         of_message: bool = False,
+        in_doubt: bool = False,
     ) -> None:
         super().__init__(reason)
         self.reason = reason
         self.retryable = retryable
         self.retry_after_seconds = retry_after_seconds
         self.of_message = of_message
+        self.in_doubt = in_doubt
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +48,15 @@ class Parcel:
     """One message for one receiver, the same at every attempt.
 
     `key` names the episode of the alert, for all that is ever said of it; `news_key` names this one message.
-    `ref` is the message to edit; None: it is a new one.
+    `ref` is the message to edit; None: it is a new one. `doubtful`: an attempt before this one may have arrived, so
+    that a receiver that can look for it does.
     """
 
     message: Message
     key: str
     news_key: str
     ref: Ref | None = None
+    doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)
