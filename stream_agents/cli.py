@@ -62,7 +62,7 @@ def run(
     serve(settings, judged)
 
 
-@app.command(epilog="Example: embedwatch agents rebuild -b broker:9092 --timezone Europe/Berlin")
+@app.command(epilog="Example: embedwatch agents rebuild -b broker:9092")
 def rebuild(
     config: options.ConfigFile = None,
     bootstrap_servers: options.BootstrapServers = None,
@@ -75,9 +75,9 @@ def rebuild(
 ) -> None:
     """Replay the metric events into a fresh ledger, and compare it with the one that the agents keep.
 
-    Agents may run meanwhile; nothing is changed. Name the time zone that they run with. Ends with 0 when every number
-    of every day is the same, with 1 when one differs, with 3 when none differs but not all could be compared: events
-    are no longer kept, or a state is missing.
+    Agents may run meanwhile; nothing is changed. Days are those of the time zone that the agents run with. Ends with
+    0 when every number of every day is the same, with 1 when one differs, with 3 when none differs but not all could
+    be compared: events are no longer kept, or a state is missing.
     """
     settings = load(
         config,
@@ -105,7 +105,7 @@ def rebuild(
             typer.echo(f"{day}: {f'{len(wrong)} numbers differ' if wrong else 'the same'}")
             for each in wrong[:20]:
                 typer.echo(f"  {each.scope} {each.number}: kept {each.kept}, rebuilt {each.rebuilt}")
-        for line in what_is_missing(found, settings.topics.metrics, settings.budget.timezone):
+        for line in what_is_missing(found, settings.topics.metrics):
             typer.echo(line)
     if found.differences:
         raise typer.Exit(1)

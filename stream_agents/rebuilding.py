@@ -25,9 +25,10 @@ PATIENCE_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`days` were compared; of `unknown_days` the topic no longer holds, or may not hold, every event: what was
-    `removed` says why. `without_state`: partitions of which nothing is kept, and the ends of their logs."""
+    """`days` of `timezone` were compared; of `unknown_days` the topic no longer holds, or may not hold, every event:
+    what was `removed` says why. `without_state`: partitions of which nothing is kept, and the ends of their logs."""
 
+    timezone: str
     events: int
     next_offsets: dict[int, int]
     days: list[str]
@@ -47,11 +48,11 @@ def compare(settings: Settings, now: float) -> Comparison:
     """The kept states against the events. Agents may run meanwhile: both are taken at the same offsets.
 
     Raises `ConnectionFailed`, also where records are removed while they are read, or `InputError` where there is no
-    state.
+    state, or one of another time zone than the one that is asked for.
     """
-    zone = ZoneInfo(settings.budget.timezone)
     try:
         kept = _kept_states(settings)
+        zone = _zone(settings, kept.values())
         without_state = _without_state(settings, kept)
         rebuilt, removed = _replayed(settings, kept, zone)
     except OffsetOutOfRangeError:
@@ -65,6 +66,7 @@ def compare(settings: Settings, now: float) -> Comparison:
     days = kept_days([*kept.values(), *rebuilt.values()], now, zone)
     known = whole_days(days, removed, now, zone)
     return Comparison(
+        timezone=zone.key,
         events=sum(state.events for state in rebuilt.values()),
         next_offsets={p: state.next_offset for p, state in sorted(kept.items())},
         days=known,
@@ -75,13 +77,13 @@ def compare(settings: Settings, now: float) -> Comparison:
     )
 
 
-def what_is_missing(found: Comparison, topic: str, timezone: str) -> list[str]:
+def what_is_missing(found: Comparison, topic: str) -> list[str]:
     """Lines for people: which days cannot be told, of which offsets the events are gone, and what to do."""
     lines = [
         f"{day}: cannot be told, events of it are, or may be, no longer in topic {topic}" for day in found.unknown_days
     ]
     if found.unknown_days:
-        lines += [_gone(one, timezone) for one in found.removed]
+        lines += [_gone(one, found.timezone) for one in found.removed]
         lines.append(
             "  The kept numbers of such a day may well be right: they were counted before. Nothing is left to prove "
             f"it. Compare a day while topic {topic} holds all of it, or raise its retention.ms."
@@ -136,6 +138,22 @@ def _kept_states(settings: Settings) -> dict[int, PartitionState]:
     if not found:
         raise InputError(f"topic {topic} holds no state yet: agents write one when they have read their first event")
     return found
+
+
+def _zone(settings: Settings, states: Iterable[PartitionState]) -> ZoneInfo:
+    """The zone whose days the states have: nobody has to name it. Where none says so, the one that is configured."""
+    asked = settings.budget.timezone
+    zones = sorted({state.timezone for state in states if state.timezone is not None})
+    if len(zones) > 1:
+        raise InputError(f"the states are of several time zones: {', '.join(zones)}; agents run with different ones")
+    if not zones:
+        return ZoneInfo(asked)
+    if asked != zones[0] and "timezone" in settings.budget.model_fields_set:
+        raise InputError(
+            f"the states have the days of {zones[0]}, and budget.timezone is {asked}: leave out --timezone "
+            "(EMBEDWATCH_BUDGET_TIMEZONE), the days are compared in the zone of the states"
+        )
+    return ZoneInfo(zones[0])
 
 
 def _without_state(settings: Settings, kept: Collection[int]) -> dict[int, int]:

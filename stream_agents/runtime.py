@@ -91,15 +91,18 @@ class Runtime:
 
         Windows are kept: they remember for themselves how far each partition was counted. So is the state of a
         partition that another process holds now, until that process has written a later one. Raises ValueError, and
-        changes nothing, for a record that is no state of ours.
+        changes nothing, for a record that is no state of ours, or one of another time zone.
         """
         found = histories or {}
         states = {
             p: PartitionState.from_record(record, found.get(p, ())) for p, record in records.items() if p in assigned
         }
+        for state in states.values():
+            state.hold_to(self.world.zone)
         # No record means that nothing was counted, whatever was committed: begin at the start of the log. The guard
         # asks which record is the first, so that a start, too, skips nothing.
-        mine = {p: states.get(p) or PartitionState(next_offset=0) for p in assigned}
+        zone = self.world.zone.key
+        mine = {p: states.get(p) or PartitionState(next_offset=0, timezone=zone) for p in assigned}
         self.world.partitions = dict(sorted({**self.world.partitions, **mine}.items()))
         self.owned = self.merger.owned = frozenset(assigned)
         self._generation += 1

@@ -117,6 +117,10 @@ def check_bookable(event: BatchEvent, zone: ZoneInfo, now: float) -> None:
         raise InvalidEvent("invalid", f"a count of errors is above {LARGEST_COUNT}")
 
 
+class OtherZone(ValueError):
+    """A state whose days begin elsewhere: a sum over both would be one of no day."""
+
+
 class PartitionState(msgspec.Struct):
     """What one source partition has added up, and how far it has read. One record of the state table."""
 
@@ -133,7 +137,19 @@ class PartitionState(msgspec.Struct):
     rejected: dict[str, int] = msgspec.field(default_factory=dict)
     accepted_gaps: int = 0
     allocation: Allocation = msgspec.field(default_factory=Allocation)
+    #: Whose days these are; None in a state that was written before it was noted.
+    timezone: str | None = None
     v: int = STATE_VERSION
+
+    def hold_to(self, zone: ZoneInfo) -> None:
+        """Its days are those of this zone from now on. Raises `OtherZone` where there are some of another."""
+        if self.timezone not in (None, zone.key) and (self.days or self.history.spend or self.allocation.alive_ms):
+            raise OtherZone(
+                f"its days are those of the time zone {self.timezone}, and budget.timezone is {zone.key}: start with "
+                f"--timezone {self.timezone}; for days of {zone.key} start with another --app-id, which counts anew "
+                "what the metrics topic still holds"
+            )
+        self.timezone = zone.key
 
     def book(
         self, event: BatchEvent, zone: ZoneInfo, max_scopes: int, now: float | None = None, grace_seconds: float = 0.0

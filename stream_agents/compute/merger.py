@@ -13,7 +13,7 @@ from typing import Any
 from embedwatch.errors import InvalidEvent
 from embedwatch.events import CacheEvent, HeartbeatEvent
 from stream_agents.compute.history import History, is_state, parsed_key
-from stream_agents.compute.ledger import PartitionState
+from stream_agents.compute.ledger import OtherZone, PartitionState
 from stream_agents.compute.partials import (
     Checkpoint,
     Marker,
@@ -51,6 +51,7 @@ class Merger:
         self.states_read = False
         self.refused: dict[str, int] = {}
         self.newer: str | None = None
+        self.other_zones: set[int] = set()  # partitions whose state has the days of another time zone
         self._pieces = Pieces()
         self._heard: dict[int, float] = {}
         self._newest: dict[int, float] = {}
@@ -186,6 +187,11 @@ class Merger:
             return False
         try:
             state = PartitionState.from_record(json.loads(value))
+            state.hold_to(self.world.zone)
+            self.other_zones.discard(partition)
+        except OtherZone:
+            self.other_zones.add(partition)
+            return False
         except (ValueError, AttributeError, RecursionError) as error:
             self.newer = str(error) if "of version" in str(error) else self.newer
             self._refuse(InvalidEvent("invalid", "not a state"))
@@ -243,6 +249,8 @@ class Merger:
         reasons = []
         if self.newer is not None:
             reasons.append(f"another process is newer than this one: {self.newer}")
+        if others := self.other_zones - self.owned:
+            reasons.append(f"another process books partitions {sorted(others)} by days of another time zone")
         if not self.partials_read:
             reasons.append(f"the partials of partitions {_listed(foreign or self.owned)} are not read yet")
         elif foreign and not self.states_read:

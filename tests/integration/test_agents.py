@@ -339,3 +339,16 @@ def test_a_state_that_is_not_ours_ends_it_before_anything_is_counted(embedded_ag
     code, line = fails(agents)
     assert code == 1
     assert f"the state in topic {changelog} cannot be used: state of version 4; this agent knows 3" in line
+
+
+def test_agents_of_another_time_zone_do_not_take_over_the_days_that_are_booked(embedded_agents: Agents) -> None:
+    agents = embedded_agents
+    agents.send(events(4))
+    with agents.running() as child:
+        agents.wait_ready(child)
+        agents.wait_texts(child, 40)
+        child.process.terminate()
+        assert child.process.wait(30) == 0
+    code, line = fails(agents, "--timezone", "Asia/Kolkata")
+    assert code == 1
+    assert f"its days are those of the time zone {agents.timezone}, and budget.timezone is Asia/Kolkata" in line

@@ -30,7 +30,7 @@ DAY_SECONDS = 86_400
 
 def rebuild(agents: Agents, *arguments: str) -> tuple[int, str]:
     """Exit code and what it prints, in lines as long as they are."""
-    command = [*EMBEDWATCH, "agents", "rebuild", "--app-id", agents.app_id, "--timezone", agents.timezone, *arguments]
+    command = [*EMBEDWATCH, "agents", "rebuild", "--app-id", agents.app_id, *arguments]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=90, env=environ(agents.kafka), check=False
     )
@@ -84,6 +84,10 @@ def test_a_log_whose_beginning_is_gone_proves_the_days_it_holds_whole_and_no_oth
         assert child.process.wait(20) == 0
     code, data = found(agents)
     assert (code, data["days"], data["unknown_days"], data["removed"]) == (0, [yesterday, today], [], [])
+    assert data["timezone"] == agents.timezone
+    code, text = rebuild(agents, "--timezone", "Asia/Kolkata")
+    assert code == 3
+    assert f"the states have the days of {agents.timezone}, and budget.timezone is Asia/Kolkata" in text
 
     remove(agents, 0, 1)  # what is left begins five days ago
     code, data = found(agents)

@@ -134,9 +134,9 @@ def test_many_samples_are_several_records_in_slots_that_come_round() -> None:
     assert [key for key, _ in records[:3]] == [b"app|1|samples|598", b"app|1|samples|599", b"app|1|samples|0"]
 
 
-def state(next_offset: int, cost_nano_usd: int = 1) -> bytes:
+def state(next_offset: int, cost_nano_usd: int = 1, timezone: str | None = None) -> bytes:
     days = {"2027-01-15": {"all": DayTotals(texts=1, cost_nano_usd=cost_nano_usd)}}
-    return json.dumps(PartitionState(next_offset=next_offset, days=days).to_record()).encode()
+    return json.dumps(PartitionState(next_offset=next_offset, days=days, timezone=timezone).to_record()).encode()
 
 
 def test_the_ledger_of_another_partition_is_its_latest_state(merger: Merger) -> None:
@@ -153,6 +153,15 @@ def test_the_ledger_of_another_partition_is_its_latest_state(merger: Merger) -> 
         assert not merger.take_state(2, b'"p2"', value)
     assert not merger.take_state(99, b'"p99"', state(5))
     assert cost() == 300
+
+
+def test_days_of_another_time_zone_are_no_days_of_ours_and_that_is_said(merger: Merger) -> None:
+    assert not merger.take_state(1, b'"p1"', state(5, 100, "Asia/Kolkata"))
+    assert merger.world.day("2027-01-15").cost_nano_usd == 0
+    reason = "another process books partitions [1] by days of another time zone"
+    assert reason in merger.trouble(NOW)
+    assert merger.take_state(1, b'"p1"', state(9, 300, "UTC"))
+    assert reason not in merger.trouble(NOW)
 
 
 def test_while_it_starts_panes_are_kept_as_they_came_and_checkpoints_wait_for_them(starting: Merger) -> None:

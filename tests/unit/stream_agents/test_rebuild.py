@@ -27,7 +27,7 @@ def test_it_is_what_an_agents_process_has_counted() -> None:
         await deliver(log, runtime, 99)
         return runtime.world.partitions[0]
 
-    kept, fresh = asyncio.run(live()), PartitionState(next_offset=0)
+    kept, fresh = asyncio.run(live()), PartitionState(next_offset=0, timezone="UTC")
     for offset, value in enumerate([*map(encode, values), b"broken", None, encode(batch_event(time_seconds=1e20))]):
         book_record(fresh, offset, value, NOW, UTC, 100)
     assert fresh == kept

@@ -343,6 +343,27 @@ def test_a_state_that_is_not_ours_is_refused_and_nothing_is_counted_on_top_of_it
     assert not runtime.recovered
 
 
+def test_days_of_another_time_zone_are_refused_with_what_to_do() -> None:
+    async def scenario() -> None:
+        log = log_of(batch_event(), batch_event())
+        runtime = started(log)
+        await deliver(log, runtime, 2)
+        await runtime.flush()
+        record = log.tables()[0]
+        assert record["timezone"] == "UTC"
+        runtime_on(log).recover({0: record}, {0})
+        runtime_on(log).recover({0: {**record, "timezone": None}}, {0})  # written before the zone was noted
+        kolkata = {**record, "timezone": "Asia/Kolkata"}
+        with pytest.raises(ValueError, match=r"days are those of the time zone Asia/Kolkata.* --timezone Asia/Kolkata"):
+            runtime_on(log).recover({0: kolkata}, {0})
+        empty = {**kolkata, "days": {}}  # nothing was booked by the wrong zone yet
+        other = runtime_on(log)
+        other.recover({0: empty}, {0})
+        assert other.world.partitions[0].timezone == "UTC"
+
+    asyncio.run(scenario())
+
+
 def test_after_a_failure_nothing_is_counted_or_acknowledged() -> None:
     async def scenario() -> None:
         log = log_of(batch_event(), batch_event())
