@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from asyncio import CancelledError
 
 from embedwatch.clock import Clock
 
@@ -21,6 +22,8 @@ class OnceInAWhile(logging.Filter):
         self._last: dict[tuple[str, str], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.name == "asyncio" and record.exc_info and isinstance(record.exc_info[1], CancelledError):
+            return False  # Faust looks at the result of a send that our stop has given up, and that is told already
         if record.name.partition(".")[0] not in LIBRARIES or record.levelno >= logging.CRITICAL:
             return True
         key, now = (record.name, str(record.msg)[:100]), self.clock.monotonic()

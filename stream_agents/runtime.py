@@ -68,6 +68,7 @@ class Runtime:
         self.judging_seconds = 0.0  # how long judging every rule took the last time
         self._pending: list[Delivery] = []
         self._pending_records = 0
+        self._writing_records = 0
         self._dirty: set[int] = set()
         self._rejects: list[Callable[[], Awaitable[None]]] = []
         self._watched: dict[int, tuple[float, int]] = {}  # partition: when to compare with the log, next offset then
@@ -137,6 +138,11 @@ class Runtime:
         if lasting:
             reasons.append(f"gaps are open in partitions {sorted(lasting)}")
         return reasons + self.merger.trouble(self.clock.now())
+
+    @property
+    def pending_records(self) -> int:
+        """Records that are counted and not known to be written."""
+        return self._pending_records + self._writing_records
 
     @property
     def leads(self) -> bool:
@@ -243,6 +249,7 @@ class Runtime:
         generation = self._generation
         pending, self._pending = self._pending, []
         pending_records, self._pending_records = self._pending_records, 0
+        self._writing_records = pending_records
         dirty, self._dirty = self._dirty, set()
         rejects, self._rejects = self._rejects, []
         # A copy: records counted while the write is under way belong to the next flush.
@@ -255,6 +262,7 @@ class Runtime:
         try:
             await self._tell()
             if generation != self._generation:
+                self._writing_records = 0
                 return  # rebalanced meanwhile: what is not held here any more is another's to write
             for keep in rejects:
                 await keep()
@@ -264,6 +272,7 @@ class Runtime:
                 await self.edges.write_state(partition, record)
                 states[partition].history.written()
         except Exception:
+            self._writing_records = 0
             if generation == self._generation:
                 # Not acknowledged, so not lost: the next flush writes the newer state and acknowledges them.
                 self._pending = pending + self._pending
@@ -271,6 +280,7 @@ class Runtime:
                 self._dirty |= dirty
                 self._rejects = rejects + self._rejects
             raise
+        self._writing_records = 0
         if generation != self._generation:
             return  # rebalanced meanwhile: these records were forgotten and come again
         for delivery in pending:

@@ -6,22 +6,21 @@ import logging
 import socket
 import sys
 
-import faust
-
 from embedwatch.clock import SystemClock
 from embedwatch.errors import ConfigError, EmbedwatchError
 from embedwatch.rules import Rule
 from embedwatch.settings import Settings
 from stream_agents.app import build
 from stream_agents.quiet import calm_libraries
+from stream_agents.stopping import BoundedStop, StoppableWorker
 
 log = logging.getLogger("agents")
 
 
 def serve(settings: Settings, rules: tuple[Rule, ...]) -> None:
-    """Until SIGTERM or Ctrl-C. Raises `ConfigError` or `ConnectionFailed` before the start, ends the process after it.
+    """Until SIGTERM or Ctrl-C, which is obeyed within `stopping.STOP_SECONDS`; ends the process after it.
 
-    Raises `EmbedwatchError` when the state cannot be used.
+    Raises `ConfigError` or `ConnectionFailed` before the start, `EmbedwatchError` when the state cannot be used.
     """
     port = bindable_port(settings.agents.web_host, settings.agents.web_port)
     settings = settings.model_copy(update={"agents": settings.agents.model_copy(update={"web_port": port})})
@@ -31,7 +30,8 @@ def serve(settings: Settings, rules: tuple[Rule, ...]) -> None:
     calm_libraries(SystemClock())
     log.info("agents: starting with %d rules; joining the group takes some seconds", len(rules))
     sampler.start()
-    worker = faust.Worker(app, quiet=True, loglevel="warn", redirect_stdouts=False, override_logging=False)
+    worker = StoppableWorker(app, quiet=True, loglevel="warn", redirect_stdouts=False, override_logging=False)
+    worker.stop_within = BoundedStop(lambda: runtime.pending_records)
     worker.spinner = None  # it writes terminal codes into files, too
     code = 0
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from stream_agents.quiet import EVERY_SECONDS, OnceInAWhile
@@ -37,3 +38,13 @@ def test_its_memory_is_bounded() -> None:
     for number in range(5000):
         assert calm.filter(record("mode", f"made with a value inside: {number}"))
     assert len(calm._last) <= 1001
+
+
+def test_a_send_that_was_given_up_is_no_bug_to_show_a_trace_of() -> None:
+    calm = OnceInAWhile(SetClock())
+
+    def of(error: BaseException) -> logging.LogRecord:
+        return logging.LogRecord("asyncio", logging.ERROR, "x", 1, "callback", None, (type(error), error, None))
+
+    assert not calm.filter(of(asyncio.CancelledError()))
+    assert calm.filter(of(RuntimeError()))

@@ -1,0 +1,42 @@
+"""A stop has a time limit, and the second signal none."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+
+import pytest
+
+from stream_agents.stopping import TIMED_OUT, BoundedStop
+
+
+def test_the_first_signal_begins_and_the_second_ends_at_once_and_says_what_is_left(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    codes: list[int] = []
+    stop = BoundedStop(lambda: 7, 3600, codes.append)
+    with caplog.at_level(logging.ERROR, "agents"):
+        assert stop.asked(signal.SIGINT)
+        assert codes == []
+        assert not stop.asked(signal.SIGTERM)
+    assert stop.timer is not None
+    stop.timer.cancel()
+    assert codes == [128 + signal.SIGTERM]
+    said = "SIGTERM came a second time; ended at once, 7 records are counted and not written"
+    assert caplog.messages == [f"agents: {said}: the next start reads them again"]
+
+
+def test_a_stop_that_takes_too_long_is_ended(caplog: pytest.LogCaptureFixture) -> None:
+    codes: list[int] = []
+    ended = threading.Event()
+
+    def leave(code: int) -> None:
+        codes.append(code)
+        ended.set()
+
+    with caplog.at_level(logging.ERROR, "agents"):
+        assert BoundedStop(lambda: 0, 0.0, leave).asked(signal.SIGTERM)
+        assert ended.wait(30)
+    assert codes == [TIMED_OUT]
+    assert caplog.messages[0].endswith("Kafka does not answer; ended at once, all that was counted is written")
