@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from embedwatch.errors import InputError, InvalidEvent
+from embedwatch.errors import ConfigError, InputError, InvalidEvent
 from embedwatch.events import NANO_USD_PER_USD, PHASES, Count, Label, Seconds
 from embedwatch.regression import Sample
 from embedwatch.sketch import Sketch
@@ -67,6 +67,14 @@ class Measured:
     numbers: Numbers
     latency: Sketch
     queue_wait: Sketch
+
+    @property
+    def texts(self) -> int:
+        """Texts with a vector, whose latency is known: the number that every command shows, and that decides.
+
+        Those that failed are in `numbers.errors`, and with them it is `numbers.texts`.
+        """
+        return self.latency.count
 
     @property
     def sample(self) -> Sample:
@@ -213,29 +221,106 @@ def from_json(data: bytes, where: str) -> Baseline:
 
 
 def path_of(name: str, folder: Path) -> Path:
-    """A path as it is (with a `/`, or .json at its end), or else a name in the folder. Raises `InputError`."""
-    if "/" in name or os.sep in name or name.endswith(SUFFIX):
-        return Path(name)
+    """Where `embedwatch baseline save NAME` writes, always with .json at its end. Raises `ConfigError`.
+
+    NAME with a `/`, or with .json at its end, is a path; any other is a name in the folder.
+    """
+    if _is_path(name):
+        path = Path(name if name.endswith(SUFFIX) else f"{name}{SUFFIX}")
+        if path.name == SUFFIX or not path.name.isprintable():
+            raise ConfigError(
+                f"{name[:120]!r} is no file that a baseline can be written to; it looks like ci/main.json"
+            )
+        return path
     if not _NAME.fullmatch(name):
-        raise InputError(
+        raise ConfigError(
             f"{name[:120]!r} is no name of a baseline: letters, digits, `.`, `_` and `-`, at most 100, a letter or "
             "digit first"
         )
     return folder / f"{name}{SUFFIX}"
 
 
+def places_of(name: str, folder: Path, here: Path = Path()) -> tuple[Path, ...]:
+    """Where a baseline to be read is looked for: first where `save` writes it, then the other of `here` and folder.
+
+    A relative path, and a file named without a path, are of `here`.
+    """
+    given = here / name
+    suffixed = given if name.endswith(SUFFIX) else here / f"{name}{SUFFIX}"
+    in_folder = folder / suffixed.name
+    order: tuple[Path, ...]
+    if "/" in name or os.sep in name:
+        order = (suffixed, given)
+    elif name.endswith(SUFFIX):
+        order = (given, in_folder)
+    else:
+        order = (in_folder, given, suffixed)
+    return tuple(dict.fromkeys(order))
+
+
+def _is_path(name: str) -> bool:
+    return "/" in name or os.sep in name or name.endswith(SUFFIX)
+
+
+def find(name: str, folder: Path, here: Path = Path()) -> Baseline:
+    """The baseline in the first of its places where there is a file. Raises `InputError` with all of them for none."""
+    places = places_of(name, folder, here)
+    for path in places:
+        # A folder of that name is no baseline; whatever else is there is read, a pipe too.
+        if os.path.exists(path) and not os.path.isdir(path):
+            return read(path)
+    looked = " and ".join(filter(None, (", ".join(map(str, places[:-1])), str(places[-1]))))
+    raise InputError(
+        f"there is no baseline {name[:120]!r}: looked for {looked}; `embedwatch baseline list` shows what there is"
+    )
+
+
 def read(path: Path) -> Baseline:
     """Raises `InputError` when there is none, or it cannot be used."""
     where = f"baseline {path}"
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        hint = "; `embedwatch baseline list` shows what there is" if isinstance(error, FileNotFoundError) else ""
-        raise InputError(f"{where}: {error.strerror or error}{hint}") from None
+    data = _content(path, where)
     if len(data) > MAX_FILE_BYTES:
         raise InputError(f"{where} is larger than {MAX_FILE_BYTES:,} bytes: it is no baseline")
     return from_json(data, where)
+
+
+def is_baseline(path: Path) -> bool:
+    """Whether the file says that it is one, of whatever version. Raises `InputError` when it cannot be read."""
+    data = _content(path, str(path))
+    if len(data) > MAX_FILE_BYTES:
+        return False
+    try:
+        return msgspec.json.decode(data, type=_Head).format == FORMAT
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return False
+
+
+def _content(path: Path, where: str) -> bytes:
+    """One byte more than allowed where there are too many."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        hint = "; `embedwatch baseline list` shows what there is" if isinstance(error, FileNotFoundError) else ""
+        raise InputError(f"{where}: {error.strerror or error}{hint}") from None
+    except ValueError as error:  # a name with a null byte
+        raise InputError(f"{where!r}: {error}") from None
+
+
+def check_target(path: Path, *, force: bool) -> None:
+    """Whether a baseline may be written there: over an older one only with `force`, over anything else never.
+
+    Raises `ConfigError`, or `InputError` when what is there cannot be read.
+    """
+    if os.path.isdir(path):
+        raise ConfigError(f"{path} is a folder: name a file in it, or give it as --dir")
+    if not os.path.lexists(path):
+        return
+    # Only what is a regular file is read: a pipe would wait for somebody who writes.
+    if not os.path.isfile(path) or not is_baseline(path):
+        raise ConfigError(f"{path} is there already and is no baseline: it is not overwritten; choose another name")
+    if not force:
+        raise ConfigError(f"{path} is there already: choose another name, or overwrite it with --force")
 
 
 def write(baseline: Baseline, path: Path) -> None:

@@ -104,11 +104,11 @@ def compare(
     rows = tuple(_rows(one, other, found))
     notes = tuple(_notes(a, b, scope))
     if found is None:
-        empty = a.name if not one.latency.count else b.name
+        empty = a.name if not one.texts else b.name
         words = f"Inconclusive ({scope}): {empty} has no latency of any text."
         return Comparison(scope, rows, "inconclusive", words, notes, None)
-    if one.latency.count < min_texts:
-        reason = f"{a.name} holds {one.latency.count:,} texts, {min_texts:,} are needed"
+    if one.texts < min_texts:
+        reason = f"{a.name} holds {one.texts:,} texts, {min_texts:,} are needed"
         return Comparison(scope, rows, "inconclusive", f"Inconclusive ({scope}): {reason}.", notes, found)
     outcome, reason = decide(found, min_share_pct=0.0, min_growth_pct=max_regression_pct, min_texts=min_texts)
     share = (
@@ -147,7 +147,7 @@ def _rows(one: Measured, other: Measured, found: Shift | None) -> Iterable[Row]:
     yield Row("cost of 1M tokens", "USD", one.cost_per_million_tokens_usd, other.cost_per_million_tokens_usd)
     yield Row("cache hit rate", "%", one.cache_hit_rate_pct, other.cache_hit_rate_pct, "points")
     yield Row("error rate", "%", one.error_rate_pct, other.error_rate_pct, "points")
-    yield Row("texts", "", one.numbers.texts, other.numbers.texts)
+    yield Row("texts", "", one.texts, other.texts)
     # Not their plain number, which has a batch once for each tenant in it: this one decides.
     yield Row("independent batches", "", one.sample.independent, other.sample.independent)
 

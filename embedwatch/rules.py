@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embedwatch.baselines import FOLDER, Baseline, path_of, read
+from embedwatch.baselines import FOLDER, Baseline, find
 from embedwatch.errors import ConfigError, InputError
 from embedwatch.events import AlertType, Severity
 from embedwatch.regression import MIN_SHARE_PCT, MIN_TEXTS
@@ -161,7 +161,7 @@ def load_rules(path: Path | None) -> tuple[Rule, ...]:
         return default_rules()
     file = read_yaml(path, "rules file", "check --rules or EMBEDWATCH_AGENTS_RULES")
     # A path in it is relative to it, and a name is one of the folder `baselines` beside it.
-    return parse_rules(file, lambda name: read(path.parent / path_of(name, Path(FOLDER))))
+    return parse_rules(file, lambda name: find(name, path.parent / FOLDER, path.parent))
 
 
 def parse_rules(file: YamlFile, read_baseline: ReadBaseline = _no_baselines) -> tuple[Rule, ...]:

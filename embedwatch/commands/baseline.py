@@ -25,7 +25,10 @@ def _option(name: str, help: str, **more: Any) -> Any:
 
 Name = Annotated[
     str,
-    typer.Argument(envvar="EMBEDWATCH_BASELINE_NAME", help="Name of the baseline (a file of the folder), or a path."),
+    typer.Argument(
+        envvar="EMBEDWATCH_BASELINE_NAME",
+        help="Name of the baseline (v1 is baselines/v1.json), or a path (with a / or .json at its end).",
+    ),
 ]
 Folder = Annotated[Path, _option("--dir", "Folder of the baselines.")]
 AgentsUrl = Annotated[
@@ -53,16 +56,18 @@ def save(
         _option("--force", "Overwrite one of that name; take also few texts, and numbers of agents not ready yet."),
     ] = False,
 ) -> None:
-    """Write the latencies, rates and costs of the last hour to NAME.json.
+    """Write the latencies, rates and costs of the last hour to NAME.json, and say where that is.
+
+    Texts are counted as in `list` and `diff`: those with a vector. Those that failed count in the error rate. A file
+    that is no baseline is never overwritten.
 
     Exit code 8 when there were too few texts, 4 when no agents answer.
     """
-    from embedwatch.baselines import Baseline, path_of, write
-    from embedwatch.errors import ConnectionFailed, Inconclusive, InputError
+    from embedwatch.baselines import Baseline, check_target, path_of, write
+    from embedwatch.errors import ConnectionFailed, Inconclusive
 
     path = path_of(name, folder)
-    if path.exists() and not force:
-        raise InputError(f"{path} is there already: choose another name, or overwrite it with --force")
+    check_target(path, force=force)
     now, reasons = _now(config, agents_url, window)
     if reasons and not force:
         raise ConnectionFailed(f"the agents are not ready: {'; '.join(reasons)}. --force saves what they know")
@@ -76,11 +81,13 @@ def save(
                 )
     kept = wanted if force else [key for key in wanted if key not in few]
     baseline = Baseline(path.stem, now.time_seconds, now.window_seconds, {key: now.scopes[key] for key in kept})
+    replaced = path.exists()
     write(baseline, path)
     first = baseline.scopes[kept[0]]
     p95 = first.latency.quantile(0.95)
     shown = "unknown" if p95 is None else f"{p95:,.1f} ms"
-    typer.echo(f"{path}: {kept[0]}: {first.latency.count:,} texts, p95 {shown}; {_scopes(len(kept))}")
+    old = " (in place of an older one)" if replaced else ""
+    typer.echo(f"{path} written{old}: {kept[0]}: {first.texts:,} texts, p95 {shown}; {_scopes(len(kept))}")
     left_out = len(wanted) - len(kept)
     if left_out:
         typer.echo(f"embedwatch: note: left out for too few texts: {_scopes(left_out)} (--force keeps them)", err=True)
@@ -109,7 +116,7 @@ def list_(folder: Folder = Path("baselines"), as_json: options.AsJson = False) -
         rows = [
             {
                 "name": each.name, "saved_at": each.saved_at, "window_seconds": each.window_seconds,
-                "scopes": {key: of.for_people() | {"texts": of.numbers.texts} for key, of in each.scopes.items()},
+                "scopes": {key: of.for_people() | {"texts": of.texts} for key, of in each.scopes.items()},
             }
             for each in found
         ]  # fmt: skip
@@ -123,7 +130,7 @@ def list_(folder: Folder = Path("baselines"), as_json: options.AsJson = False) -
             of = each.scopes.get(key)
             people = of.for_people() if of is not None else {}
             cells = [_cell(people.get(name)) for name in ("latency_p95_ms", "throughput_texts_per_s")]
-            count = f"{of.numbers.texts:,}" if of is not None else "0"
+            count = f"{of.texts:,}" if of is not None else "0"
             table.add_row(
                 each.name,
                 each.saved_at[:16].replace("T", " "),
@@ -160,11 +167,11 @@ def diff(
 
     Exit code 0: not slower. 1: slower. 8: too few texts to tell. 3: no such baseline. 4: no agents answer.
     """
-    from embedwatch.baselines import path_of, read
+    from embedwatch.baselines import find
     from embedwatch.comparison import chosen_scopes, compare
 
     check_limits(max_regression_pct)
-    saved = read(path_of(name, folder))
+    saved = find(name, folder)
     now, reasons = _now(config, agents_url, window)
     if reasons:
         typer.echo(f"embedwatch: the agents are not ready: {'; '.join(reasons)}; the numbers may be partial", err=True)
@@ -210,11 +217,11 @@ def _too_few(now: Baseline, key: str) -> str | None:
     from embedwatch.baselines import MIN_TEXTS
     from embedwatch.regression import MIN_BATCHES
 
-    sample = now.scopes[key].sample
-    if sample.latency.count < MIN_TEXTS:
-        return f"{key}: {sample.latency.count:,} texts in the last {now.window_seconds} s; {MIN_TEXTS} are needed"
-    if sample.independent < MIN_BATCHES:
-        return f"{key}: {sample.latency.count:,} texts weigh as {sample.independent} batches; {MIN_BATCHES} are needed"
+    of = now.scopes[key]
+    if of.texts < MIN_TEXTS:
+        return f"{key}: {of.texts:,} texts in the last {now.window_seconds} s; {MIN_TEXTS} are needed"
+    if of.sample.independent < MIN_BATCHES:
+        return f"{key}: {of.texts:,} texts weigh as {of.sample.independent} batches; {MIN_BATCHES} are needed"
     return None
 
 

@@ -45,13 +45,17 @@ def compare(
 ) -> None:
     """Compare two files of `embedwatch baseline save`: is B slower than A, and by more than chance?
 
+    A and B are looked for alike: v1 as baselines/v1.json, then as the file v1 or v1.json here; main.json as that file,
+    then in baselines/; what has a / as that path, with or without .json. Texts that failed have no latency: they count
+    in the error rate, and in no number of texts.
+
     Exit code 0: not slower. 1: slower. 8: too few texts to tell. 2: wrong usage. 3: a file that is no baseline.
     """
-    from embedwatch.baselines import path_of, read
+    from embedwatch.baselines import find
     from embedwatch.comparison import chosen_scopes, compare
 
     check_limits(max_regression_pct)
-    one, other = read(path_of(a, folder)), read(path_of(b, folder))
+    one, other = find(a, folder), find(b, folder)
     found = [
         compare(one, other, key, max_regression_pct=max_regression_pct, min_texts=min_texts)
         for key in chosen_scopes(one, other, scope or ())

@@ -82,16 +82,18 @@ def test_save_list_and_diff_from_running_agents(run: Any, serve: Any, tmp_path: 
     url = serve(agents())
     code, out, err = run("baseline", "save", "v1", "--agents-url", url, "--window", "5m")
     assert code == 0, err
-    assert out.startswith("baselines/v1.json: all: 1,240 texts, p95 ")
+    assert out.startswith("baselines/v1.json written: all: 1,240 texts, p95 ")
     assert out.endswith("; 2 scopes\n")
     assert "left out for too few texts: 1 scope (" in err
     kept = read(tmp_path / "baselines" / "v1.json")
     assert (kept.name, kept.window_seconds, list(kept.scopes)) == ("v1", 300, ["all", "model=big"])
 
     code, out, err = run("baseline", "save", "v1", "--agents-url", url)
-    assert code == 3
+    assert code == 2
     assert "baselines/v1.json is there already" in err
-    assert run("baseline", "save", "v1", "--agents-url", url, "--force")[0] == 0
+    code, out, _ = run("baseline", "save", "v1", "--agents-url", url, "--force")
+    assert code == 0
+    assert out.startswith("baselines/v1.json written (in place of an older one): all: ")
     assert list(read(tmp_path / "baselines" / "v1.json").scopes) == ["all", "model=big", "model=small"]
 
     code, out, _ = run("baseline", "list")
@@ -133,6 +135,41 @@ def test_what_is_no_ground_to_compare_with_is_not_saved(
     assert not (tmp_path / "baselines").exists()
 
 
+def test_a_path_gets_its_ending_and_what_is_no_baseline_stays_as_it_is(run: Any, serve: Any, tmp_path: Path) -> None:
+    url = serve(agents())
+    code, out, _ = run("baseline", "save", "ci/main", "--agents-url", url)
+    assert (code, out.partition(":")[0]) == (0, "ci/main.json written")
+    mine = tmp_path / "notes.json"
+    mine.write_text('{"mine": 1}')
+    for more in ((), ("--force",)):
+        code, out, err = run("baseline", "save", "notes.json", "--agents-url", url, *more)
+        assert (code, out) == (2, "")
+        assert "notes.json is there already and is no baseline" in err
+    assert mine.read_text() == '{"mine": 1}'
+
+
+def test_every_command_counts_texts_with_a_vector(run: Any, serve: Any) -> None:
+    """Of 1,200 texts 60 have failed: they are in the error rate, and in no number of texts."""
+    runtime = runtime_on(log_of())
+    runtime.recover({}, {0})
+    for n in range(60):
+        latency = Sketch.of(SPREAD[n][:19]).to_text()
+        event = batch_event(n, time_seconds=NOW - n, texts=20, misses=15, errors={"timeout": 1}, latency_sketch=latency)
+        runtime.world.apply_batch(event, NOW)
+    url = serve(runtime)
+    _, out, err = run("baseline", "save", "v1", "--agents-url", url)
+    assert "all: 1,140 texts," in out, err
+    _, out, _ = run("baseline", "list")
+    assert "1,140" in out
+    assert "1,200" not in out
+    (row,) = json.loads(run("baseline", "list", "--json")[1])
+    assert (row["scopes"]["all"]["texts"], row["scopes"]["all"]["error_rate_pct"]) == (1140, 5.0)
+    for arguments in (("baseline", "diff", "v1", "--agents-url", url), ("compare", "v1", "v1")):
+        _, out, _ = run(*arguments, "--json")
+        rows = {r["name"]: r for r in json.loads(out)["scopes"][0]["rows"]}
+        assert (rows["texts"]["a"], rows["texts"]["b"], rows["error rate"]["b"]) == (1140, 1140, 5.0)
+
+
 def test_nobody_there_is_exit_code_four(run: Any) -> None:
     code, _, err = run("baseline", "save", "v1", "--agents-url", "http://127.0.0.1:9")
     assert code == 4
@@ -172,6 +209,8 @@ def files(tmp_path: Path) -> None:
         (["a", "few", "--inconclusive-ok"], 0, "Inconclusive (all)"),
         (["a", "few", "--min-texts", "40"], 0, "No regression"),
         (["other.json", "other.json"], 0, "No regression (model=[b]x)"),
+        (["other", "other.json"], 0, "No regression (model=[b]x)"),  # `other` is no name in the folder, but a file
+        (["./baselines/a", "a.json"], 0, "No regression (all)"),
     ],
 )  # fmt: skip
 @pytest.mark.usefixtures("files")
@@ -198,10 +237,11 @@ def test_the_same_as_json(run: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["a", "none"], "baselines/none.json: No such file"),
+        (["a", "none"], "there is no baseline 'none': looked for baselines/none.json, none and none.json;"),
+        (["a", "b/none"], "there is no baseline 'b/none': looked for b/none.json and b/none;"),
         (["a", "other.json"], "baselines 'a' and 'other' have no scope in common"),
         (["a", "slow", "--scope", "model=b"], "baseline 'a' has no scope 'model=b'; known are: all"),
-        (["a b", "slow"], "'a b' is no name of a baseline"),
+        (["a b", "slow"], "there is no baseline 'a b': looked for "),
     ],
 )
 def test_what_cannot_be_compared_is_told(run: Any, arguments: list[str], words: str) -> None:

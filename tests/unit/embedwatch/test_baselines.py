@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,18 @@ from embedwatch.baselines import (
     MAX_FILE_BYTES,
     Baseline,
     Numbers,
+    check_target,
+    find,
     from_answer,
     from_json,
     measured,
     path_of,
+    places_of,
     read,
     to_json,
     write,
 )
-from embedwatch.errors import InputError
+from embedwatch.errors import ConfigError, InputError
 from embedwatch.events import PHASES
 from embedwatch.sketch import Sketch
 from tests.harness import baselines
@@ -156,7 +161,8 @@ def test_trouble_with_a_file_names_it(tmp_path: Path) -> None:
     ("name", "path"),
     [
         ("v1.2", "f/v1.2.json"),
-        ("a/b", "a/b"),
+        ("a/b", "a/b.json"),
+        ("a/b.jsonl", "a/b.jsonl.json"),
         ("x.json", "x.json"),
         ("../up.json", "../up.json"),
         ("9_-", "f/9_-.json"),
@@ -168,5 +174,65 @@ def test_a_name_is_a_file_of_the_folder_and_a_path_is_a_path(name: str, path: st
 
 @pytest.mark.parametrize("name", ["", "..", ".hidden", "-x", "a b", "ä", "x" * 101])
 def test_a_name_that_is_none_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match="is no name of a baseline"):
+    with pytest.raises(ConfigError, match="is no name of a baseline"):
         path_of(name, Path("f"))
+
+
+@pytest.mark.parametrize("name", [".json", "a/", "a/.json", "a/\n.json", "b\x1b.json"])
+def test_a_path_that_no_baseline_can_have_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="is no file that a baseline can be written to"):
+        path_of(name, Path("f"))
+
+
+@pytest.mark.parametrize(
+    ("name", "places"),
+    [
+        ("v1", ["f/v1.json", "h/v1", "h/v1.json"]),
+        ("known.jsonl", ["f/known.jsonl.json", "h/known.jsonl", "h/known.jsonl.json"]),
+        ("v1.json", ["h/v1.json", "f/v1.json"]),
+        ("a/b", ["h/a/b.json", "h/a/b"]),
+        ("a/b.json", ["h/a/b.json"]),
+        ("/x/b.json", ["/x/b.json"]),
+    ],
+)
+def test_one_to_be_read_is_looked_for_where_it_is_saved_and_then_elsewhere(name: str, places: list[str]) -> None:
+    assert [str(path) for path in places_of(name, Path("f"), Path("h"))] == places
+
+
+@given(name=st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,20}(/[a-z.]{1,9})?", fullmatch=True))
+def test_what_is_saved_under_a_name_is_read_under_it_first(name: str) -> None:
+    with contextlib.suppress(ConfigError):
+        assert places_of(name, Path("f"))[0] == path_of(name, Path("f"))
+
+
+def test_the_first_place_with_a_file_is_read_and_without_any_all_are_named(tmp_path: Path) -> None:
+    write(baselines.baseline("here"), tmp_path / "v1.json")
+    (tmp_path / "v1").mkdir()  # a folder is passed over
+    assert find("v1", tmp_path / "f", tmp_path).name == "here"
+    write(baselines.baseline("kept"), tmp_path / "f" / "v1.json")
+    assert find("v1", tmp_path / "f", tmp_path).name == "kept"
+    with pytest.raises(InputError) as caught:
+        find("v2", tmp_path / "f", tmp_path)
+    assert f"looked for {tmp_path}/f/v2.json, {tmp_path}/v2 and {tmp_path}/v2.json;" in str(caught.value)
+    with pytest.raises(InputError, match=r"looked for a/b\.json;"):
+        find("a/b.json", tmp_path)
+
+
+def test_only_a_baseline_is_overwritten_and_only_when_told_to(tmp_path: Path) -> None:
+    for name, content in {"text": "texts of mine\n", "data": '{"a": 1}', "empty": "", "list": "[1]"}.items():
+        (tmp_path / name).write_text(content)
+        for force in (False, True):
+            with pytest.raises(ConfigError, match="and is no baseline: it is not overwritten"):
+                check_target(tmp_path / name, force=force)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    for name in ("pipe", "nowhere"):
+        with pytest.raises(ConfigError, match="is no baseline"):
+            check_target(tmp_path / name, force=True)
+    (tmp_path / "newer").write_text('{"format": "embedwatch-baseline", "version": 2}')
+    with pytest.raises(ConfigError, match="overwrite it with --force"):
+        check_target(tmp_path / "newer", force=False)
+    check_target(tmp_path / "newer", force=True)
+    check_target(tmp_path / "none", force=False)
+    with pytest.raises(ConfigError, match="is a folder"):
+        check_target(tmp_path, force=True)
