@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import httpx
 
-from embedwatch.errors import ConnectionFailed, InputError
+from embedwatch.errors import ConfigError, ConnectionFailed
 from embedwatch.settings import Settings
 
 
@@ -20,17 +20,22 @@ def default_url(settings: Settings) -> str:
 
 
 class AgentsApi:
-    """One connection, kept open. Its methods raise `ConnectionFailed` when the agents are not there or not ready."""
+    """One connection, kept open. Raises `ConfigError` for a URL that is none.
+
+    Its methods raise `ConnectionFailed` when the agents are not there or not ready, and `ConfigError` for a parameter
+    that they refuse.
+    """
 
     def __init__(self, url: str, *, timeout_seconds: float = 5.0, transport: httpx.BaseTransport | None = None) -> None:
         self.url = url.rstrip("/")
         try:
+            _check_address(httpx.URL(self.url))
             # `trust_env=False`: a proxy for the outside world is no way to an agent.
             self._client = httpx.Client(
                 base_url=self.url, timeout=timeout_seconds, trust_env=False, transport=transport
             )
         except (httpx.InvalidURL, ValueError) as error:
-            raise InputError(f"{url!r} is not the address of an HTTP server: {error}") from None
+            raise ConfigError(f"--agents-url: {url!r} is not the address of an HTTP server: {error}") from None
 
     def __enter__(self) -> Self:
         return self
@@ -50,6 +55,12 @@ class AgentsApi:
 
     def summary(self, window_seconds: int = 300, scope: str = "all") -> dict[str, Any]:
         return self._get("/api/v1/summary", {"window_seconds": str(window_seconds), "scope": scope}, (200,))
+
+    def scopes(self) -> list[str] | None:
+        """Every scope that they know of; None from agents of an older version, which do not tell."""
+        answer = self._get("/api/v1/scopes", {}, (200, 404))
+        found = answer.get("scopes")
+        return [str(scope) for scope in found] if isinstance(found, list) else None
 
     def ledger(self, scope: str = "all") -> dict[str, Any]:
         """The days kept, of one scope: `timezone`, `today` and `rows`."""
@@ -74,12 +85,17 @@ class AgentsApi:
         except ValueError:
             data = None
         if answer.status_code == 400 and isinstance(data, dict) and "error" in data:
-            raise InputError(str(data["error"]))
+            raise ConfigError(str(data["error"]))
         if answer.status_code not in good or not isinstance(data, dict):
             raise ConnectionFailed(
                 f"what answers at {self.url} is not the stream agents (status {answer.status_code} for {path})"
             )
         return data
+
+
+def _check_address(url: httpx.URL) -> None:
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError("it begins with http:// or https:// and a host")
 
 
 def _why(error: Exception) -> str:

@@ -51,7 +51,9 @@ def build() -> typer.Typer:
     root = typer.Typer(
         name="embedwatch",
         help="Know what every embedding costs, how slow it is and when to add a worker.",
-        epilog="Start with `embedwatch demo`. Every option also has an environment variable, named in its help.",
+        epilog="Start with `embedwatch demo`. Every option also has an environment variable, named in its help. "
+        "Exit codes of all commands: 0 done, 1 the answer is no, 2 wrong usage, 3 not there or not what it should be, "
+        "4 no connection, 5 not delivered, 6 no model, 7 too many failures, 8 too little to tell, 130 and 143 stopped.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},

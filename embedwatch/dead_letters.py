@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from embedwatch.errors import InputError, InvalidEvent
+from embedwatch.errors import ConfigError, InvalidEvent
 from embedwatch.offset_ranges import OffsetRanges
 from embedwatch.topics import TEXTS_MAX_MESSAGE_BYTES
 from embedwatch.wire import Headers, decode_texts, header
@@ -189,12 +189,12 @@ def place_of(text: str) -> tuple[int, int] | None:
 
 
 def places(texts: Iterable[str]) -> frozenset[tuple[int, int]]:
-    """`PARTITION:OFFSET` as pairs. Raises `InputError`."""
+    """`PARTITION:OFFSET` as pairs. Raises `ConfigError`."""
     found = set()
     for text in texts:
         place = place_of(text)
         if place is None:
-            raise InputError(
+            raise ConfigError(
                 f"{text!r} is not a place of a dead letter; it looks like 0:17 (see `embedwatch dlq list`)"
             )
         found.add(place)

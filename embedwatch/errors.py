@@ -5,6 +5,25 @@ The command line prints `str(error)` and ends with `exit_code`; a stack trace is
 
 from __future__ import annotations
 
+#: What each exit code of `embedwatch` says: docs/reference/exit-codes.md, and the help of the commands, are held to it.
+EXIT_CODES = {
+    0: "Done. Of a comparison: no worse, or the same.",
+    1: "The answer is no: slower (`compare`, `baseline diff`), or numbers that differ (`agents rebuild`). Also what "
+    "has no code of its own.",
+    2: "Wrong usage: an option, an argument, an environment variable, a setting or the rules file. Told before a "
+    "broker or the agents are asked, and before anything is written, where that is possible. Also a missing package.",
+    3: "What was named is not there (a file, a baseline, a day, a scope, a dead letter), or is not what it claims to "
+    "be, or cannot be read or written. Of `agents rebuild`: not all could be compared.",
+    4: "A broker, cache, endpoint or the agents are not there, refuse, or are not ready.",
+    5: "Not everything was delivered; the message says how much was.",
+    6: "The model cannot be loaded or used.",
+    7: "Too large a share of the texts failed (`worker.failure_budget_pct`).",
+    8: "Too few samples to answer.",
+    70: "A bug of embedwatch.",
+    130: "Stopped by Ctrl-C.",
+    143: "Stopped by SIGTERM, where that leaves work undone.",
+}
+
 
 class EmbedwatchError(Exception):
     """Base of everything embedwatch raises on purpose. The text is shown to the user as it stands."""
@@ -13,13 +32,13 @@ class EmbedwatchError(Exception):
 
 
 class ConfigError(EmbedwatchError):
-    """A setting, option or file of settings is wrong. Raised before anything starts."""
+    """A setting, option, argument or file of settings is wrong. Raised before anything starts."""
 
     exit_code = 2
 
 
 class InputError(EmbedwatchError):
-    """The user's data is not what it claims to be, or cannot be read."""
+    """The user's data is not what it claims to be, is not there, or cannot be read or written."""
 
     exit_code = 3
 

@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from embedwatch.errors import InputError
+from embedwatch.errors import ConfigError, InputError
 
 WIDTH = 64
 _UNKNOWN = "unknown"
@@ -38,27 +38,49 @@ def day_page(row: dict[str, Any]) -> str:
 def ledger_row(ledger: dict[str, Any], day: str, timezone: str | None) -> dict[str, Any]:
     """The row of a day: `today`, `yesterday` or an ISO date, in the zone of the ledger.
 
-    Raises `InputError` for a day that is not kept, and for a zone that is not the ledger's: a day of another zone lies
-    on two of its days.
+    Raises `InputError` for a day that is not kept, and `ConfigError` for a zone that is not the ledger's: a day of
+    another zone lies on two of its days.
     """
+    check_day(day)
     zone, today = ledger["timezone"], ledger.get("today")
     if today is None:
         raise InputError("the agents are of an older version, which does not say what day it is for them; update them")
     if timezone is not None and timezone != zone:
-        raise InputError(
+        raise ConfigError(
             f"the agents book by days of {zone}, not of {timezone!r:.60}: leave out --tz, or start them with "
             "another EMBEDWATCH_BUDGET_TIMEZONE"
         )
     named = {"today": today, "yesterday": (date.fromisoformat(today) - timedelta(days=1)).isoformat()}
-    try:
-        wanted = named.get(day) or date.fromisoformat(day).isoformat()
-    except ValueError:
-        raise InputError(f"--day is today, yesterday or a date such as {today}, not {day!r:.60}") from None
+    wanted = named.get(day) or date.fromisoformat(day).isoformat()
     found: dict[str, Any] | None = next((row for row in ledger["rows"] if row["day"] == wanted), None)
     if found is None:
         kept = ", ".join(ledger["days"]) or "no day"
         raise InputError(f"nothing was booked on {wanted} (in {zone}), or it is no longer kept; kept: {kept}")
     return found
+
+
+def holds_texts(found: dict[str, Any]) -> bool:
+    """Whether a summary, or a row of the ledger, has any text in it."""
+    if "today" in found:
+        return bool(found["performance"]["texts"] or found["today"]["texts"])
+    return bool(found["texts"])
+
+
+def check_day(day: str) -> None:
+    """Raises `ConfigError` for what names no day."""
+    try:
+        if day not in ("today", "yesterday"):
+            date.fromisoformat(day)
+    except ValueError:
+        raise ConfigError(f"--day is today, yesterday or a date such as 2026-07-14, not {day!r:.60}") from None
+
+
+def check_zone(timezone: str) -> None:
+    """Raises `ConfigError` for what names no time zone."""
+    try:
+        ZoneInfo(timezone)
+    except (KeyError, ValueError, OSError):
+        raise ConfigError(f"--tz: {timezone!r:.60} is not an IANA time zone such as Europe/Berlin") from None
 
 
 def _page(title: str, scope: str, parts: Iterable[tuple[str, Iterable[tuple[str, str]]]]) -> str:

@@ -76,11 +76,41 @@ class KafkaSettings(Section):
         return value
 
 
+def _host_of(url: str) -> str | None:
+    """None without a host. Raises ValueError for a port that is none."""
+    parts = urlsplit(url)
+    return parts.hostname if parts.port != 0 else None
+
+
+#: Of settings whose option is not called as they are.
+FLAGS = {"cache.url": "--cache-url"}
+
+
 class CacheSettings(Section):
     url: SecretStr | None = Field(
         None, description="Redis or Valkey at redis://host:port/db; without it there is no shared cache"
     )
     ttl_seconds: int = Field(30 * 86_400, ge=1, description="how long a vector is kept in the shared cache")
+
+    @field_validator("url")
+    @classmethod
+    def _address(cls, value: SecretStr | None) -> SecretStr | None:
+        """Told at the start, before a model is loaded. The address may hold a password: it is not shown."""
+        if value is None:
+            return None
+        text = value.get_secret_value().strip()
+        try:
+            parts = urlsplit(text)
+            named = parts.path if parts.scheme == "unix" else parts.hostname
+            # A port that is none is told by asking for it.
+            good = parts.scheme in ("redis", "rediss", "unix") and bool(named) and parts.port != 0
+        except ValueError:
+            good = False
+        database = urlsplit(text).path.strip("/") if good else ""
+        if not good or (not text.startswith("unix:") and database and not database.isdecimal()):
+            raise ValueError("is not an address such as redis://host:port/db, rediss://host:port/db or unix:///path")
+        return SecretStr(text)
+
     timeout_ms: int = Field(250, ge=1, le=60_000, description="a cache slower than this is bypassed")
     local_max_bytes: int = Field(
         64 * 1024 * 1024, ge=0, le=64 * 1024**3, description="memory of the in-process cache in front; 0 is off"
@@ -164,8 +194,12 @@ class WorkerSettings(Section):
     @field_validator("api_base_url")
     @classmethod
     def _api_http(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"https?://[\x21-\x7e]+", value):
-            raise ValueError("is not an address that begins with http:// or https://")
+        try:
+            good = value is None or bool(re.fullmatch(r"https?://[\x21-\x7e]+", value) and _host_of(value))
+        except ValueError:
+            good = False
+        if not good:
+            raise ValueError("is not an address that begins with http:// or https:// and a host")
         return value
 
     trust_remote_code: bool = Field(
@@ -332,7 +366,7 @@ def load(
     for dotted, value in (overrides or {}).items():
         if value is not None:
             section, field = dotted.split(".")
-            put(section, field, value, f"option --{field.replace('_', '-')}")
+            put(section, field, value, f"option {FLAGS.get(dotted, '--' + field.replace('_', '-'))}")
     try:
         settings = Settings.model_validate(merged)
     except ValidationError as error:

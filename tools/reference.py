@@ -1,7 +1,7 @@
 """Make or check the pages of docs/reference: what is generated from the code and must not drift from it.
 
-`make` writes the schema of events, topics.md, settings.md, openapi.json and api.md; `check` compares them with the code
-and names what is old.
+`make` writes the schema of events, topics.md, settings.md, exit-codes.md, openapi.json and api.md; `check` compares
+them with the code and names what is old.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import msgspec
 from pydantic import BaseModel
 
 from embedwatch import events
+from embedwatch.errors import EXIT_CODES
 from embedwatch.settings import Settings, env_name
 from embedwatch.topics import Topics
 from stream_agents.web import openapi
@@ -51,6 +52,16 @@ not known is an error. `embedwatch check --show-settings` prints the values in f
 
 Options that belong to one command (`embedwatch produce --rate`) and their variables are in its `--help`.
 """
+
+
+_EXIT_CODES = """\
+{note}
+
+# Exit codes
+
+They mean the same for every command; `--help` names those that a command is likely to end with.
+
+{table}"""
 
 
 def events_schema() -> str:
@@ -113,10 +124,16 @@ def settings_page() -> str:
     return "\n".join(parts)
 
 
+def exit_codes_page() -> str:
+    rows = [(f"`{code}`", meaning) for code, meaning in EXIT_CODES.items()]
+    return _EXIT_CODES.format(note=NOTE.format(source="embedwatch/errors.py"), table=_table(("code", "meaning"), rows))
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "events.schema.json": events_schema,
     "topics.md": topics_page,
     "settings.md": settings_page,
+    "exit-codes.md": exit_codes_page,
     "openapi.json": lambda: json.dumps(openapi.document(), indent=2, ensure_ascii=False) + "\n",
     "api.md": openapi.page,
 }

@@ -13,6 +13,7 @@ from embedwatch.commands.compare import check_limits, finish, show
 from embedwatch.settings import load
 
 if TYPE_CHECKING:
+    from embedwatch.agents_api import AgentsApi
     from embedwatch.baselines import Baseline
 
 app = typer.Typer(help="Keep what is measured now, and see later whether it got slower.", no_args_is_help=True)
@@ -61,14 +62,17 @@ def save(
     Texts are counted as in `list` and `diff`: those with a vector. Those that failed count in the error rate. A file
     that is no baseline is never overwritten.
 
-    Exit code 8 when there were too few texts, 4 when no agents answer.
+    Exit codes: 0 done, 2 wrong option or NAME, 3 a scope of which nothing is known, or a file that cannot be written, 4
+    no agents, 8 too few texts.
     """
     from embedwatch.baselines import Baseline, check_target, path_of, write
     from embedwatch.errors import ConnectionFailed, Inconclusive
 
     path = path_of(name, folder)
+    scope = _asked(scope)
+    source = _source(config, agents_url, window)
     check_target(path, force=force)
-    now, reasons = _now(config, agents_url, window)
+    now, reasons = _now(*source)
     if reasons and not force:
         raise ConnectionFailed(f"the agents are not ready: {'; '.join(reasons)}. --force saves what they know")
     wanted = _wanted(now, scope)
@@ -95,7 +99,10 @@ def save(
 
 @app.command("list", epilog="Example: embedwatch baseline list --dir ci/baselines")
 def list_(folder: Folder = Path("baselines"), as_json: options.AsJson = False) -> None:
-    """What is in the folder, the newest first. A file that cannot be read is named, and its exit code is 3."""
+    """What is in the folder, the newest first.
+
+    Exit codes: 0 done, 2 wrong option, 3 a file that is no baseline or cannot be read; the others are listed.
+    """
     import msgspec
     from rich.console import Console
     from rich.table import Column, Table
@@ -165,14 +172,17 @@ def diff(
 ) -> None:
     """Compare a saved baseline with what runs now.
 
-    Exit code 0: not slower. 1: slower. 8: too few texts to tell. 3: no such baseline. 4: no agents answer.
+    Exit codes: 0 not slower, 1 slower, 2 wrong option, 3 no such baseline or scope, 4 no agents, 8 too few texts to
+    tell.
     """
     from embedwatch.baselines import find
     from embedwatch.comparison import chosen_scopes, compare
 
     check_limits(max_regression_pct)
+    scope = _asked(scope)
+    source = _source(config, agents_url, window)
     saved = find(name, folder)
-    now, reasons = _now(config, agents_url, window)
+    now, reasons = _now(*source)
     if reasons:
         typer.echo(f"embedwatch: the agents are not ready: {'; '.join(reasons)}; the numbers may be partial", err=True)
     found = [
@@ -183,10 +193,9 @@ def diff(
     finish(found, inconclusive_ok)
 
 
-def _now(config: Path | None, agents_url: str | None, window: str) -> tuple[Baseline, list[str]]:
-    """What the agents measured over the window that ends now, and why it is not to be relied on (nothing if it is)."""
+def _source(config: Path | None, agents_url: str | None, window: str) -> tuple[AgentsApi, int]:
+    """The agents, not asked yet, and seconds to look back. Raises `ConfigError`."""
     from embedwatch.agents_api import AgentsApi, default_url
-    from embedwatch.baselines import from_answer
     from embedwatch.errors import ConfigError
     from embedwatch.rules import MAX_WINDOW_SECONDS, PANE_SECONDS, duration
 
@@ -196,19 +205,33 @@ def _now(config: Path | None, agents_url: str | None, window: str) -> tuple[Base
         raise ConfigError(str(error)) from None
     if not PANE_SECONDS <= seconds <= MAX_WINDOW_SECONDS or math.fmod(seconds, PANE_SECONDS):
         raise ConfigError(f"--window is a multiple of {PANE_SECONDS} s up to 1 h, is {window[:20]!r}")
-    with AgentsApi(agents_url or default_url(load(config))) as api:
-        now = from_answer(api.baseline(int(seconds)))
+    return AgentsApi(agents_url or default_url(load(config))), int(seconds)
+
+
+def _now(api: AgentsApi, window_seconds: int) -> tuple[Baseline, list[str]]:
+    """What the agents measured over the window that ends now, and why it is not to be relied on (nothing if it is)."""
+    from embedwatch.baselines import from_answer
+
+    with api:
+        now = from_answer(api.baseline(window_seconds))
         _, reasons = api.ready()
     return now, reasons
 
 
+def _asked(scopes: list[str] | None) -> list[str] | None:
+    """Their keys. Raises `ConfigError`."""
+    from embedwatch.scopes import scope_option
+
+    return None if scopes is None else [scope_option(scope) for scope in scopes]
+
+
 def _wanted(now: Baseline, scopes: list[str] | None) -> list[str]:
     from embedwatch.errors import InputError
-    from embedwatch.yamlfile import closest
+    from embedwatch.scopes import unknown_scope
 
     for key in scopes or ():
         if key not in now.scopes:
-            raise InputError(f"nothing was measured of scope {key!r}{closest(key, now.scopes)}")
+            raise InputError(unknown_scope(key, now.scopes))
     return list(dict.fromkeys(scopes)) if scopes else list(now.scopes)
 
 

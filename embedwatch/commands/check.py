@@ -35,7 +35,8 @@ def check(
 ) -> None:
     """Check settings, rules, broker, topics, cache, model, Slack and agents; nothing is changed or sent.
 
-    Exit code 0 when nothing failed, 2 for a mistake in settings or rules, 4 for something that does not answer.
+    Exit codes: 0 nothing failed, 2 a mistake in settings or rules, 4 something that does not answer, 6 no such model.
+    Of several it is the lowest.
 
     Examples: embedwatch check; embedwatch check -c embedwatch.yaml --json; embedwatch check --show-settings
     """
@@ -68,7 +69,8 @@ def check(
             _show(result)
     if as_json:
         typer.echo(msgspec.json.encode(found).decode())
-    code = max((result.exit_code for result in found), default=0)
+    # The lowest: a mistake of ours is mended first, and what does not answer may be its consequence.
+    code = min((result.exit_code for result in found if result.exit_code), default=0)
     if code:
         raise typer.Exit(code)
 

@@ -71,8 +71,8 @@ def collect(
     Only committed ones, from the earliest that the topic still has. Parquet has the columns id, vector, model,
     fingerprint, partition, offset and time; .npy is a matrix, with the ids of its rows in NAME.ids.jsonl. Rows come as
     they are read: those of one partition in its order. A file appears when it is whole; Ctrl-C writes what has been
-    read, a second one nothing. Exit codes: 0 done, 2 wrong option, 3 nothing to write or vectors that do not belong
-    together, 4 no broker, 130 and 143 stopped (with --follow: 0).
+    read, a second one nothing. Exit codes: 0 done, 2 wrong option or OUT, 3 nothing to write, or vectors that do not
+    belong together, 4 no broker, 130 and 143 stopped (with --follow: 0).
     """
     from embedwatch.collecting import Copies, Kinds, Limit
     from embedwatch.commands.dlq import since_time
@@ -80,15 +80,16 @@ def collect(
 
     if idle_exit_seconds is not None and not follow:
         raise ConfigError("--idle-exit-seconds goes with --follow: without it, collect ends where the topic ends now")
-    target = _target(out, split, format, force)
     settings = load(config, {"kafka.bootstrap_servers": bootstrap_servers, "kafka.topic_prefix": topic_prefix})
     since_ms = None if since is None else since_time(since, datetime.now(UTC)).timestamp() * 1000
+    starts = _starts(from_offsets)
+    target = _target(out, split, format, force)
     copies = None if keep == "all" else Copies()
     run = _Run(target, Kinds(target.split), copies, keep, texts, Limit(texts, copies), model, fingerprint, since_ms)
     done = False
     try:
         with stop_on_signals() as stop:
-            run.read(settings, _starts(from_offsets), follow, idle_exit_seconds, stop)
+            run.read(settings, starts, follow, idle_exit_seconds, stop)
             if not run.outs and stop.signum is None:
                 raise InputError(f"{settings.topics.vectors} {run.nothing()}; nothing was written")
             written = run.finish()
@@ -113,7 +114,7 @@ class _Target:
     taken: list[str] = field(default_factory=list)
 
     def path(self, kind: Kind) -> Path:
-        """Raises `InputError` when it is there already."""
+        """Raises `ConfigError` when it is there already."""
         from embedwatch.collecting import file_stem
 
         if not self.split:
@@ -129,9 +130,9 @@ class _Target:
 
         for each in paths_of(path):
             if each.is_dir():
-                raise InputError(f"{each} is a folder")
+                raise ConfigError(f"{each} is a folder")
             if each.exists() and not self.force:
-                raise InputError(f"{each} is there already; --force overwrites it")
+                raise ConfigError(f"{each} is there already; --force overwrites it")
 
 
 @dataclass(slots=True)
@@ -296,7 +297,7 @@ def _target(out: Path, split: bool, format: str, force: bool) -> _Target:
     suffix = out.suffix.lower()
     folder = out.is_dir() or suffix not in SUFFIXES
     if folder and suffix and not out.is_dir():
-        raise InputError(
+        raise ConfigError(
             f"{out}: the file's ending says what is written; it is one of {', '.join(SUFFIXES)}, or none for a folder"
         )
     target = _Target(out, folder, split or folder, f".{format}" if folder else out.suffix, force)
@@ -304,7 +305,7 @@ def _target(out: Path, split: bool, format: str, force: bool) -> _Target:
         with _writing(out):
             out.mkdir(parents=True, exist_ok=True)
     elif not out.absolute().parent.is_dir():
-        raise InputError(f"{out}: there is no folder {out.parent}")
+        raise ConfigError(f"{out}: there is no folder {out.parent}")
     elif not split:
         target.check(out)
     if target.suffix.lower() == ".parquet":
@@ -319,7 +320,7 @@ def _starts(text: str | None) -> dict[int, int]:
     for part in (text or "").split(","):
         place = place_of(part)
         if place is None and (part.strip() or text):
-            raise InputError(f"--from-offsets: {part!r} is no PARTITION:OFFSET; it looks like 0:1200,1:1180")
+            raise ConfigError(f"--from-offsets: {part!r} is no PARTITION:OFFSET; it looks like 0:1200,1:1180")
         if place is not None:
             starts[place[0]] = place[1]
     return starts

@@ -49,16 +49,18 @@ def compare(
     then in baselines/; what has a / as that path, with or without .json. Texts that failed have no latency: they count
     in the error rate, and in no number of texts.
 
-    Exit code 0: not slower. 1: slower. 8: too few texts to tell. 2: wrong usage. 3: a file that is no baseline.
+    Exit codes: 0 not slower, 1 slower, 2 wrong option, 3 no such baseline or scope, 8 too few texts to tell.
     """
     from embedwatch.baselines import find
     from embedwatch.comparison import chosen_scopes, compare
+    from embedwatch.scopes import scope_option
 
     check_limits(max_regression_pct)
+    scopes = [scope_option(each) for each in scope or ()]
     one, other = find(a, folder), find(b, folder)
     found = [
         compare(one, other, key, max_regression_pct=max_regression_pct, min_texts=min_texts)
-        for key in chosen_scopes(one, other, scope or ())
+        for key in chosen_scopes(one, other, scopes)
     ]
     show(one, other, found, as_json)
     finish(found, inconclusive_ok)

@@ -46,7 +46,7 @@ def demo(
     Starts a broker, a cache and a stand-in for Slack on free ports of this machine, one worker, the stream agents and
     the alerting, and stops them all again. Takes under two minutes on two cores. Needs no network and no Docker.
 
-    Exit code 0 when every text became a vector or a dead letter.
+    Exit codes: 0 every text became a vector or a dead letter, 1 not all did, 2 wrong option, 3 wrong input.
 
     Examples: embedwatch demo; embedwatch demo --texts 500 --json out.json;
     embedwatch demo --input articles.jsonl --field body

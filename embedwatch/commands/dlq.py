@@ -322,7 +322,7 @@ def _selection(
 
 
 def since_time(text: str, now: datetime) -> datetime:
-    """`30m`, `6h`, `2d` before now, or a time in ISO form, in UTC unless it says otherwise. Raises `InputError`."""
+    """`30m`, `6h`, `2d` before now, or a time in ISO form, in UTC unless it says otherwise. Raises `ConfigError`."""
     units = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
     if text[:-1].isdecimal() and text[-1] in units:
         try:
@@ -332,7 +332,7 @@ def since_time(text: str, now: datetime) -> datetime:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise InputError(
+        raise ConfigError(
             f"--since: {text!r} is neither a time like 2026-11-25T08:00 nor a span like 30m, 6h or 2d"
         ) from None
     return found if found.tzinfo else found.replace(tzinfo=UTC)

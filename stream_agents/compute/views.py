@@ -1,10 +1,11 @@
-"""What the API answers beside the summary: closed and open windows, the lag of each partition, what scaling goes by."""
+"""What the API answers beside the summary: scopes, closed and open windows, lag by partition, what scaling goes by."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from stream_agents.compute.closing import totals_of
+from stream_agents.compute.ledger import day_scopes
 from stream_agents.compute.scopes import ALL, Scope, scope_key
 from stream_agents.compute.summary import performance
 from stream_agents.compute.windows import Totals
@@ -14,6 +15,15 @@ from stream_agents.compute.world import STALE_LAG_SECONDS, World
 ALIVE_SECONDS = 90.0
 RATE_WINDOW_SECONDS = 300
 NO_POLICY = "this version measures and does not decide: there is no scaling policy yet"
+
+
+def scopes_view(world: World) -> dict[str, Any]:
+    """Keys of the scopes with an event in the panes or in the ledger, everything first."""
+    seen = {scope_key(scope) for scope in world.windows.scopes()}
+    states = list(world.partitions.values())
+    for day in {day for state in states for day in state.days}:
+        seen |= day_scopes(states, day)
+    return {"scopes": ["all", *sorted(seen - {"all"})]}
 
 
 def windows_view(world: World, now: float, *, scope: Scope, window_seconds: int, limit: int) -> dict[str, Any]:

@@ -342,6 +342,12 @@ class Scaling(Struct):
     desired_workers_reason: str | None
 
 
+class Scopes(Struct):
+    """Keys as the parameter `scope` takes them."""
+
+    scopes: list[str]
+
+
 class Index(Struct):
     embedwatch: str
     paths: list[str]

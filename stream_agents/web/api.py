@@ -15,9 +15,9 @@ from embedwatch.clock import Clock
 from embedwatch.rules import MAX_WINDOW_SECONDS, PANE_SECONDS
 from stream_agents.compute.baseline import snapshot
 from stream_agents.compute.ledger import day_scopes
-from stream_agents.compute.scopes import Scope, parse_scope, scope_key
+from stream_agents.compute.scopes import Scope, asked_scope, parse_scope, scope_key
 from stream_agents.compute.summary import day_summary, summary, verdict_rows
-from stream_agents.compute.views import lag_view, scaling_view, windows_view
+from stream_agents.compute.views import lag_view, scaling_view, scopes_view, windows_view
 from stream_agents.runtime import Runtime
 from stream_agents.web.exposition import WorldCollector
 from stream_agents.web.openapi import document
@@ -92,6 +92,9 @@ class Routes:
         if self.streams.full:
             return _json({"error": f"{MAX_STREAMS} streams are open already; try again later"}, status=503)
         return await self.streams.serve(request, (window_seconds, scope), lambda: self._summary(window_seconds, scope))
+
+    async def scopes(self, request: web.Request) -> web.Response:
+        return _json(scopes_view(self.runtime.world))
 
     async def windows(self, request: web.Request) -> web.Response:
         world = self.runtime.world
@@ -185,6 +188,6 @@ def _scope(request: web.Request, default: Any = ()) -> Scope | Any:
     if text is None:
         return default
     try:
-        return parse_scope(text[:2000])
+        return asked_scope(text[:2000])
     except ValueError as error:
         raise _BadRequest(str(error)) from None

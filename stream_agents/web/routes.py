@@ -78,6 +78,12 @@ ROUTES: tuple[Route, ...] = (
         answers.Summary, (SLIDING, SCOPE), example="window_seconds=60&scope=all",
     ),
     Route(
+        "/api/v1/scopes", "scopes", "Whose numbers there are",
+        "Every scope with an event in the last hour or on a day that is kept, `all` first. One that is not among them "
+        "is answered with zeros and nulls: it may come.",
+        answers.Scopes,
+    ),
+    Route(
         "/api/v1/windows", "windows", "Closed windows, and the open one",
         "Windows of event time that stand side by side, the newest first. Of each length the newest 2,000 of all "
         "scopes are remembered since the start; all of them, with their sketches, are on the topic `windows`. A window "

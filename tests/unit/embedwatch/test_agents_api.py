@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from embedwatch.agents_api import AgentsApi, default_url
-from embedwatch.errors import ConnectionFailed, InputError
+from embedwatch.errors import ConfigError, ConnectionFailed
 from embedwatch.settings import AgentSettings, Settings
 
 Answer = Callable[[httpx.Request], httpx.Response]
@@ -51,9 +51,22 @@ def test_not_ready_is_an_answer_and_no_error(status: int, ready: bool) -> None:
 def test_a_wrong_parameter_is_the_callers_and_told_in_the_agents_words() -> None:
     with (
         api(lambda _: httpx.Response(400, json={"error": "window_seconds is a multiple of 10"})) as client,
-        pytest.raises(InputError, match="multiple of 10"),
+        pytest.raises(ConfigError, match="multiple of 10"),
     ):
         client.summary(7)
+
+
+@pytest.mark.parametrize("url", ["agents:6066", "http://", "ftp://agents", "http://agents:port", "", "http://[::1"])
+def test_a_url_that_is_none_is_told_before_anything_is_asked(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"--agents-url: .* is not the address of an HTTP server"):
+        AgentsApi(url)
+
+
+def test_agents_of_an_older_version_know_no_list_of_scopes() -> None:
+    with api(lambda _: httpx.Response(404, json={"error": "no such path"})) as client:
+        assert client.scopes() is None
+    with api(lambda _: httpx.Response(200, json={"scopes": ["all", "model=m"]})) as client:
+        assert client.scopes() == ["all", "model=m"]
 
 
 @pytest.mark.parametrize(

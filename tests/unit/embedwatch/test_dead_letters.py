@@ -25,7 +25,7 @@ from embedwatch.dead_letters import (
     replay,
     restored,
 )
-from embedwatch.errors import InputError
+from embedwatch.errors import ConfigError
 from embedwatch.offset_ranges import OffsetRanges
 from embedwatch.topics import TEXTS_MAX_MESSAGE_BYTES, Topics
 from embedwatch.wire import TextItem, chunk_headers, encode_chunk, header
@@ -231,7 +231,7 @@ def test_a_summary_counts_everything_in_bounded_memory() -> None:
 
 @pytest.mark.parametrize("text", ["", "17", "a:b", "0:17:3", "-1:2"])
 def test_what_is_no_place_is_said_to_be_none(text: str) -> None:
-    with pytest.raises(InputError, match="0:17"):
+    with pytest.raises(ConfigError, match="0:17"):
         places([text])
 
 
@@ -260,7 +260,7 @@ def test_places_are_partition_and_offset() -> None:
 def test_since_is_a_span_or_a_time(text: str, expected: Any) -> None:
     now = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
     if expected is None:
-        with pytest.raises(InputError, match="30m, 6h or 2d"):
+        with pytest.raises(ConfigError, match="30m, 6h or 2d"):
             since_time(text, now)
     else:
         assert since_time(text, now) == expected

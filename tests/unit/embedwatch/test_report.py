@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from embedwatch.errors import InputError
+from embedwatch.errors import ConfigError, EmbedwatchError, InputError
 from embedwatch.report import breach, dashboard, day_page, ledger_row, number, usd
 
 SUMMARY: dict[str, Any] = {
@@ -224,15 +224,22 @@ def test_a_day_is_named_in_the_zone_of_the_ledger(day: str, zone: str | None, fo
 
 
 @pytest.mark.parametrize(
-    ("day", "zone", "words"),
+    ("day", "zone", "error", "words"),
     [
-        ("2026-02-27", None, r"nothing was booked on 2026-02-27 .*no longer kept; kept: 2026-02-28, 2026-03-01"),
-        ("tomorrow", None, "--day is today, yesterday or a date such as 2026-03-01, not 'tomorrow'"),
-        ("today", "UTC", "the agents book by days of Europe/Berlin, not of 'UTC': leave out --tz"),
+        (
+            "2026-02-27",
+            None,
+            InputError,
+            r"nothing was booked on 2026-02-27 .*no longer kept; kept: 2026-02-28, 2026-03-01",
+        ),
+        ("tomorrow", None, ConfigError, "--day is today, yesterday or a date such as 2026-07-14, not 'tomorrow'"),
+        ("today", "UTC", ConfigError, "the agents book by days of Europe/Berlin, not of 'UTC': leave out --tz"),
     ],
 )
-def test_a_day_that_cannot_be_told_is_refused_with_what_can(day: str, zone: str | None, words: str) -> None:
-    with pytest.raises(InputError, match=words):
+def test_a_day_that_cannot_be_told_is_refused_with_what_can(
+    day: str, zone: str | None, error: type[EmbedwatchError], words: str
+) -> None:
+    with pytest.raises(error, match=words):
         ledger_row(LEDGER, day, zone)
 
 

@@ -227,6 +227,35 @@ def test_secrets_do_not_print() -> None:
     assert settings.alerts.slack_bot_token.get_secret_value() == SECRET
 
 
+@pytest.mark.parametrize(
+    "url", ["http://cache:6379", "cache:6379", "redis://", "redis://:6379", "redis://cache:port", "redis://cache:0",
+            "redis://cache:99999/0", "redis://cache/first", "unix://", "redis://[::1/0", "", " "],
+)  # fmt: skip
+def test_a_cache_address_that_is_none_is_told_where_settings_are_read_and_not_shown(url: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(overrides={"cache.url": url and f"{url}?password={SECRET}"}, environ={})
+    assert str(caught.value).startswith("option --cache-url: cache.url: is not an address such as redis://host:port/db")
+    assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://cache", "redis://cache:6379", "rediss://u:p@cache:6380/12", "redis://[::1]:6379/0",
+            "unix:///run/redis.sock?db=1", "redis://cache:6379/?db=3", " redis://cache \n"],
+)  # fmt: skip
+def test_a_cache_address_that_is_one_is_taken(url: str) -> None:
+    found = load(overrides={"cache.url": url}, environ={}).cache.url
+    assert found is not None
+    assert found.get_secret_value() == url.strip()
+
+
+@pytest.mark.parametrize(
+    "url", ["api", "http://", "http://:80/v1", "https://api:port/v1", "ftp://api/v1", "http://[::1"]
+)
+def test_an_endpoint_that_is_no_address_is_told_where_settings_are_read(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"--api-base-url: .*is not an address that begins with http:// or https://"):
+        load(overrides={"worker.api_base_url": url}, environ={})
+
+
 @pytest.mark.parametrize("field", ["cache.url", "kafka.sasl_password", "alerts.slack_bot_token"])
 @pytest.mark.parametrize("value", [[SECRET], {"x": SECRET}])
 def test_a_secret_of_the_wrong_kind_is_not_shown_in_the_error(tmp_path: Path, field: str, value: Any) -> None:
