@@ -365,9 +365,11 @@ class Ready(Struct):
 
 
 class Problem(Struct):
-    """What was wrong with the request, and what is allowed."""
+    """What was wrong with the request. `known`: the parameters, paths or methods that there are."""
 
     error: str
+    parameter: str | None
+    known: list[str]
 
 
 class BaselineAnswer(Struct):

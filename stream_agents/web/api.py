@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from datetime import date
 from typing import Any
 
-import msgspec
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -21,14 +20,11 @@ from stream_agents.compute.views import lag_view, scaling_view, scopes_view, win
 from stream_agents.runtime import Runtime
 from stream_agents.web.exposition import WorldCollector
 from stream_agents.web.openapi import document
-from stream_agents.web.routes import DEFAULT_LIMIT, MAX_LIMIT, MAX_STREAMS, ROUTES
+from stream_agents.web.problems import BadRequest, answer, guarded, nothing_there, problem
+from stream_agents.web.routes import DEFAULT_LIMIT, MAX_LIMIT, MAX_SCOPE_CHARS, MAX_STREAMS, ROUTES
 from stream_agents.web.stream import Streams
 
 MAX_ROWS = 1000
-
-
-class _BadRequest(ValueError):
-    pass
 
 
 def add_routes(
@@ -37,29 +33,10 @@ def add_routes(
     """Add them to a web server: Faust's own. `stopping` says when streams are to end."""
     routes = Routes(runtime, clock, stopping)
     for route in ROUTES:
-        # A HEAD of a stream would never end.
-        router.add_get(
-            route.path, _guarded(getattr(routes, route.handler)), allow_head=route.media_type != "text/event-stream"
-        )
-
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-def _guarded(handler: Handler) -> Handler:
-    """A wrong parameter is the caller's: 400 with what is allowed."""
-
-    async def handle(request: web.Request) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except _BadRequest as error:
-            return _json({"error": str(error)}, status=400)
-
-    return handle
-
-
-def _json(data: Any, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(data), content_type="application/json", status=status)
+        handler = guarded(route, getattr(routes, route.handler))
+        router.add_get(route.path, handler, allow_head="HEAD" in route.methods)
+    # The server asks the more exact paths first, Faust's too.
+    router.add_route("*", "/{path:.*}", nothing_there(ROUTES))
 
 
 class Routes:
@@ -71,13 +48,13 @@ class Routes:
         self.registry.register(WorldCollector(runtime, clock))
 
     async def index(self, request: web.Request) -> web.Response:
-        return _json({"embedwatch": "stream agents", "paths": [route.path for route in ROUTES]})
+        return answer({"embedwatch": "stream agents", "paths": [route.path for route in ROUTES]})
 
     async def openapi(self, request: web.Request) -> web.Response:
-        return _json(document())
+        return answer(document())
 
     async def summary(self, request: web.Request) -> web.Response:
-        return _json(self._summary(_window(request), _scope(request)))
+        return answer(self._summary(_window(request), _scope(request)))
 
     def _summary(self, window_seconds: int, scope: Scope) -> dict[str, Any]:
         world, now, rules = self.runtime.world, self.clock.now(), self.runtime.rules
@@ -90,27 +67,27 @@ class Routes:
     async def events(self, request: web.Request) -> web.StreamResponse:
         window_seconds, scope = _window(request), _scope(request)
         if self.streams.full:
-            return _json({"error": f"{MAX_STREAMS} streams are open already; try again later"}, status=503)
+            return problem(503, f"{MAX_STREAMS} streams are open already; try again later")
         return await self.streams.serve(request, (window_seconds, scope), lambda: self._summary(window_seconds, scope))
 
     async def scopes(self, request: web.Request) -> web.Response:
-        return _json(scopes_view(self.runtime.world))
+        return answer(scopes_view(self.runtime.world))
 
     async def windows(self, request: web.Request) -> web.Response:
         world = self.runtime.world
         length = _length(request, world.closer.lengths)
-        return _json(
+        return answer(
             windows_view(world, self.clock.now(), scope=_scope(request), window_seconds=length, limit=_limit(request))
         )
 
     async def lag(self, request: web.Request) -> web.Response:
-        return _json(lag_view(self.runtime.world, self.clock.now()))
+        return answer(lag_view(self.runtime.world, self.clock.now()))
 
     async def alerts(self, request: web.Request) -> web.Response:
-        return _json({"breached": self._breached()})
+        return answer({"breached": self._breached()})
 
     async def scaling(self, request: web.Request) -> web.Response:
-        return _json(scaling_view(self.runtime.world, self.clock.now()))
+        return answer(scaling_view(self.runtime.world, self.clock.now()))
 
     async def ledger(self, request: web.Request) -> web.Response:
         """The days kept, by scope; `day` and `scope` narrow it down."""
@@ -127,34 +104,35 @@ class Routes:
                 {"scope": key, **day_summary(world, day, parse_scope(key), now=now, rules=rules)}
                 for key in keys[:MAX_ROWS]
             ]
-        return _json({"timezone": world.zone.key, "today": world.today(now), "days": days, "rows": rows})
+        return answer({"timezone": world.zone.key, "today": world.today(now), "days": days, "rows": rows})
 
     async def verdicts(self, request: web.Request) -> web.Response:
-        return _json({"verdicts": verdict_rows(self.runtime.verdicts)[:MAX_ROWS]})
+        return answer({"verdicts": verdict_rows(self.runtime.verdicts)[:MAX_ROWS]})
 
     async def baseline(self, request: web.Request) -> web.Response:
         """Exact sums and sketches of every scope over a window: what `embedwatch baseline save` keeps."""
-        return _json(snapshot(self.runtime.world, self.clock.now(), _window(request)))
+        return answer(snapshot(self.runtime.world, self.clock.now(), _window(request)))
 
     async def metrics(self, request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def healthz(self, request: web.Request) -> web.Response:
         """The process runs and its loop turns."""
-        return _json({"status": "ok"})
+        return answer({"status": "ok"})
 
     async def readyz(self, request: web.Request) -> web.Response:
         """Partitions are assigned, the state is recovered, no gap is open."""
         reasons = self.runtime.unready()
-        return _json({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+        return answer({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
 
 
 def _window(request: web.Request) -> int:
     text = request.query.get("window_seconds", "300")
     seconds = int(text) if text.isdecimal() and len(text) < 7 else 0
     if seconds % PANE_SECONDS or not PANE_SECONDS <= seconds <= MAX_WINDOW_SECONDS:
-        raise _BadRequest(
-            f"window_seconds is a multiple of {PANE_SECONDS} up to {MAX_WINDOW_SECONDS}, not {text[:20]!r}"
+        raise BadRequest(
+            "window_seconds",
+            f"window_seconds is a multiple of {PANE_SECONDS} up to {MAX_WINDOW_SECONDS}, not {text[:20]!r}",
         )
     return seconds
 
@@ -164,14 +142,14 @@ def _length(request: web.Request, lengths: tuple[int, ...]) -> int:
     for length in lengths:
         if text == str(length):
             return length
-    raise _BadRequest(f"window_seconds is one of {', '.join(map(str, lengths))}, not {text[:20]!r}")
+    raise BadRequest("window_seconds", f"window_seconds is one of {', '.join(map(str, lengths))}, not {text[:20]!r}")
 
 
 def _limit(request: web.Request) -> int:
     text = request.query.get("limit", str(DEFAULT_LIMIT))
     limit = int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else 0
     if not 1 <= limit <= MAX_LIMIT:
-        raise _BadRequest(f"limit is a whole number from 1 to {MAX_LIMIT}, not {text[:20]!r}")
+        raise BadRequest("limit", f"limit is a whole number from 1 to {MAX_LIMIT}, not {text[:20]!r}")
     return limit
 
 
@@ -180,14 +158,16 @@ def _day(request: web.Request) -> str | None:
     try:
         return None if text is None else date.fromisoformat(text).isoformat()
     except ValueError:
-        raise _BadRequest(f"day is a date such as 2026-07-14, not {text!r:.40}") from None
+        raise BadRequest("day", f"day is a date such as 2026-07-14, not {text!r:.40}") from None
 
 
 def _scope(request: web.Request, default: Any = ()) -> Scope | Any:
     text = request.query.get("scope")
     if text is None:
         return default
+    if len(text) > MAX_SCOPE_CHARS:
+        raise BadRequest("scope", f"scope has {len(text):,} characters, at most {MAX_SCOPE_CHARS:,} are taken")
     try:
-        return asked_scope(text[:2000])
+        return asked_scope(text)
     except ValueError as error:
-        raise _BadRequest(str(error)) from None
+        raise BadRequest("scope", str(error)) from None

@@ -26,8 +26,11 @@ _PAGE = """\
 {about}
 
 The server listens on loopback (`agents.web_host`, `agents.web_port`) unless told otherwise. Every path is a GET. The
-shapes of the answers are in [openapi.json](openapi.json), which the agents also serve. A parameter that is wrong is
-answered with 400 and what is allowed.
+shapes of the answers are in [openapi.json](openapi.json), which the agents also serve.
+
+A parameter that is wrong, unknown or given twice is answered with 400, another path with 404, another method with 405:
+JSON with `error` (what is wrong and what is allowed), `parameter` (its name, or null) and `known` (the parameters,
+paths or methods that there are).
 
 The examples are for agents that run on this machine.
 """
@@ -65,14 +68,21 @@ def _operation(route: Route) -> dict[str, Any]:
     body: dict[str, Any] = {"type": "string"} if route.answer is None else _schema(route.answer)
     responses = {"200": {"description": "The answer.", "content": {route.media_type: {"schema": body}}}}
     statuses = dict(route.more)
-    if route.parameters:
-        statuses[400] = ("A parameter is wrong; `error` says what is allowed.", answers.Problem)
+    statuses[400] = (
+        "A parameter is wrong, unknown or given twice: `parameter` names it, `known` those that there are.",
+        answers.Problem,
+    )
     for status, (when, kind) in sorted(statuses.items()):
-        responses[str(status)] = {"description": when, "content": {"application/json": {"schema": _schema(kind)}}}
+        responses[str(status)] = _json_response(when, kind)
+    responses["default"] = _json_response("No such path (404), or no GET or HEAD (405).", answers.Problem)
     operation: dict[str, Any] = {"operationId": route.handler, "summary": route.title, "description": route.text}
     if route.parameters:
         operation["parameters"] = [_parameter(parameter) for parameter in route.parameters]
     return {**operation, "responses": responses}
+
+
+def _json_response(when: str, kind: type) -> dict[str, Any]:
+    return {"description": when, "content": {"application/json": {"schema": _schema(kind)}}}
 
 
 def _schema(kind: type) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from stream_agents.web import answers
 
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 60
+MAX_SCOPE_CHARS = 2000
 #: Of `/events`. Each costs the agents the numbers of a moment once a second.
 MAX_STREAMS = 100
 
@@ -38,14 +39,19 @@ class Route:
     more: dict[int, tuple[str, type]] = field(default_factory=dict)  # further statuses: when, and the answer
     example: str = ""  # query string of the example in the docs
 
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """A HEAD of a stream would never end."""
+        return ("GET",) if self.media_type == "text/event-stream" else ("GET", "HEAD")
+
 
 SCOPE = Parameter(
     "scope",
     "Whose numbers: `all`, `model=NAME`, `tenant=NAME` or `model=NAME,tenant=NAME`; names are percent-encoded.",
-    {"type": "string", "maxLength": 2000, "default": "all"},
+    {"type": "string", "maxLength": MAX_SCOPE_CHARS, "default": "all"},
     "all",
 )
-ONE_SCOPE = Parameter("scope", "Only this scope.", {"type": "string", "maxLength": 2000}, "all")
+ONE_SCOPE = Parameter("scope", "Only this scope.", {"type": "string", "maxLength": MAX_SCOPE_CHARS}, "all")
 SLIDING = Parameter(
     "window_seconds",
     f"Length of the sliding window that ends now, a multiple of {PANE_SECONDS}.",

@@ -22,7 +22,7 @@ REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
 FINITE = [route for route in ROUTES if route.media_type != "text/event-stream"]
 
 
-def check(path: str, status: int, media_type: str, body: Any, described: dict[str, Any]) -> None:
+def check(path: str, status: int | str, media_type: str, body: Any, described: dict[str, Any]) -> None:
     """Raises when an answer is not as the description says; fields that it does not name are wrong, too."""
     answer = described["paths"][path]["get"]["responses"][str(status)]
     schema = answer["content"][media_type]["schema"]
@@ -38,17 +38,23 @@ def test_every_answer_is_as_described(state: str) -> None:
     async def ask() -> None:
         async with serving(runtime) as client:
             for route in FINITE:
-                for query in {"", route.example, "scope=tenant%3Dnobody" if route.parameters else ""}:
+                nobody = "scope=tenant%3Dnobody" if "scope" in {p.name for p in route.parameters} else ""
+                for query in {"", route.example, nobody}:
                     async with client.get(f"{route.path}?{query}") as response:
                         body = await response.text()
                         kind = response.content_type
                         data = json.loads(body) if kind == "application/json" else body
                         check(route.path, response.status, kind, data, described)
-                if route.parameters:
-                    name = route.parameters[0].name
+                for name in (*(parameter.name for parameter in route.parameters), "unheard-of"):
                     async with client.get(f"{route.path}?{name}=nonsense") as response:
                         assert response.status == 400
                         check(route.path, 400, response.content_type, await response.json(), described)
+                async with client.post(route.path) as response:
+                    assert response.status == 405
+                    check(route.path, "default", response.content_type, await response.json(), described)
+                async with client.get(f"{route.path.rstrip('/')}/none") as response:
+                    assert response.status == 404
+                    check(route.path, "default", response.content_type, await response.json(), described)
 
     asyncio.run(ask())
 

@@ -17,7 +17,9 @@ from embedwatch.rules import default_rules
 from embedwatch.sketch import Sketch
 from stream_agents.runtime import LASTING_GAP_SECONDS, Runtime
 from stream_agents.web.api import add_routes
+from stream_agents.web.routes import ROUTES, Route
 from tests.harness.agents_log import NOW, SetClock, batch_event, deliver, log_at, log_of, runtime_on
+from tests.harness.agents_web import busy_runtime, serving
 
 Answer = tuple[int, Any]
 
@@ -95,6 +97,9 @@ def test_the_summary_has_the_numbers_and_what_is_breached() -> None:
         ("summary?window_seconds=%C2%B2", "window_seconds is a multiple of 10"),
         ("summary?scope=model", "'model' is not a scope such as all or model=NAME,tenant=NAME"),
         ("ledger?scope=x", "'x' is not a scope"),
+        ("ledger?scope=colour%3Dred", "'colour=red' is not a scope"),
+        ("summary?scope=model%3Da,model%3Db", "model and tenant once each"),
+        ("summary?scope=model%3D" + "a" * 2000, "scope has 2,006 characters, at most 2,000 are taken"),
         ("ledger?day=yesterday", "day is a date such as 2026-07-14, not 'yesterday'"),
     ],
 )
@@ -102,7 +107,66 @@ def test_a_wrong_parameter_is_400_with_what_is_allowed(path: str, words: str) ->
     ((status, data),) = ask(busy(), f"/api/v1/{path}")
     assert status == 400
     assert words in data["error"]
-    assert len(data["error"]) < 2100
+    assert len(data["error"]) < 500
+    name = path.partition("?")[2].partition("=")[0]
+    assert data["parameter"] == name
+    assert name in data["known"]
+
+
+@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.path)
+def test_a_parameter_that_is_unknown_or_doubled_is_400_and_named(route: Route) -> None:
+    known = [parameter.name for parameter in route.parameters]
+    first = known[0] if known else "x"
+    asked = {f"{route.path}?{first}x=60": f"{first}x", f"{route.path}?{'y' * 300}": "y" * 60}
+    asked |= {f"{route.path}?{p.name}={p.example}&{p.name}={p.example}": p.name for p in route.parameters}
+    for (status, data), (path, name) in zip(ask(busy(), *asked), asked.items(), strict=True):
+        assert (status, data["parameter"], data["known"]) == (400, name, known), path
+        assert name in data["error"]
+    ((_, data),) = ask(busy(), f"{route.path}?{first}x=60")
+    assert (f"did you mean {first}?" if known else "it takes none") in data["error"]
+
+
+def test_another_path_or_method_is_json_of_the_same_shape() -> None:
+    paths = [route.path for route in ROUTES]
+    runtime = busy_runtime()
+
+    async def asking() -> None:
+        async with serving(runtime) as client:
+            for path in ("/api/v1/sumary", "/api/v1", "/api/v1/summary/", "/nothing?scope=all", "/" + "x" * 5000):
+                async with client.get(path) as response:
+                    data = await response.json()
+                    assert (response.status, data["parameter"], data["known"]) == (404, None, paths), path
+            async with client.get("/api/v1/sumary") as response:
+                assert "did you mean /api/v1/summary?" in (await response.json())["error"]
+            for path, allowed in (("/api/v1/summary", ["GET", "HEAD"]), ("/", ["GET", "HEAD"]), ("/events", ["GET"])):
+                for method in ("POST", "DELETE", "OPTIONS", "PROPFIND"):
+                    async with client.request(method, path) as response:
+                        data = await response.json()
+                        assert (response.status, data["known"]) == (405, allowed), (method, path)
+                        assert response.headers["Allow"] == ", ".join(allowed)
+            async with client.head("/events") as response:
+                assert response.status == 405
+            async with client.head("/api/v1/summary") as response:
+                assert response.status == 200
+
+    asyncio.run(asking())
+
+
+def test_the_scopes_are_those_of_the_windows_and_of_the_days() -> None:
+    old = batch_event(model="old", time_seconds=NOW - 86_400)
+    log = log_of(batch_event(model="m", tenant="a,b"), old)
+
+    async def run() -> Runtime:
+        runtime = runtime_on(log)
+        runtime.recover({}, {0})
+        await deliver(log, runtime, 2)
+        return runtime
+
+    (_, data), (_, again) = ask(asyncio.run(run()), "/api/v1/scopes", "/api/v1/summary?scope=tenant=a%252Cb,model=m")
+    assert data["scopes"] == ["all", "model=m", "model=m,tenant=a%2Cb", "model=old", "tenant=a%2Cb"]
+    assert (again["scope"], again["performance"]["texts"]) == ("model=m,tenant=a%2Cb", 10)
+    ((_, none),) = ask(runtime_on(log_of()), "/api/v1/scopes")
+    assert none == {"scopes": ["all"]}
 
 
 def test_the_ledger_lists_days_and_scopes_and_can_be_narrowed_down() -> None:
