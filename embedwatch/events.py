@@ -104,6 +104,9 @@ class BatchEvent(Struct, frozen=True, tag="batch", tag_field="type"):
     repeated_batches: Count = 0
     tenant_repeated_batches: Count = 0
     batch_share: Seconds | None = None  # None from a sender that is older than these three fields: all of `batches`
+    #: Of `tokens_saved`, those of which it is not known what they would have cost. None from a sender that is older
+    #: than this field: all where the price is unknown, else none.
+    unpriced_saved_tokens: Count | None = None
     v: int = VERSION
 
 
@@ -323,8 +326,8 @@ class WindowEvent(Struct, frozen=True, tag="window", tag_field="type"):
     tokens_saved: Count
     truncated_texts: Count
     padding_tokens: Count
-    cost_nano_usd: Count
-    saved_nano_usd: Count
+    cost_nano_usd: Count  # of what has a price: 0 beside `unpriced_tokens` is not known
+    saved_nano_usd: Count  # likewise, beside `unpriced_saved_tokens`
     unpriced_tokens: Count
     cache_errors: Count
     busy_seconds: Seconds
@@ -335,11 +338,16 @@ class WindowEvent(Struct, frozen=True, tag="window", tag_field="type"):
     throughput_texts_per_s: float | None = None
     throughput_tokens_per_s: float | None = None  # embedded
     batch_share: Seconds | None = None  # as in the batch event; None from an agent that is older than this field
+    unpriced_saved_tokens: Count = 0
     v: int = VERSION
 
 
 class DaySums(Struct, frozen=True):
-    """Sums of batch events of one day and scope; each is as in the batch event, `errors` over all classes."""
+    """Sums of batch events of one day and scope; each is as in the batch event, `errors` over all classes.
+
+    Money is that of what has a price: 0 beside `unpriced_tokens`, or savings of 0 beside `unpriced_saved_tokens`, is
+    not known. `unpriced_texts` are those with a vector in events whose tokens have no price.
+    """
 
     texts: Count = 0
     cache_hits: Count = 0
@@ -352,6 +360,8 @@ class DaySums(Struct, frozen=True):
     cost_nano_usd: Count = 0
     saved_nano_usd: Count = 0
     unpriced_tokens: Count = 0
+    unpriced_texts: Count = 0
+    unpriced_saved_tokens: Count = 0
 
 
 class CorrectionEvent(Struct, frozen=True, tag="correction", tag_field="type"):

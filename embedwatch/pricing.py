@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
+from typing import Literal
 
 from embedwatch.events import NANO_USD_PER_USD
 
@@ -104,6 +105,30 @@ class PriceBook:
             return self.overrides[model]
         wanted = model.casefold()
         return next((price for name, price in self.overrides.items() if name.casefold() == wanted), None)
+
+
+#: Of a sum of money: all of it has a price, a part of it, or nothing.
+MoneyState = Literal["known", "partial", "unknown"]
+
+
+def known_nano_usd(nano_usd: int, unpriced_tokens: int) -> int | None:
+    """A sum as it may be shown: None where something has no price and nothing was spent on what has one.
+
+    A sum of 0 beside tokens without a price says nothing; one above 0 is the part that is known (`money_state`).
+    """
+    return None if unpriced_tokens and not nano_usd else nano_usd
+
+
+def money_state(nano_usd: int, unpriced_tokens: int) -> MoneyState:
+    """What `known_nano_usd` of the same two numbers is worth."""
+    if not unpriced_tokens:
+        return "known"
+    return "partial" if nano_usd else "unknown"
+
+
+def to_usd(nano_usd: int | None) -> float | None:
+    """For people; None stays None."""
+    return None if nano_usd is None else nano_usd / NANO_USD_PER_USD
 
 
 def per_token(usd_per_million_tokens: Decimal) -> Fraction:

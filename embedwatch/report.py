@@ -15,6 +15,7 @@ from embedwatch.errors import ConfigError, InputError
 
 WIDTH = 64
 _UNKNOWN = "unknown"
+_PARTLY = " of what has a price"
 
 
 def dashboard(summary: dict[str, Any]) -> str:
@@ -143,24 +144,26 @@ def _cache(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:
 def _cost(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:
     day = summary["today"]
     unpriced = day["unpriced_tokens"]
-    yield "Total cost", usd(day["cost_usd"]) + (f" and {unpriced:,} tokens WITHOUT A PRICE" if unpriced else "")
+    yield "Total cost", _money(day["cost_usd"], unpriced)
     yield from _budget(day)
     yield "Total tokens", f"{day['tokens_received']:,} received, {day['tokens_embedded']:,} embedded"
-    each = day["cost_per_text_usd"]
-    # Nothing has a price: an average of 0 would be a lie.
-    yield "Avg cost/text", _UNKNOWN if each is None or (unpriced and not each) else usd(each)
+    # Agents of an older version do not tell how many texts have no price, and divide by all of them.
+    partly = _PARTLY if unpriced else ""
+    each = None if unpriced and "unpriced_texts" not in day else day["cost_per_text_usd"]
+    yield "Avg cost/text", usd(each) + ("" if each is None else partly)
     per_million = day["cost_per_million_tokens_usd"]
-    yield "Cost/1M tokens", _UNKNOWN if per_million is None else usd(per_million)
+    yield "Cost/1M tokens", usd(per_million) + ("" if per_million is None else partly)
     gpus = summary.get("gpus")  # agents of an older version do not tell
     if gpus:
         shown = ", ".join(_energy(gpu) for gpu in gpus[:5])
         yield "Energy/1M tokens", shown + (f" and {len(gpus) - 5} more GPUs" if len(gpus) > 5 else "")
-    share = day["savings_pct"]
-    if day.get("cost_per_1000_texts_usd") is not None and not unpriced:
-        yield "Cost/1,000 texts", usd(day["cost_per_1000_texts_usd"])
+    if each is not None and day.get("cost_per_1000_texts_usd") is not None:
+        yield "Cost/1,000 texts", usd(day["cost_per_1000_texts_usd"]) + partly
     if day.get("allocated_cost_usd") is not None:
         yield "Machines", f"{usd(day['busy_cost_usd'])} busy of {usd(day['allocated_cost_usd'])} for the time they ran"
-    yield "Saved by the cache", usd(day["saved_usd"]) + ("" if share is None else f" ({share:.1f} % of the whole)")
+    share = day["savings_pct"]
+    saved = _money(day["saved_usd"], day.get("unpriced_saved_tokens", 0))
+    yield "Saved by the cache", saved + ("" if share is None else f" ({share:.1f} % of the whole)")
 
 
 def _budget(day: dict[str, Any]) -> Iterable[tuple[str, str]]:
@@ -180,7 +183,10 @@ def _budget(day: dict[str, Any]) -> Iterable[tuple[str, str]]:
         yield "Forecast", _UNKNOWN + f" ({day['forecast_reason']})" if expected is None else usd(expected) + " today"
     for budget in day.get("budgets", ())[:5]:
         left = budget["remaining_usd"]
-        text = f"{usd(left)} left" if left >= 0 else f"{usd(-left)} OVER"
+        if left is None:
+            text = f"{_UNKNOWN} what is left"
+        else:
+            text = f"{usd(left)} left" if left >= 0 else f"{usd(-left)} OVER"
         fast, slow = budget["burn_fast_pct"], budget["burn_slow_pct"]
         if fast is not None and slow is not None:
             text += f"; {number(fast)} % spent in 15 min, {number(slow)} % in 2 h"
@@ -229,8 +235,17 @@ def number(value: float) -> str:
     return f"{value:,.2f}".rstrip("0").rstrip(".")
 
 
-def usd(amount: float) -> str:
+def _money(amount: float | None, unpriced_tokens: int) -> str:
+    """A sum, and the tokens that are not in it because they have no price."""
+    if not unpriced_tokens:
+        return usd(amount)
+    return f"{usd(amount)} {'for' if amount is None else 'and'} {unpriced_tokens:,} tokens WITHOUT A PRICE"
+
+
+def usd(amount: float | None) -> str:
     """Small sums keep four digits that mean something: a text costs fractions of a cent."""
+    if amount is None:
+        return _UNKNOWN
     if amount and abs(amount) < 0.01:
         return f"${amount:.4g}" if abs(amount) >= 0.0001 else f"${amount:.10f}".rstrip("0")
     return f"${amount:,.4f}"

@@ -102,6 +102,7 @@ class Meter:
             Counter(work.failures[i].error_class for i in indices[outcome == ERROR].tolist())
         )
         waits = wait_ms[done][~np.isnan(wait_ms[done])]
+        saved = self._saved(saved_tokens)
         busy = float(work.embed_share_seconds[indices].sum())
         told = batches.tell(missed, key[0])
         self.texts += len(indices)
@@ -127,7 +128,7 @@ class Meter:
             token_method=self._token_method,
             padding_tokens=int(work.padding[missed].sum()),
             cost_nano_usd=cost or 0,
-            saved_nano_usd=self._saved(saved_tokens),
+            saved_nano_usd=saved or 0,
             price_source=self._price.source,
             phase_seconds=shares.phases(indices, float(waits.mean()) / 1000 if waits.size else 0.0),
             latency_sketch=Sketch.of(latency_ms[done]).to_text(),
@@ -141,18 +142,20 @@ class Meter:
             repeated_batches=told.repeated,
             tenant_repeated_batches=told.tenant_repeated,
             batch_share=told.share,
+            unpriced_saved_tokens=saved_tokens if saved is None else 0,
         )
 
-    def _saved(self, tokens: int) -> int:
-        """Nano-USD that embedding these tokens would have cost.
+    def _saved(self, tokens: int) -> int | None:
+        """Nano-USD that embedding these tokens would have cost; None when that is not known.
 
-        At a price by the hour: at what a token has cost on average since the process started, and 0 until one has.
+        At a price by the hour: at what a token has cost on average since the process started, and not known until one
+        has.
         """
         if self._price.nano_usd_per_token is not None:
             return round(self._price.nano_usd_per_token * tokens)
         if self._price.nano_usd_per_second is not None and self._spent_tokens:
             return round(Fraction(self._spent_nano_usd, self._spent_tokens) * tokens)
-        return 0
+        return None
 
 
 class _Told(NamedTuple):

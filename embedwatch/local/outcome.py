@@ -38,8 +38,8 @@ class Outcome(msgspec.Struct, frozen=True):
     latency_ms: LatencyMs
     throughput_texts_per_s: float | None
     tokens: int
-    cost_usd: float
-    saved_usd: float
+    cost_usd: float | None  # None: nothing has a price
+    saved_usd: float | None
     cache_hit_rate_pct: float | None
     error_rate_pct: float | None
     alerts: list[AlertChange]

@@ -153,15 +153,17 @@ class UsualDays:
 
 @dataclass(frozen=True, slots=True)
 class Burn:
-    """Nano-USD spent in a window that ends now, and how that is known."""
+    """Nano-USD spent in a window that ends now, and how that is known; None where nothing spent today has a price."""
 
     window: BurnWindow
-    nano_usd: float
+    nano_usd: float | None
     note: str = ""
 
     def pct_of(self, budget_usd: float) -> float | None:
-        """Share of a day's budget; None of a budget of nothing."""
-        return 100.0 * self.nano_usd / (budget_usd * NANO_USD_PER_USD) if budget_usd > 0 else None
+        """Share of a day's budget; None of a budget of nothing, and where the spend is not known."""
+        if self.nano_usd is None or budget_usd <= 0:
+            return None
+        return 100.0 * self.nano_usd / (budget_usd * NANO_USD_PER_USD)
 
 
 def burn(
@@ -172,6 +174,8 @@ def burn(
     day = day_of(now, zone)
     elapsed = now - day_bounds(day, zone)[0]
     found = [booked for state in states if (booked := state.days.get(day, {}).get(scope)) is not None]
+    if any(booked.unpriced_tokens for booked in found) and not any(booked.cost_nano_usd for booked in found):
+        return Burn(FAST, None, NO_PRICE), Burn(SLOW, None, NO_PRICE)
     curves = [quarters(booked.spend_nano_usd, booked.bucket_seconds) for booked in found]
     untimed = _UNTIMED if any(booked.untimed_nano_usd for booked in found) else ""
     rough = "; ".join(part for part in (_ROUGH, untimed) if part)
@@ -185,13 +189,15 @@ def burn(
     return fast, Burn(SLOW, sum(recent_spend(curve, elapsed, SLOW.seconds) for curve in curves), untimed)
 
 
+#: Why nothing is known of a day's money.
+NO_PRICE = "nothing that was embedded today has a price"
 _UNTIMED = "what an older version of the agents booked today has no time of day and is left out"
 _ROUGH = "by the day's 15-minute buckets, as the agents have not watched for 15 min yet"
 
 
 def worse(burns: Sequence[Burn]) -> Burn:
     """The one that is nearer to its limit, or further above it."""
-    return max(burns, key=lambda one: one.nano_usd / one.window.limit_pct)
+    return max(burns, key=lambda one: (one.nano_usd or 0.0) / one.window.limit_pct)
 
 
 def budgets_of(rules: Iterable[Rule], scope: Scope) -> list[Rule]:

@@ -15,9 +15,10 @@ from typing import Literal
 from msgspec.structs import replace
 
 from embedwatch.events import NANO_USD_PER_USD, Contributor, GpuSample, Judgement, Verdict
+from embedwatch.pricing import known_nano_usd, to_usd
 from embedwatch.rules import DAILY_METRICS, METRICS, Rule
 from stream_agents.compute.baseline import against
-from stream_agents.compute.budget import burn, worse
+from stream_agents.compute.budget import NO_PRICE, burn, worse
 from stream_agents.compute.contributors import Explainer, latency_ms
 from stream_agents.compute.ledger import day_scopes
 from stream_agents.compute.scopes import ALL, Scope, parse_scope, scope_key
@@ -85,7 +86,9 @@ def read(
         return _windowed(rule, scope, _window(world, now, seen, scope, rule.window_seconds), world, now)
     if rule.metric == "daily_cost_usd":
         totals = world.day(world.today(now), scope)
-        return Reading(totals.cost_nano_usd / NANO_USD_PER_USD, totals.texts, contributors=_spenders(world, now, scope))
+        spent = to_usd(known_nano_usd(totals.cost_nano_usd, totals.unpriced_tokens))
+        note = f"{totals.unpriced_tokens:,} tokens without a price are not in it" if totals.unpriced_tokens else ""
+        return Reading(spent, totals.texts, NO_PRICE, _spenders(world, now, scope), note=note)
     if rule.metric == "daily_forecast_usd":
         texts, expected = world.day(world.today(now), scope).texts, world.forecast(now, scope)
         spenders = _spenders(world, now, scope)
@@ -127,8 +130,8 @@ def _burning(rule: Rule, scope: Scope, world: World, now: float) -> Reading:
     return Reading(
         one.pct_of(rule.threshold),
         texts,
-        "a budget of 0 has no share that could burn",
-        _burners(rule, scope, world, now, one.window.name) if rule.threshold else (),
+        NO_PRICE if one.nano_usd is None else "a budget of 0 has no share that could burn",
+        _burners(rule, scope, world, now, one.window.name) if rule.threshold and one.nano_usd is not None else (),
         one.window.limit_pct,
         one.window.seconds,
         note,
@@ -263,7 +266,7 @@ def _burners(rule: Rule, scope: Scope, world: World, now: float, window: str) ->
         return ()
     number = ("fast", "slow").index(window)
     states = world.partitions.values()
-    spends = {inner: burn(states, scope_key(inner), world.zone, now)[number].nano_usd
+    spends = {inner: burn(states, scope_key(inner), world.zone, now)[number].nano_usd or 0.0
               for inner in (ALL, *_parts(world, world.today(now)))}  # fmt: skip
     return _largest(spends, spends.pop(ALL), rule.threshold * NANO_USD_PER_USD / 100.0)
 

@@ -54,6 +54,7 @@ class DayTotals(Sums):
     late_events: int = 0  # booked when the day was closed
     late_texts: int = 0  # those of late events; they are in the texts, too
     late_cost_nano_usd: int = 0  # is in the cost, too
+    late_unpriced_tokens: int = 0
 
     def book(self, event: BatchEvent) -> None:
         Sums.book(self, event)
@@ -83,6 +84,7 @@ class BookedDay(DayTotals, omit_defaults=True):
         self.late_events += 1
         self.late_texts += event.texts
         self.late_cost_nano_usd += event.cost_nano_usd
+        self.late_unpriced_tokens += event.unpriced_tokens
         self.last_correction_seconds = max(self.last_correction_seconds or 0.0, now)
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from embedwatch.events import NANO_USD_PER_USD
-from embedwatch.pricing import PriceBook
+from embedwatch.pricing import PriceBook, known_nano_usd, to_usd
 from embedwatch.rules import Rule
 from stream_agents.compute.allocated import allocated_ms
 from stream_agents.compute.budget import BURN_WINDOWS, Burn, Forecast, budgets_of
@@ -17,7 +17,9 @@ from stream_agents.compute.world import World
 
 def machine_rows(world: World, day: str, scope: Scope, totals: DayTotals) -> dict[str, Any]:
     """Seconds that workers were there, and what that costs for models paid by the machine's hour, beside the part of
-    it that was booked as busy. Of a tenant there is no such thing: machines are not divided among tenants."""
+    it that was booked as busy (None where nothing was, and something that may run by the hour has no price). Of a
+    tenant there is no such thing: machines are not divided among tenants."""
+    busy = known_nano_usd(totals.gpu_hour_nano_usd, totals.unpriced_tokens)
     alive = allocated_ms((state.allocation for state in world.partitions.values()), day)
     models = None
     if scope == ALL:
@@ -31,23 +33,25 @@ def machine_rows(world: World, day: str, scope: Scope, totals: DayTotals) -> dic
         paid = [model for model in models if world.day(day, (("model", model),)).gpu_hour_nano_usd]
         cost = price.cost(0, sum(alive.get(model, 0) for model in paid) / 1000.0) if paid else None
     return {
-        "busy_cost_usd": totals.gpu_hour_nano_usd / NANO_USD_PER_USD,
+        "gpu_hour_nano_usd": busy,
+        "busy_cost_usd": to_usd(busy),
         "allocated_seconds": None if models is None else sum(alive.get(model, 0) for model in models) / 1000.0,
         "allocated_nano_usd": cost,
-        "allocated_cost_usd": None if cost is None else cost / NANO_USD_PER_USD,
+        "allocated_cost_usd": to_usd(cost),
     }
 
 
 def budget_rows(
     world: World, day: str, scope: Scope, totals: DayTotals, now: float | None, rules: Iterable[Rule]
 ) -> dict[str, Any]:
-    """Forecast, burn, and each budget of `rules` that judges this scope."""
+    """Forecast, burn, and each budget of `rules` that judges this scope. Where nothing spent has a price, nothing is
+    known of any budget; where a part has none, it is in none of these numbers."""
     expected: Forecast | None = None
     burns: tuple[Burn, ...] = ()
     if now is not None and day == world.today(now):
         expected, burns = world.forecast(now, scope), world.burn(now, scope)
     forecast_usd = None if expected is None else expected.usd
-    spent_usd = totals.cost_nano_usd / NANO_USD_PER_USD
+    spent_usd = to_usd(known_nano_usd(totals.cost_nano_usd, totals.unpriced_tokens))
     budgets = []
     for rule in budgets_of(rules, scope):
         usd = rule.threshold
@@ -55,8 +59,8 @@ def budget_rows(
             {
                 "rule": rule.name,
                 "budget_usd": usd,
-                "remaining_usd": usd - spent_usd,  # below 0: overspent
-                "spent_pct": 100.0 * spent_usd / usd if usd else None,
+                "remaining_usd": None if spent_usd is None else usd - spent_usd,  # below 0: overspent
+                "spent_pct": 100.0 * spent_usd / usd if usd and spent_usd is not None else None,
                 "forecast_pct": 100.0 * forecast_usd / usd if usd and forecast_usd is not None else None,
                 **{f"burn_{window.name}_pct": None for window in BURN_WINDOWS},
                 **{f"burn_{one.window.name}_pct": one.pct_of(usd) for one in burns},
@@ -69,7 +73,7 @@ def budget_rows(
         "burn": {
             one.window.name: {
                 "window_seconds": one.window.seconds,
-                "usd": one.nano_usd / NANO_USD_PER_USD,
+                "usd": None if one.nano_usd is None else one.nano_usd / NANO_USD_PER_USD,
                 "limit_pct": one.window.limit_pct,
                 "note": one.note,
             }

@@ -18,7 +18,7 @@ from stream_agents.compute.scopes import scope_key
 #: Of a day and scope, whenever it was booked.
 _SUMS = tuple(name for name in DayTotals.__struct_fields__ if not name.startswith("late_"))
 #: Not in a state of version 1.
-_NEW = ("spend_nano_usd[", "allocated_ms", "gpu_hour_nano_usd")
+_NEW = ("spend_nano_usd[", "allocated_ms", "gpu_hour_nano_usd", "unpriced_texts", "unpriced_saved_tokens")
 
 
 #: Records are stamped by clocks that differ: one that was removed may be stamped this much later than the oldest left.

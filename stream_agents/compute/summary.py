@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from embedwatch.events import NANO_USD_PER_USD, Verdict
+from embedwatch.pricing import known_nano_usd, money_state, to_usd
 from embedwatch.rules import Rule
 from embedwatch.sketch import Sketch
 from stream_agents.compute.ledger import DayTotals
@@ -84,30 +85,46 @@ def day_summary(
 ) -> dict[str, Any]:
     """One day of the ledger. USD here is for people; the exact integers stand beside it.
 
+    Money of what has no price is None, never 0. Where a part has a price (`partial`), sums are that part's, and costs
+    of a text or token are over the texts or tokens that have one. What the whole would have cost without the cache is
+    known where both sums are, and the share of it that was saved where both are whole.
+
     Forecast and burn are of the day that contains `now` and None of others; budgets are those of `rules` that judge
     this scope.
     """
     totals = world.day(day, scope)
-    embedded = totals.texts - totals.errors
-    priced = totals.tokens_embedded - totals.unpriced_tokens
-    without_cache = totals.cost_nano_usd + totals.saved_nano_usd
+    priced_texts = totals.texts - totals.errors - totals.unpriced_texts
+    priced_tokens = totals.tokens_embedded - totals.unpriced_tokens
+    cost = known_nano_usd(totals.cost_nano_usd, totals.unpriced_tokens)
+    saved = known_nano_usd(totals.saved_nano_usd, totals.unpriced_saved_tokens)
+    whole = not totals.unpriced_tokens and not totals.unpriced_saved_tokens
+    without_cache = None if cost is None or saved is None else cost + saved
     return {
         "day": day,
         "timezone": world.zone.key,
         **{name: getattr(totals, name) for name in DayTotals.__struct_fields__},
-        "cost_usd": totals.cost_nano_usd / NANO_USD_PER_USD,
-        "saved_usd": totals.saved_nano_usd / NANO_USD_PER_USD,
+        "cost_nano_usd": cost,
+        "saved_nano_usd": saved,
+        "cost_state": money_state(totals.cost_nano_usd, totals.unpriced_tokens),
+        "saved_state": money_state(totals.saved_nano_usd, totals.unpriced_saved_tokens),
+        "cost_usd": to_usd(cost),
+        "saved_usd": to_usd(saved),
         # The guide divides the cost by one minus the hit rate, which fails at 100 %; savings here are measured.
-        "cost_without_cache_usd": without_cache / NANO_USD_PER_USD,
-        "savings_pct": 100.0 * totals.saved_nano_usd / without_cache if without_cache else None,
-        "cost_per_text_usd": totals.cost_nano_usd / NANO_USD_PER_USD / embedded if embedded else None,
-        "cost_per_1000_texts_usd": totals.cost_nano_usd / NANO_USD_PER_USD / embedded * 1000.0 if embedded else None,
-        "cost_per_million_tokens_usd": totals.cost_nano_usd / priced / 1000.0 if priced > 0 else None,
-        "late_cost_usd": totals.late_cost_nano_usd / NANO_USD_PER_USD,
+        "cost_without_cache_usd": to_usd(without_cache),
+        "savings_pct": 100.0 * totals.saved_nano_usd / without_cache if without_cache and whole else None,
+        "cost_per_text_usd": _each(cost, priced_texts, NANO_USD_PER_USD),
+        "cost_per_1000_texts_usd": _each(cost, priced_texts, NANO_USD_PER_USD / 1000),
+        "cost_per_million_tokens_usd": _each(cost, priced_tokens, NANO_USD_PER_USD / 1_000_000),
+        "late_cost_nano_usd": (late := known_nano_usd(totals.late_cost_nano_usd, totals.late_unpriced_tokens)),
+        "late_cost_usd": to_usd(late),
         "last_correction_seconds": world.last_correction_seconds(day, scope),
         **machine_rows(world, day, scope, totals),
         **budget_rows(world, day, scope, totals, now, rules),
     }
+
+
+def _each(nano_usd: int | None, count: int, unit_nano_usd: float) -> float | None:
+    return None if nano_usd is None or count <= 0 else nano_usd / unit_nano_usd / count
 
 
 def _cache(world: World, totals: Totals) -> dict[str, Any]:

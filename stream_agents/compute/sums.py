@@ -6,9 +6,12 @@ import msgspec
 
 from embedwatch.events import BatchEvent, DaySums
 from stream_agents.compute.adding import adder
+from stream_agents.compute.unpriced import unpriced_saved_tokens, unpriced_texts
 
 #: Fields of a batch event that are added as they are; errors are a sum over classes.
-BOOKED = tuple(name for name in DaySums.__struct_fields__ if name != "errors")
+BOOKED = tuple(
+    name for name in DaySums.__struct_fields__ if name not in ("errors", "unpriced_texts", "unpriced_saved_tokens")
+)
 _book = adder(BOOKED)
 
 
@@ -24,11 +27,15 @@ class Sums(msgspec.Struct):
     cost_nano_usd: int = 0
     saved_nano_usd: int = 0
     unpriced_tokens: int = 0
+    unpriced_texts: int = 0
+    unpriced_saved_tokens: int = 0
 
     def book(self, event: BatchEvent) -> None:
         _book(self, event)
         if event.errors:
             self.errors += sum(event.errors.values())
+        self.unpriced_texts += unpriced_texts(event)
+        self.unpriced_saved_tokens += unpriced_saved_tokens(event)
 
     def told(self) -> DaySums:
         """As an event tells them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from embedwatch.pricing import known_nano_usd, money_state
 from stream_agents.compute.closing import totals_of
 from stream_agents.compute.ledger import day_scopes
 from stream_agents.compute.scopes import ALL, Scope, scope_key
@@ -75,9 +76,12 @@ def _row(
         "tokens_received": totals.tokens_received,
         "tokens_embedded": totals.tokens_embedded,
         "tokens_saved": totals.tokens_saved,
-        "cost_nano_usd": totals.cost_nano_usd,
-        "saved_nano_usd": totals.saved_nano_usd,
+        "cost_nano_usd": known_nano_usd(totals.cost_nano_usd, totals.unpriced_tokens),
+        "saved_nano_usd": known_nano_usd(totals.saved_nano_usd, totals.unpriced_saved_tokens),
+        "cost_state": money_state(totals.cost_nano_usd, totals.unpriced_tokens),
+        "saved_state": money_state(totals.saved_nano_usd, totals.unpriced_saved_tokens),
         "unpriced_tokens": totals.unpriced_tokens,
+        "unpriced_saved_tokens": totals.unpriced_saved_tokens,
         # A window that was not seen whole has no throughput: nobody knows how much of it was seen.
         "performance": performance(totals, None if partial else covered_seconds),
     }

@@ -17,6 +17,7 @@ from embedwatch.sketch import Sketch
 from stream_agents.compute.adding import adder
 from stream_agents.compute.merges import Merges
 from stream_agents.compute.scopes import ALL, OTHER, Scope, scopes_of
+from stream_agents.compute.unpriced import unpriced_saved_tokens
 from stream_agents.compute.worker_panes import WorkerPanes, Workers
 
 #: Names of price sources kept by pane: there are few, and a sender that makes them up must not fill memory.
@@ -61,12 +62,14 @@ class Totals:
     crossed_texts: float = 0.0
     #: `BatchEvent.batch_share`: what a phase took is divided by, to say what it took a batch.
     batch_share: float = 0.0
+    unpriced_saved_tokens: int = 0
 
     def add(
         self, event: BatchEvent, latency: Sketch, queue_wait: Sketch, time_seconds: float, earlier: float = 0.0
     ) -> None:
         """Count one event; its sketches come decoded. `earlier` is the weight of other events of its batches."""
-        _add_sums(self, event)
+        _add_event(self, event)
+        self.unpriced_saved_tokens += unpriced_saved_tokens(event)
         self.events += 1
         for error, count in event.errors.items():
             self.errors[error] = self.errors.get(error, 0) + count
@@ -147,9 +150,11 @@ class Totals:
 _SUMS = (
     "texts", "cache_hits", "duplicates", "misses", "batches", "tokens_received", "tokens_embedded", "tokens_saved",
     "truncated_texts", "padding_tokens", "cost_nano_usd", "saved_nano_usd", "unpriced_tokens", "cache_errors",
-    "busy_seconds",
+    "busy_seconds", "unpriced_saved_tokens",
 )  # fmt: skip
 _add_sums = adder(_SUMS)
+#: What an older sender does not tell is not added as it stands.
+_add_event = adder([name for name in _SUMS if name != "unpriced_saved_tokens"])
 _phases_of: Callable[[PhaseSeconds], tuple[float, ...]] = attrgetter(*PHASES)
 
 

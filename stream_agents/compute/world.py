@@ -11,7 +11,8 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 from embedwatch.events import BatchEvent, CacheEvent, HeartbeatEvent, LagEvent
-from stream_agents.compute.budget import FAST, Burn, Forecast, UsualDays, burn, forecast
+from embedwatch.pricing import known_nano_usd
+from stream_agents.compute.budget import FAST, NO_PRICE, Burn, Forecast, UsualDays, burn, forecast
 from stream_agents.compute.closing import DEFAULT_GRACE_SECONDS, DEFAULT_LENGTHS, Closer
 from stream_agents.compute.counters import Counters
 from stream_agents.compute.days import day_bounds
@@ -133,7 +134,11 @@ class World:
         today = self.today(now)
         begin, end = day_bounds(today, self.zone)
         usual = self.usual_days.of(self.partitions, self.zone, scope_key(scope), now)
-        return forecast(self.day(today, scope).cost_nano_usd, now - begin, end - begin, usual)
+        day = self.day(today, scope)
+        spent = known_nano_usd(day.cost_nano_usd, day.unpriced_tokens)
+        if spent is None:
+            return Forecast(None, NO_PRICE)
+        return forecast(spent, now - begin, end - begin, usual)
 
     def burn(self, now: float, scope: Scope = ()) -> tuple[Burn, Burn]:
         """Spend of the last 15 minutes and of the last two hours, as far as they are of today."""

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from embedwatch.baselines import Numbers
 from embedwatch.events import AlertType, ErrorClass, Judgement, LagStatus, Severity
+from embedwatch.pricing import MoneyState
 from stream_agents.compute.ledger import DayTotals
 
 PhaseName = Literal["queue_wait", "cache_lookup", "tokenise", "embed", "cache_write", "publish"]
@@ -74,20 +75,22 @@ class Cache(Struct):
 
 
 class BurnWindow(Struct):
-    """What was spent lately, as far as it is of today. `note`: what that leaves out or is guessed from."""
+    """What was spent lately, as far as it is of today; null: nothing spent today has a price. `note`: what that leaves
+    out or is guessed from."""
 
     window_seconds: int
-    usd: float
+    usd: float | None
     limit_pct: float
     note: str
 
 
 class Budget(Struct):
-    """A `daily_cost_usd` rule that judges this scope. `remaining_usd` is below 0 when overspent."""
+    """A `daily_cost_usd` rule that judges this scope. `remaining_usd` is below 0 when overspent, null when nothing
+    spent has a price; what has none is in no budget."""
 
     rule: str
     budget_usd: float
-    remaining_usd: float
+    remaining_usd: float | None
     spent_pct: float | None
     forecast_pct: float | None
     burn_fast_pct: float | None
@@ -97,6 +100,12 @@ class Budget(Struct):
 class Day(DayTotals, kw_only=True):
     """A day of the ledger. The integers are exact; USD stands beside them for people.
 
+    Money that is not known because a model has no price is null, never 0. `cost_state` says how much of the cost is
+    known: `known` is all of it; `partial` is the part that has a price, beside `unpriced_texts` and `unpriced_tokens`
+    that have none; `unknown` is nothing, and null. `saved_state` says it of the savings, beside
+    `unpriced_saved_tokens`. Costs of a text or token are over the texts or tokens that have a price; `savings_pct` is
+    there where both sums are `known`.
+
     Forecast and burn (`fast`: 15 minutes, `slow`: two hours) are of today only. `late_*` is what was booked when the
     day was closed: it is over and the grace (`agents.late_grace_seconds`) has passed; each such correction is an event
     on the topic `corrections`, too. `busy` is the cost of models paid by the machine's hour, `allocated` that of all
@@ -105,16 +114,22 @@ class Day(DayTotals, kw_only=True):
 
     day: str
     timezone: str
-    cost_usd: float
-    saved_usd: float
-    cost_without_cache_usd: float
+    cost_nano_usd: int | None  # type: ignore[assignment]  # the sums that are kept have no null
+    saved_nano_usd: int | None  # type: ignore[assignment]
+    gpu_hour_nano_usd: int | None  # type: ignore[assignment]
+    late_cost_nano_usd: int | None  # type: ignore[assignment]
+    cost_state: MoneyState
+    saved_state: MoneyState
+    cost_usd: float | None
+    saved_usd: float | None
+    cost_without_cache_usd: float | None
     savings_pct: float | None
     cost_per_text_usd: float | None
     cost_per_1000_texts_usd: float | None
     cost_per_million_tokens_usd: float | None
-    late_cost_usd: float
+    late_cost_usd: float | None
     last_correction_seconds: float | None
-    busy_cost_usd: float
+    busy_cost_usd: float | None
     allocated_seconds: float | None
     allocated_nano_usd: int | None
     allocated_cost_usd: float | None
@@ -255,7 +270,8 @@ class Summary(Struct):
 
 
 class Window(Struct):
-    """One window side by side with its neighbours. `partial`: this process may not have seen all of it."""
+    """One window side by side with its neighbours. `partial`: this process may not have seen all of it. Money is as in
+    the days of the ledger: null where nothing has a price."""
 
     scope: str
     window_seconds: int
@@ -274,9 +290,12 @@ class Window(Struct):
     tokens_received: int
     tokens_embedded: int
     tokens_saved: int
-    cost_nano_usd: int
-    saved_nano_usd: int
+    cost_nano_usd: int | None
+    saved_nano_usd: int | None
+    cost_state: MoneyState
+    saved_state: MoneyState
     unpriced_tokens: int
+    unpriced_saved_tokens: int
     performance: Performance
 
 

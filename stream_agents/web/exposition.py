@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from embedwatch.clock import Clock
 from embedwatch.events import NANO_USD_PER_USD
+from embedwatch.pricing import known_nano_usd, to_usd
 from stream_agents.compute.budget import budgets_of
 from stream_agents.compute.ledger import DayTotals, day_scopes
 from stream_agents.compute.scopes import ALL, Scope, parse_scope, scope_key
@@ -71,7 +72,7 @@ class WorldCollector(Collector):
             (
                 "day_corrections_cost_usd",
                 self.runtime.sayer.cost_nano_usd / NANO_USD_PER_USD,
-                "Spend booked on days that were closed.",
+                "Spend on what has a price, booked on days that were closed.",
             ),
         ):
             counter = CounterMetricFamily(f"embedwatch_{name}", text)
@@ -165,11 +166,13 @@ class WorldCollector(Collector):
         )
         today = world.today(now)
         scopes = {ALL, *(parse_scope(key) for key in day_scopes(world.partitions.values(), today))}
-        known = [
-            (rule.threshold - world.day(today, scope).cost_nano_usd / NANO_USD_PER_USD, rule.name, rule, scope)
-            for scope in sorted(scopes)
-            for rule in budgets_of(self.runtime.rules, scope)
-        ]
+        known = []
+        for scope in sorted(scopes):
+            day = world.day(today, scope)
+            spent = to_usd(known_nano_usd(day.cost_nano_usd, day.unpriced_tokens))
+            if spent is not None:
+                rules = budgets_of(self.runtime.rules, scope)
+                known += [(rule.threshold - spent, rule.name, rule, scope) for rule in rules]
         # The tightest ones, where there are many.
         for remaining, name, rule, scope in sorted(known, key=lambda one: one[0])[:MAX_LABELS]:
             names = [name, scope_key(scope)]
@@ -183,16 +186,5 @@ class WorldCollector(Collector):
     def _today(self, now: float) -> Iterator[Metric]:
         world = self.runtime.world
         totals = world.day(world.today(now))
-        for name, value, text in (
-            ("cost_usd_today", totals.cost_nano_usd / NANO_USD_PER_USD, "Spend since midnight in the budget's zone."),
-            ("saved_usd_today", totals.saved_nano_usd / NANO_USD_PER_USD, "Spend the cache has saved since midnight."),
-            ("texts_today", totals.texts, "Texts since midnight."),
-            ("errors_today", totals.errors, "Texts without a vector since midnight."),
-            ("cache_hits_today", totals.cache_hits, "Texts found in the cache since midnight."),
-            ("tokens_saved_today", totals.tokens_saved, "Tokens that need not be embedded since midnight."),
-            ("tokens_embedded_today", totals.tokens_embedded, "Tokens embedded since midnight."),
-            ("unpriced_tokens_today", totals.unpriced_tokens, "Tokens embedded at no known price since midnight."),
-        ):
-            gauge = GaugeMetricFamily(f"embedwatch_{name}", text)
-            gauge.add_metric([], float(value))
-            yield gauge
+        for name, text, value_of in series.DAY:
+            yield series.gauge(name, text, value_of(totals))

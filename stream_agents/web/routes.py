@@ -144,8 +144,9 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route(
         "/metrics", "metrics", "Prometheus metrics",
-        "Base units: seconds, USD, ratios from 0 to 1. What is not known is absent. Counters count from the start of "
-        "the process.",
+        "Base units: seconds, USD, ratios from 0 to 1. What is not known is absent: so is money of a model without a "
+        "price. Where only a part has a price, money is that part's, and `embedwatch_unpriced_tokens_today` is not 0. "
+        "Counters count from the start of the process.",
         None, media_type="text/plain",
     ),
     Route("/healthz", "healthz", "Alive", "The process runs and its loop turns.", answers.Health),

@@ -6,11 +6,13 @@ window sums up goes down again and is a gauge. Labels are bounded: by models and
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from embedwatch.events import NANO_USD_PER_USD, GpuSample, LagEvent
+from embedwatch.events import GpuSample, LagEvent
+from embedwatch.pricing import known_nano_usd, to_usd
 from stream_agents.compute.counters import Counters
 from stream_agents.compute.ledger import DayTotals
 from stream_agents.compute.phases import error_rates_pct, phase_rows
@@ -22,6 +24,33 @@ QUANTILES = (0.5, 0.95, 0.99)
 #: Partitions with series of their own.
 MAX_PARTITIONS = 1000
 STATUSES = ("OK", "REWOUND", "STALLED", "STOPPED", "UNKNOWN")
+
+
+def _cost_usd(day: DayTotals) -> float | None:
+    return to_usd(known_nano_usd(day.cost_nano_usd, day.unpriced_tokens))
+
+
+def _saved_usd(day: DayTotals) -> float | None:
+    return to_usd(known_nano_usd(day.saved_nano_usd, day.unpriced_saved_tokens))
+
+
+#: Gauges of the day so far.
+DAY: tuple[tuple[str, str, Callable[[DayTotals], float | None]], ...] = (
+    ("cost_usd_today", "Spend since midnight in the budget's zone; absent where nothing has a price.", _cost_usd),
+    ("saved_usd_today", "Spend the cache has saved since midnight; absent where nothing has a price.", _saved_usd),
+    ("texts_today", "Texts since midnight.", attrgetter("texts")),
+    ("errors_today", "Texts without a vector since midnight.", attrgetter("errors")),
+    ("cache_hits_today", "Texts found in the cache since midnight.", attrgetter("cache_hits")),
+    ("tokens_saved_today", "Tokens that need not be embedded since midnight.", attrgetter("tokens_saved")),
+    ("tokens_embedded_today", "Tokens embedded since midnight.", attrgetter("tokens_embedded")),
+    ("unpriced_tokens_today", "Tokens embedded at no known price since midnight.", attrgetter("unpriced_tokens")),
+    (
+        "unpriced_saved_tokens_today", "Tokens that need not be embedded, at no known price, since midnight.",
+        attrgetter("unpriced_saved_tokens"),
+    ),
+)  # fmt: skip
+#: Those that single models and tenants have, too.
+OF_EACH = ("cost_usd_today", "saved_usd_today", "texts_today", "tokens_embedded_today", "unpriced_tokens_today")
 
 
 def gauge(name: str, text: str, value: float | None) -> Metric:
@@ -93,18 +122,21 @@ def counted(counters: Counters) -> Iterator[Metric]:
         ("padding_tokens", "padding_tokens", "Positions computed for nothing."),
         ("truncated_texts", "truncated_texts", "Texts cut at the model's longest."),
         ("unpriced_tokens", "unpriced_tokens", "Tokens embedded at no known price."),
+        ("unpriced_saved_tokens", "unpriced_saved_tokens", "Tokens that need not be embedded, at no known price."),
     ):
         family = CounterMetricFamily(f"embedwatch_{name}", text, labels=labels)
         for names, counts in rows:
             family.add_metric(names, counts.sums[field])
         yield family
-    for field, name, text in (
-        ("cost_nano_usd", "cost_usd", "Spend."),
-        ("saved_nano_usd", "saved_usd", "Spend the cache has saved."),
+    for field, without_price, name, text in (
+        ("cost_nano_usd", "unpriced_tokens", "cost_usd", "Spend on what has a price; absent where nothing has one."),
+        ("saved_nano_usd", "unpriced_saved_tokens", "saved_usd", "Spend the cache has saved; absent likewise."),
     ):
         family = CounterMetricFamily(f"embedwatch_{name}", text, labels=labels)
         for names, counts in rows:
-            family.add_metric(names, counts.sums[field] / NANO_USD_PER_USD)
+            amount = to_usd(known_nano_usd(counts.sums[field], counts.sums[without_price]))
+            if amount is not None:
+                family.add_metric(names, amount)
         yield family
     passes = CounterMetricFamily("embedwatch_model_batches", "Batches embedded, each counted once.", labels=["model"])
     models: dict[str, int] = {}
@@ -131,15 +163,14 @@ def counted(counters: Counters) -> Iterator[Metric]:
 def days(totals: Mapping[Scope, DayTotals], suffix: str) -> Iterator[Metric]:
     """The day so far of some models, or some tenants."""
     labels = [suffix.removesuffix("_")]
-    for field, name, text, unit in (
-        ("cost_nano_usd", "cost_usd_today", "Spend since midnight in the budget's zone.", NANO_USD_PER_USD),
-        ("saved_nano_usd", "saved_usd_today", "Spend the cache has saved since midnight.", NANO_USD_PER_USD),
-        ("texts", "texts_today", "Texts since midnight.", 1),
-        ("tokens_embedded", "tokens_embedded_today", "Tokens embedded since midnight.", 1),
-    ):
+    for name, text, value_of in DAY:
+        if name not in OF_EACH:
+            continue
         family = GaugeMetricFamily(f"embedwatch_{suffix}{name}", text, labels=labels)
         for scope, day in totals.items():
-            family.add_metric([value for _, value in scope], getattr(day, field) / unit)
+            value = value_of(day)
+            if value is not None:
+                family.add_metric([value for _, value in scope], float(value))
         yield family
 
 

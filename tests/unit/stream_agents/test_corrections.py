@@ -71,8 +71,8 @@ def test_a_correction_tells_what_it_adds_and_what_the_day_comes_to() -> None:
     assert found["all"] == CorrectionEvent(
         event_id=f"app:3:17:{YESTERDAY}:all", time_seconds=NOW, day=YESTERDAY, timezone="UTC", scope="all",
         partition=3, from_offset=17, until_offset=20, events=2,
-        added=DaySums(20, 4, 0, 16, 3, 2000, 1600, 400, 7**2 + 7**3, 400, 5),
-        total=DaySums(30, 6, 0, 24, 5, 3000, 2400, 600, 7 + 7**2 + 7**3, 600, 5),
+        added=DaySums(20, 4, 0, 16, 3, 2000, 1600, 400, 7**2 + 7**3, 400, 5, unpriced_texts=7),
+        total=DaySums(30, 6, 0, 24, 5, 3000, 2400, 600, 7 + 7**2 + 7**3, 600, 5, unpriced_texts=7),
     )  # fmt: skip
     assert found["tenant=t"].added.cost_nano_usd == 7**2
     assert found["tenant=t"].time_seconds == NOW - 5

@@ -125,7 +125,7 @@ def test_an_unknown_price_books_nothing_and_counts_the_tokens(rig: Any) -> None:
     rig.pipeline.run([rig.chunk([("a", "one two"), ("b", "one two")])])
     (event,) = rig.events()
     assert (event.price_source, event.cost_nano_usd, event.saved_nano_usd) == ("unknown", 0, 0)
-    assert event.unpriced_tokens == 2
+    assert (event.unpriced_tokens, event.unpriced_saved_tokens) == (2, 2)
 
 
 def test_a_machine_by_the_hour_costs_its_busy_seconds(make_rig: Callable[..., Any]) -> None:
@@ -146,6 +146,7 @@ def test_what_a_hit_saves_at_a_price_by_the_hour_is_what_a_token_has_cost_so_far
     rig.pipeline.run([rig.single("b", "three four")])  # 4 tokens for 5,000,000
     rig.pipeline.run([rig.single("c", "one two")])
     assert rig.events()[-1].saved_nano_usd == round(Fraction(5_000_000, 4) * 2)
+    assert rig.events()[-1].unpriced_saved_tokens == 0
 
 
 def test_before_a_token_has_cost_anything_a_saving_by_the_hour_is_not_known(make_rig: Callable[..., Any]) -> None:
@@ -156,6 +157,7 @@ def test_before_a_token_has_cost_anything_a_saving_by_the_hour_is_not_known(make
     rig.pipeline.run([rig.single("a", "one two")])
     (event,) = rig.events()
     assert (event.cache_hits, event.tokens_saved, event.saved_nano_usd) == (1, 2, 0)
+    assert event.unpriced_saved_tokens == 2
 
 
 def test_the_time_of_a_failed_pass_is_paid_for_by_the_texts_in_it(make_rig: Callable[..., Any]) -> None:
