@@ -23,7 +23,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from embedwatch.errors import ConfigError, InputError, InvalidEvent
-from embedwatch.events import NANO_USD_PER_USD, PHASES, Count, Label, Seconds
+from embedwatch.events import NANO_USD_PER_USD, WORKING_PHASES, Count, Label, Seconds
 from embedwatch.regression import Sample
 from embedwatch.sketch import Sketch
 
@@ -108,7 +108,7 @@ class Measured:
         batches = numbers.batches if numbers.batch_share is None else numbers.batch_share
         if not batches:
             return {}
-        return {p: 1000.0 * numbers.phase_seconds.get(p, 0.0) / batches for p in PHASES if p != "queue_wait"}
+        return {p: 1000.0 * numbers.phase_seconds.get(p, 0.0) / batches for p in WORKING_PHASES}
 
     def for_people(self) -> dict[str, float | None]:
         return {

@@ -43,6 +43,9 @@ ERROR_CLASSES: tuple[str, ...] = ErrorClass.__args__  # type: ignore[attr-define
 
 #: Phases of a batch, in the order in which they happen.
 PHASES = ("queue_wait", "cache_lookup", "tokenise", "embed", "cache_write", "publish")
+#: Those that are work. Shares of the time, and the time of a batch, are of these: a text that waits in the queue keeps
+#: nobody busy, and its wait, which may be hours, would make every share next to nothing. Waiting is told apart.
+WORKING_PHASES = PHASES[1:]
 
 
 class PhaseSeconds(Struct, frozen=True, forbid_unknown_fields=False):

@@ -12,6 +12,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from embedwatch.errors import ConfigError, InputError
+from embedwatch.events import WORKING_PHASES
 
 WIDTH = 64
 _UNKNOWN = "unknown"
@@ -114,11 +115,15 @@ def _performance(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:
             f"{found['truncated_texts']:,} texts longer than the model reads; the rest of them is not embedded",
         )
     yield "Padding waste", percent(found["padding_waste_pct"])
-    phases = {name: seconds for name, seconds in found["phase_seconds"].items() if seconds > 0}
+    phases = {name: found["phase_seconds"].get(name, 0.0) for name in WORKING_PHASES}
     whole = sum(phases.values())
     if whole:
         slowest = sorted(phases.items(), key=lambda item: -item[1])[:3]
-        yield "Time goes to", ", ".join(f"{n.replace('_', ' ')} {100 * s / whole:.0f} %" for n, s in slowest)
+        shares = (f"{name.replace('_', ' ')} {100 * spent / whole:.0f} %" for name, spent in slowest if spent)
+        yield "Time goes to", ", ".join(shares)
+    waits = found["queue_wait_ms"]
+    # Between the record's time and the start of its batch; the latency begins there.
+    yield "Wait in the queue", _waits(waits) if waits["p50"] is not None else _UNKNOWN
 
 
 def _cache(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:
@@ -267,6 +272,10 @@ def _rate(texts: float | None, unit: str, tokens: float | None, token_unit: str)
     if texts is None or tokens is None:
         return _UNKNOWN
     return f"{texts:,.2f} {unit}, {tokens:,.0f} {token_unit}"
+
+
+def _waits(waits: dict[str, float | None]) -> str:
+    return f"{milliseconds(waits['p50'])} (p50), {milliseconds(waits['p95'])} (p95) before the latency begins"
 
 
 def _by_class(errors: dict[str, int]) -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal
 
-from embedwatch.events import PHASES, Contributor
+from embedwatch.events import WORKING_PHASES, Contributor
 from embedwatch.rules import Rule
 from embedwatch.sketch import Sketch
 from stream_agents.compute.scopes import Scope
@@ -256,7 +256,7 @@ def _worker_amount(metric: str, sums: WorkerSums) -> int:
 def _phase_ms(totals: Totals) -> dict[str, float]:
     if not totals.batch_share:
         return {}
-    return {name: 1000.0 * totals.phase_seconds[name] / totals.batch_share for name in PHASES if name != "queue_wait"}
+    return {name: 1000.0 * totals.phase_seconds[name] / totals.batch_share for name in WORKING_PHASES}
 
 
 def _largest(

@@ -5,7 +5,7 @@ Events carry sums by phase, so that there is a mean by phase and no percentile.
 
 from __future__ import annotations
 
-from embedwatch.events import PHASES
+from embedwatch.events import PHASES, WORKING_PHASES
 from stream_agents.compute.windows import Totals
 
 
@@ -13,14 +13,14 @@ def phase_rows(totals: Totals) -> dict[str, dict[str, float | None]]:
     """By phase: seconds in all, mean milliseconds a batch and a text, share of the working time; None: nothing to tell.
 
     A batch is a whole one, also where only some of its texts are of the scope: the seconds are their part of it, and so
-    is what they are divided by. Waiting in the queue is no work and has no share; its mean a text is over the texts
-    that tell how long they waited.
+    is what they are divided by. Waiting in the queue is no work (`WORKING_PHASES`) and has no share; its mean a text is
+    over the texts that tell how long they waited.
     """
-    working = sum(seconds for phase, seconds in totals.phase_seconds.items() if phase != "queue_wait")
+    working = sum(totals.phase_seconds[phase] for phase in WORKING_PHASES)
     rows: dict[str, dict[str, float | None]] = {}
     for phase in PHASES:
         seconds = totals.phase_seconds[phase]
-        if phase == "queue_wait":
+        if phase not in WORKING_PHASES:
             rows[phase] = {
                 "seconds": seconds, "per_batch_ms": None, "per_text_ms": totals.queue_wait.mean(), "share_pct": None,
             }  # fmt: skip

@@ -30,7 +30,8 @@ class Statistics(Struct):
 
 
 class Phase(Struct):
-    """Time of a phase. Waiting in the queue is no work: it has no share, and no mean a batch."""
+    """Time of a phase. `share_pct` is of the time of all phases that are work, as in the report. Waiting in the queue
+    is no work: it has no share, and no mean a batch; how long texts wait is `queue_wait_ms`."""
 
     seconds: float
     per_batch_ms: float | None

@@ -9,6 +9,8 @@ import pytest
 
 from embedwatch.errors import ConfigError, EmbedwatchError, InputError
 from embedwatch.report import breach, dashboard, day_page, ledger_row, number, usd
+from stream_agents.compute.phases import phase_rows
+from stream_agents.compute.windows import Totals
 
 SUMMARY: dict[str, Any] = {
     "time_seconds": 1_795_000_000.0,
@@ -89,6 +91,23 @@ def test_the_parts_and_numbers_of_the_guide_are_there() -> None:
     assert {name: line(text, name) for name in shown} == shown
 
 
+def test_the_time_goes_where_the_api_says_and_waiting_in_the_queue_is_told_apart() -> None:
+    seconds = {"queue_wait": 3600.0, "cache_lookup": 1.0, "tokenise": 0.5, "embed": 6.0, "cache_write": 0.5,
+               "publish": 2.0}  # fmt: skip
+    waits = SUMMARY["performance"]["queue_wait_ms"] | {"p50": 12.5, "p95": 3_600_000.0}
+    text = dashboard(with_({"performance": {"phase_seconds": seconds, "queue_wait_ms": waits}}))
+    shown = line(text, "Time goes to")
+    assert shown == "embed 60 %, publish 20 %, cache lookup 10 %"
+    totals = Totals(phase_seconds=dict(seconds))
+    shares = {name: row["share_pct"] for name, row in phase_rows(totals).items()}
+    for name, share in shares.items():
+        told = f"{name.replace('_', ' ')} {share:.0f} %" if share is not None else name
+        assert (told in shown) == (share is not None and share >= 10), name
+    assert line(text, "Wait in the queue") == "12.50 ms (p50), 3,600,000.00 ms (p95) before the latency begins"
+    idle = with_({"performance": {"phase_seconds": {"queue_wait": 5.0, "embed": 0.0}}})
+    assert "Time goes to" not in dashboard(idle), "nobody was busy"
+
+
 def test_what_is_not_known_is_said_so_and_never_zero() -> None:
     nothing = dict.fromkeys(("p50", "p95", "p99", "avg", "min", "max"))
     text = dashboard(
@@ -98,6 +117,7 @@ def test_what_is_not_known_is_said_so_and_never_zero() -> None:
                     "latency_ms": nothing, "throughput_texts_per_s": None, "throughput_tokens_per_s": None,
                     "error_rate_pct": None,
                     "errors_by_class": {}, "padding_waste_pct": None, "covered_seconds": None, "phase_seconds": {},
+                    "queue_wait_ms": nothing,
                 },
                 "cache": {"hit_rate_pct": None, "token_hit_rate_pct": None, "available": None, "reason": "no sample"},
                 "today": {"cost_per_text_usd": None, "cost_per_million_tokens_usd": None, "savings_pct": None},
@@ -106,7 +126,8 @@ def test_what_is_not_known_is_said_so_and_never_zero() -> None:
             }
         ) | {"workers": []}
     )  # fmt: skip
-    for name in ("Throughput", "Latency (p95)", "Error rate", "Avg cost/text", "Depth", "Oldest waits", "Elapsed time"):
+    for name in ("Throughput", "Latency (p95)", "Error rate", "Avg cost/text", "Depth", "Oldest waits", "Elapsed time",
+                 "Wait in the queue"):  # fmt: skip
         assert line(text, name) == "unknown", name
     assert line(text, "Cache server") == "unknown (no sample)"
     assert line(text, "Status") == "UNKNOWN (no lag sample yet)"
