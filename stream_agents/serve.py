@@ -31,7 +31,7 @@ def serve(settings: Settings, rules: tuple[Rule, ...]) -> None:
     log.info("agents: starting with %d rules; joining the group takes some seconds", len(rules))
     sampler.start()
     worker = StoppableWorker(app, quiet=True, loglevel="warn", redirect_stdouts=False, override_logging=False)
-    worker.stop_within = BoundedStop(lambda: runtime.pending_records)
+    worker.stop_within = BoundedStop(lambda: runtime.pending_records, SystemClock())
     worker.spinner = None  # it writes terminal codes into files, too
     code = 0
     try:

@@ -16,12 +16,16 @@ from types import FrameType
 
 import faust
 
+from embedwatch.clock import Clock
+
 log = logging.getLogger("agents")
 
 #: Of a whole stop. With a broker one takes a second or two.
 STOP_SECONDS = 15.0
 #: As after `embedwatch: cannot connect`: it was the broker that did not answer.
 TIMED_OUT = 4
+#: `timeout` and some shells signal a process and then its whole group: one wish to stop, said twice.
+SAME_WISH_SECONDS = 0.5
 
 Exit = Callable[[int], None]
 
@@ -33,16 +37,24 @@ class BoundedStop:
     """
 
     def __init__(
-        self, unwritten: Callable[[], int], limit_seconds: float = STOP_SECONDS, leave: Exit = os._exit
+        self,
+        unwritten: Callable[[], int],
+        clock: Clock,
+        limit_seconds: float = STOP_SECONDS,
+        leave: Exit = os._exit,
     ) -> None:
-        self._unwritten, self._limit_seconds, self._leave = unwritten, limit_seconds, leave
+        self._unwritten, self._clock, self._limit_seconds, self._leave = unwritten, clock, limit_seconds, leave
+        self._asked_monotonic = 0.0
         self.timer: threading.Timer | None = None
 
     def asked(self, number: int) -> bool:
         """A signal came. True: begin to stop."""
         if self.timer is not None:
+            if self._clock.monotonic() - self._asked_monotonic < SAME_WISH_SECONDS:
+                return False
             self._end(f"{signal.Signals(number).name} came a second time", 128 + number)
             return False
+        self._asked_monotonic = self._clock.monotonic()
         self.timer = threading.Timer(self._limit_seconds, self._too_long)
         self.timer.daemon = True  # a stop that ends in time ends without it
         self.timer.start()

@@ -9,16 +9,20 @@ import threading
 import pytest
 
 from stream_agents.stopping import TIMED_OUT, BoundedStop
+from tests.harness.agents_log import SetClock
 
 
 def test_the_first_signal_begins_and_the_second_ends_at_once_and_says_what_is_left(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     codes: list[int] = []
-    stop = BoundedStop(lambda: 7, 3600, codes.append)
+    clock = SetClock()
+    stop = BoundedStop(lambda: 7, clock, 3600, codes.append)
     with caplog.at_level(logging.ERROR, "agents"):
         assert stop.asked(signal.SIGINT)
+        assert not stop.asked(signal.SIGINT), "`timeout` signals a process, then its group"
         assert codes == []
+        clock.passed_seconds += 1
         assert not stop.asked(signal.SIGTERM)
     assert stop.timer is not None
     stop.timer.cancel()
@@ -36,7 +40,7 @@ def test_a_stop_that_takes_too_long_is_ended(caplog: pytest.LogCaptureFixture) -
         ended.set()
 
     with caplog.at_level(logging.ERROR, "agents"):
-        assert BoundedStop(lambda: 0, 0.0, leave).asked(signal.SIGTERM)
+        assert BoundedStop(lambda: 0, SetClock(), 0.0, leave).asked(signal.SIGTERM)
         assert ended.wait(30)
     assert codes == [TIMED_OUT]
     assert caplog.messages[0].endswith("Kafka does not answer; ended at once, all that was counted is written")
