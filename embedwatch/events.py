@@ -65,7 +65,9 @@ class PhaseSeconds(Struct, frozen=True, forbid_unknown_fields=False):
 class BatchEvent(Struct, frozen=True, tag="batch", tag_field="type"):
     """What one embedded batch (or several, coalesced over at most a second) did, took and cost.
 
-    `texts = cache_hits + duplicates + misses + errors`, where `misses` are texts the model embedded.
+    `texts = cache_hits + duplicates + misses + errors`, where `misses` are texts the model embedded and `duplicates`
+    copies of another text of the batch. `tokens_received` are those of whole texts; the model reads no more of a text
+    than its longest, and `tokens_embedded` (of misses) and `tokens_saved` (of hits and copies) are what it reads.
     `latency_sketch` is over those texts that got a vector: seconds from the moment a worker began with the text to
     the moment its vector was handed to the broker and acknowledged; waiting in the queue is `queue_wait_sketch`.
     Both are the wire form of `embedwatch.sketch.Sketch`, base64, in milliseconds.
@@ -110,6 +112,9 @@ class BatchEvent(Struct, frozen=True, tag="batch", tag_field="type"):
     #: Of `tokens_saved`, those of which it is not known what they would have cost. None from a sender that is older
     #: than this field: all where the price is unknown, else none.
     unpriced_saved_tokens: Count | None = None
+    #: Of `tokens_saved`, those of copies; the others are those of hits. 0 from a sender older than this field, whose
+    #: copies count as hits in the hit rate of tokens.
+    duplicate_tokens: Count = 0
     v: int = VERSION
 
 
@@ -342,6 +347,7 @@ class WindowEvent(Struct, frozen=True, tag="window", tag_field="type"):
     throughput_tokens_per_s: float | None = None  # embedded
     batch_share: Seconds | None = None  # as in the batch event; None from an agent that is older than this field
     unpriced_saved_tokens: Count = 0
+    duplicate_tokens: Count = 0
     v: int = VERSION
 
 

@@ -97,6 +97,7 @@ class Meter:
         counts = {kind: int((outcome == kind).sum()) for kind in (HIT, DUPLICATE, MISS, ERROR)}
         done, missed = indices[outcome != ERROR], indices[outcome == MISS]
         saved_tokens = int(work.tokens[indices[(outcome == HIT) | (outcome == DUPLICATE)]].sum())
+        duplicate_tokens = int(work.tokens[indices[outcome == DUPLICATE]].sum())
         embedded_tokens = int(work.tokens[missed].sum())
         errors: dict[ErrorClass, int] = dict(
             Counter(work.failures[i].error_class for i in indices[outcome == ERROR].tolist())
@@ -143,6 +144,7 @@ class Meter:
             tenant_repeated_batches=told.tenant_repeated,
             batch_share=told.share,
             unpriced_saved_tokens=saved_tokens if saved is None else 0,
+            duplicate_tokens=duplicate_tokens,
         )
 
     def _saved(self, tokens: int) -> int | None:

@@ -76,6 +76,7 @@ def _row(
         "tokens_received": totals.tokens_received,
         "tokens_embedded": totals.tokens_embedded,
         "tokens_saved": totals.tokens_saved,
+        "duplicate_tokens": totals.duplicate_tokens,
         "cost_nano_usd": known_nano_usd(totals.cost_nano_usd, totals.unpriced_tokens),
         "saved_nano_usd": known_nano_usd(totals.saved_nano_usd, totals.unpriced_saved_tokens),
         "cost_state": money_state(totals.cost_nano_usd, totals.unpriced_tokens),

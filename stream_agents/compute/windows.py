@@ -63,6 +63,7 @@ class Totals:
     #: `BatchEvent.batch_share`: what a phase took is divided by, to say what it took a batch.
     batch_share: float = 0.0
     unpriced_saved_tokens: int = 0
+    duplicate_tokens: int = 0
 
     def add(
         self, event: BatchEvent, latency: Sketch, queue_wait: Sketch, time_seconds: float, earlier: float = 0.0
@@ -133,13 +134,21 @@ class Totals:
         return 100.0 * self.error_count / self.texts if self.texts else None
 
     def cache_hit_rate_pct(self) -> float | None:
-        """Hits of all look-ups. Duplicates within a poll are looked up once, so they do not flatter the cache."""
+        """Hits of all look-ups with an answer: hits / (hits + misses), of texts. None when there was none.
+
+        Copies within a poll are looked up once, so they do not flatter the cache; what failed says nothing of it.
+        """
         looked_up = self.cache_hits + self.misses
         return 100.0 * self.cache_hits / looked_up if looked_up else None
 
     def token_hit_rate_pct(self) -> float | None:
-        """Tokens that need not be embedded, of all tokens asked for; None when there were none."""
-        return 100.0 * self.tokens_saved / self.tokens_received if self.tokens_received else None
+        """The same of tokens: those of hits / (those of hits + those of misses), each as many as the model reads.
+
+        So copies, failures and what is cut off a long text are in neither rate.
+        """
+        hit_tokens = self.tokens_saved - self.duplicate_tokens
+        looked_up = hit_tokens + self.tokens_embedded
+        return 100.0 * hit_tokens / looked_up if looked_up > 0 else None
 
     def padding_waste_pct(self) -> float | None:
         """Padding of all positions the model computed; None when it computed none."""
@@ -150,7 +159,7 @@ class Totals:
 _SUMS = (
     "texts", "cache_hits", "duplicates", "misses", "batches", "tokens_received", "tokens_embedded", "tokens_saved",
     "truncated_texts", "padding_tokens", "cost_nano_usd", "saved_nano_usd", "unpriced_tokens", "cache_errors",
-    "busy_seconds", "unpriced_saved_tokens",
+    "busy_seconds", "unpriced_saved_tokens", "duplicate_tokens",
 )  # fmt: skip
 _add_sums = adder(_SUMS)
 #: What an older sender does not tell is not added as it stands.

@@ -59,7 +59,12 @@ class Performance(Struct):
 
 
 class Cache(Struct):
-    """Hits of the window, and the cache as it counts itself; `reason` says why that is not known."""
+    """Hits of the window, and the cache as it counts itself; `reason` says why that is not known.
+
+    Both rates are hits / (hits + misses): `hit_rate_pct` of texts, `token_hit_rate_pct` of the tokens that the model
+    reads of them. Copies of a text within a batch and texts that failed are in neither. What is saved in money is more:
+    copies need not be embedded either.
+    """
 
     hits: int
     misses: int
@@ -291,6 +296,7 @@ class Window(Struct):
     tokens_received: int
     tokens_embedded: int
     tokens_saved: int
+    duplicate_tokens: int
     cost_nano_usd: int | None
     saved_nano_usd: int | None
     cost_state: MoneyState

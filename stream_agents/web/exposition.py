@@ -135,7 +135,9 @@ class WorldCollector(Collector):
             f"embedwatch_{suffix}throughput_texts_per_second", "Texts done over the last minute.", labels=labels
         )
         errors = GaugeMetricFamily(f"embedwatch_{suffix}error_ratio", "Texts without a vector.", labels=labels)
-        hits = GaugeMetricFamily(f"embedwatch_{suffix}cache_hit_ratio", "Cache hits of all look-ups.", labels=labels)
+        hits = GaugeMetricFamily(
+            f"embedwatch_{suffix}cache_hit_ratio", "Cache hits, of hits and misses.", labels=labels
+        )
         for scope, totals, seconds in more:
             names = [value for _, value in scope]
             for q in QUANTILES:

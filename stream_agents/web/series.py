@@ -76,7 +76,7 @@ def windowed(windows: Sequence[tuple[Scope, Totals, float | None]], suffix: str)
     batch = family("phase_seconds_per_batch", "Mean time of a phase for a batch over the last minute.", "phase")
     text = family("phase_seconds_per_text", "Mean time of a phase for a text over the last minute.", "phase")
     errors = family("error_class_ratio", "Texts without a vector, by class of error, of all texts.", "class")
-    hits = family("cache_token_hit_ratio", "Tokens that need not be embedded, of all tokens asked for.")
+    hits = family("cache_token_hit_ratio", "Tokens of cache hits, of those of hits and misses.")
     padding = family("padding_ratio", "Padding, of all positions the model computed.")
     for scope, totals, covered in windows:
         names = [value for _, value in scope]
@@ -119,6 +119,7 @@ def counted(counters: Counters) -> Iterator[Metric]:
         ("tokens_received", "tokens_received", "Tokens asked for."),
         ("tokens_embedded", "tokens_embedded", "Tokens embedded."),
         ("tokens_saved", "tokens_saved", "Tokens that need not be embedded."),
+        ("duplicate_tokens", "duplicate_tokens", "Of the tokens saved, those of texts that came twice in a poll."),
         ("padding_tokens", "padding_tokens", "Positions computed for nothing."),
         ("truncated_texts", "truncated_texts", "Texts cut at the model's longest."),
         ("unpriced_tokens", "unpriced_tokens", "Tokens embedded at no known price."),

@@ -110,6 +110,25 @@ def test_ratios_of_nothing_are_not_known() -> None:
     assert empty.latency.quantile(0.5) is None
 
 
+@given(
+    hits=st.integers(0, 50), copies=st.integers(0, 50), misses=st.integers(0, 50), failed=st.integers(0, 50),
+    tokens=st.integers(1, 40), cut=st.integers(0, 40),
+)  # fmt: skip
+def test_the_hit_rate_of_tokens_is_that_of_texts_where_all_texts_are_as_long(
+    hits: int, copies: int, misses: int, failed: int, tokens: int, cut: int
+) -> None:
+    """Whatever is copied, fails or is cut off: neither rate asks for it."""
+    texts = hits + copies + misses + failed
+    event = at(
+        0, texts=texts, cache_hits=hits, duplicates=copies, misses=misses, errors={"timeout": failed},
+        tokens_received=texts * (tokens + cut), tokens_embedded=misses * tokens, tokens_saved=(hits + copies) * tokens,
+        duplicate_tokens=copies * tokens,
+    )  # fmt: skip
+    totals = windows_of(event).window(ALL, 60, NOW)
+    assert totals.token_hit_rate_pct() == pytest.approx(totals.cache_hit_rate_pct())
+    assert (totals.cache_hit_rate_pct() is None) == (hits + misses == 0)
+
+
 def test_duplicates_within_a_poll_do_not_flatter_the_cache() -> None:
     totals = windows_of(at(0, texts=100, cache_hits=10, duplicates=80, misses=10)).window(ALL, 60, NOW)
     assert totals.cache_hit_rate_pct() == 50

@@ -121,6 +121,15 @@ def test_truncated_texts_and_padding_are_counted(rig: Any) -> None:
     assert (event.tokens_received, event.tokens_embedded, event.tokens_saved) == (17, 7, 6)
 
 
+def test_tokens_of_copies_are_told_apart_from_those_of_hits(rig: Any) -> None:
+    rig.pipeline.run([rig.chunk([("a", "one two three")])])
+    again = [("b", "one two three"), ("c", "one two three"), ("d", "four five"), ("e", "four five")]
+    rig.pipeline.run([rig.chunk(again)])
+    event = rig.events()[-1]
+    assert (event.cache_hits, event.duplicates, event.misses) == (1, 2, 1)
+    assert (event.tokens_saved, event.duplicate_tokens, event.tokens_embedded) == (8, 5, 2)
+
+
 def test_an_unknown_price_books_nothing_and_counts_the_tokens(rig: Any) -> None:
     rig.pipeline.run([rig.chunk([("a", "one two"), ("b", "one two")])])
     (event,) = rig.events()
