@@ -17,7 +17,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 from msgspec.structs import replace
 
-from alerting.outbox import compact, for_receivers, will_know, worst
+from alerting.outbox import FINAL, compact, for_receivers, will_know, worst
+from alerting.quiet import Quiet
 from alerting.states import MAX_HISTORY, AlertState, Facts, Kind, Owed, Reason, Status, Transition, trim
 from embedwatch.events import Judgement, Verdict
 
@@ -65,9 +66,19 @@ class Outcome:
 
 
 def step(
-    state: AlertState | None, event: Heard | Tick, now: float, policy: Policy, in_flight: Collection[int] = ()
+    state: AlertState | None,
+    event: Heard | Tick,
+    now: float,
+    policy: Policy,
+    in_flight: Collection[int] = (),
+    quiet: Quiet | None = None,
+    in_doubt: Collection[int] = (),
 ) -> Outcome:
-    """The next state. `now` is our clock; `in_flight` are the numbers of messages being sent at this moment."""
+    """The next state. `now` is our clock; `in_flight` are the numbers of messages being sent at this moment.
+
+    While it is `quiet` nothing new is said of the alert: what was decided and not sent is taken back, what would be
+    said is kept until quiet ends. `in_doubt` are messages that may have arrived: those are not taken back.
+    """
     heard = event if isinstance(event, Heard) else None
     if state is None:
         if heard is None or heard.verdict.judgement != "breached":
@@ -84,11 +95,13 @@ def step(
         if state.no_data_since_seconds is None:
             # The grace is over: nothing was heard for all of it.
             state = replace(state, no_data_since_seconds=state.event_seconds - policy.no_data_grace_seconds)
-    change = _Change(state, now, policy)
+    change = _Change(state, now, policy, quiet)
     change.judge(judgement, from_verdict=heard is not None)
     change.close_past_day()
+    change.hush({*in_flight, *in_doubt})
     change.repeat()
     change.tell_newcomers()
+    change.say_held()
     return change.outcome(before, in_flight)
 
 
@@ -127,8 +140,8 @@ def _settled(state: AlertState) -> AlertState:
 class _Change:
     """One step in the making. Every method looks at the state and may move it on."""
 
-    def __init__(self, state: AlertState, now: float, policy: Policy) -> None:
-        self.state, self.now, self.policy = state, now, policy
+    def __init__(self, state: AlertState, now: float, policy: Policy, quiet: Quiet | None) -> None:
+        self.state, self.now, self.policy, self.quiet = state, now, policy, quiet
         self.at = state.event_seconds
         self.reason: Reason = "waiting"
         self.messages: list[Owed] = []
@@ -207,8 +220,31 @@ class _Change:
             elif self.state.status == "pending":
                 self._stand_down("day_over")
 
+    def hush(self, keep: Collection[int]) -> None:
+        """Quiet takes back what nobody has heard yet; `keep` are messages that may have been heard."""
+        alive = self.state.active or self.state.status == "pending"
+        self.state = replace(self.state, quiet=self.quiet if alive else None)
+        if self.quiet is None or not self.state.active:
+            return
+        taken_back = [e for e in self.state.owed if e.kind not in FINAL and e.number not in keep]
+        if taken_back:
+            self.state = replace(self.state, owed=tuple(e for e in self.state.owed if e not in taken_back))
+            for kind in dict.fromkeys(e.kind for e in taken_back):
+                self._hold(kind)
+
+    def say_held(self) -> None:
+        """Quiet is over: what stopped or came back meanwhile is said, if it is still so."""
+        held, state = self.state.held, self.state
+        if held is None or (self.quiet is not None and state.active):
+            return
+        self.state = replace(state, held=None)
+        if state.status == ("no_data" if held == "no_data" else "firing"):
+            self._say(held)
+
     def repeat(self) -> None:
         state = self.state
+        if self.quiet is not None:
+            return
         if not state.active or state.clear_since_seconds is not None or state.said_at_seconds is None:
             return
         if self.at - state.said_at_seconds >= self.policy.repeat_interval_seconds:
@@ -217,9 +253,11 @@ class _Change:
 
     def tell_newcomers(self) -> None:
         """Who does not know of an alert that fires is told: because it fired now, or because the receiver is new."""
-        if self.state.active:
+        if self.state.active and self.quiet is None:
             route = self.policy.route
             wanted = self.policy.receivers if route is None else route(self.state.breach or self.state.verdict)
+            if not any(will_know(self.state, receiver) for receiver in self.policy.receivers):
+                self.state = replace(self.state, said_at_seconds=self.at)  # the next repeat counts from here
             for receiver in self.policy.receivers:
                 if receiver in wanted and not will_know(self.state, receiver):
                     self._owe("firing", receiver)
@@ -277,10 +315,19 @@ class _Change:
             self.state = replace(self.state, breach=verdict, worst_value=value)
 
     def _say(self, kind: Kind) -> None:
+        if self.quiet is not None and kind not in FINAL:
+            self._hold(kind)
+            return
         self.state = replace(self.state, said_at_seconds=self.at)
         for receiver in self.policy.receivers:
             if will_know(self.state, receiver):
                 self._owe(kind, receiver)
+
+    def _hold(self, kind: Kind) -> None:
+        """Data that stops and comes back while it is quiet is no news at its end."""
+        if kind in ("no_data", "data_back"):
+            opposite = "data_back" if kind == "no_data" else "no_data"
+            self.state = replace(self.state, held=None if self.state.held == opposite else kind)
 
     def _owe(self, kind: Kind, receiver: str) -> None:
         state = self.state

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from alerting.quiet import Quiet
 from embedwatch.errors import InvalidEvent
 from embedwatch.events import AlertType, Severity, Verdict
 
@@ -118,6 +119,8 @@ class AlertState(Struct, frozen=True, omit_defaults=True, tag="alert", tag_field
     fired_at_seconds: float | None = None
     resolved_at_seconds: float | None = None
     said_at_seconds: float | None = None  # when it last decided to say something
+    quiet: Quiet | None = None  # why nobody is told of it now
+    held: Kind | None = None  # what is to be said when quiet ends, should it still be so
     worst_value: float | None = None
     next_number: int = 1
     owed: tuple[Owed, ...] = ()

@@ -8,6 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from alerting.lifecycle import Heard, Policy, Tick, step, worth_saving
 from alerting.outbox import FINAL, compact, delivered, failed, next_owed, settled
+from alerting.quiet import Quiet
 from alerting.states import AlertState, Owed, Ref, decode, encode
 from tests.harness.verdicts import verdict
 
@@ -33,6 +34,8 @@ class AlertMachine(RuleBasedStateMachine):
         self.heard_by: dict[str, list[Owed]] = {name: [] for name in RECEIVERS}
         self.sent_unsettled: set[tuple[str, int]] = set()
         self.crashed = False
+        self.quiet: Quiet | None = None
+        self.in_doubt: set[int] = set()
 
     @initialize(for_seconds=st.sampled_from([0.0, 30.0]), keep=st.sampled_from([0.0, 30.0]), close=st.booleans())
     def configure(self, for_seconds: float, keep: float, close: bool) -> None:
@@ -44,11 +47,17 @@ class AlertMachine(RuleBasedStateMachine):
 
     def _apply(self, event: Heard | Tick) -> None:
         before = self.state
-        self.state = step(before, event, self.now, self.policy, self._in_flight()).state
+        numbers = self.state.next_number if self.state is not None else 1
+        outcome = step(before, event, self.now, self.policy, self._in_flight(), self.quiet, self.in_doubt)
+        self.state = outcome.state
+        if self.quiet is not None:
+            new = [owed.kind for owed in outcome.messages if owed.number >= numbers]
+            assert all(kind in FINAL for kind in new), f"{new} said while it is quiet"
         if worth_saving(before, self.state):
             self._store()
         if before is not None and self.state is None:
             self._is_all_told()
+            self.in_doubt = set()
             self.heard_by = {name: [] for name in RECEIVERS}  # the next time it counts from 1 again
 
     def _store(self) -> None:
@@ -79,6 +88,10 @@ class AlertMachine(RuleBasedStateMachine):
     def clock_steps_back(self, back: float) -> None:
         self.now -= back
         self._apply(Tick(0.0))
+
+    @rule(quiet=st.sampled_from([None, Quiet("silence", "s1"), Quiet("inhibited", "other")]))
+    def quiet_changes(self, quiet: Quiet | None) -> None:
+        self.quiet = quiet
 
     @rule()
     def commit(self) -> None:
@@ -119,6 +132,7 @@ class AlertMachine(RuleBasedStateMachine):
         self.sending.clear()
         self.crashed = True
         self.state = None if self.stored is None else settled(decode(self.stored))
+        self.in_doubt = set() if self.state is None else {owed.number for owed in self.state.owed}
         self._store()
         for event in self.verdicts[self.committed :]:
             self._apply(event)
