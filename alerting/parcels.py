@@ -49,7 +49,8 @@ class Parcel:
 
     `key` names the episode of the alert, for all that is ever said of it; `news_key` names this one message.
     `ref` is the message to edit; None: it is a new one. `doubtful`: an attempt before this one may have arrived, so
-    that a receiver that can look for it does.
+    that a receiver that can look for it does. `owed` is what it was made of, for receivers that send facts; None for
+    a test.
     """
 
     message: Message
@@ -57,6 +58,7 @@ class Parcel:
     news_key: str
     ref: Ref | None = None
     doubtful: bool = False
+    owed: Owed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ def episode_key(alert_id: str, owed: Owed) -> str:
 def pack(alert_id: str, owed: Owed, message: Message, ref: Ref | None) -> Parcel:
     """The parcel of one message that is owed."""
     key = episode_key(alert_id, owed)
-    return Parcel(message, key, f"{key}|{owed.number}", ref)
+    return Parcel(message, key, f"{key}|{owed.number}", ref, owed=owed)
 
 
 def trial(what: str) -> Parcel:

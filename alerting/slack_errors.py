@@ -18,19 +18,21 @@ class Meaning:
     words: str
     retryable: bool = False
     of_message: bool = False
+    in_doubt: bool = False  # Slack says itself that some of it may have been done
 
 
 _LATER = "Slack cannot take it at the moment"
 _TOKEN = "Slack refuses the bot token: set EMBEDWATCH_ALERTS_SLACK_BOT_TOKEN to a valid one and restart"  # noqa: S105
+_LACKS = "the app lacks a permission: give it the scope {} and install it again"
 _CHANNEL = "check --slack-channel, and invite the app to the channel (/invite @name)"
 
 #: By the `error` of an answer (or the text of a webhook's answer). What is not listed is not retried.
 MEANINGS: dict[str, Meaning] = {
     "ratelimited": Meaning("Slack asks to slow down", retryable=True),
     "rate_limited": Meaning("Slack asks to slow down", retryable=True),
-    "internal_error": Meaning(_LATER, retryable=True),
-    "fatal_error": Meaning(_LATER, retryable=True),
-    "service_unavailable": Meaning(_LATER, retryable=True),
+    "internal_error": Meaning(_LATER, retryable=True, in_doubt=True),
+    "fatal_error": Meaning(_LATER, retryable=True, in_doubt=True),
+    "service_unavailable": Meaning(_LATER, retryable=True, in_doubt=True),
     "request_timeout": Meaning(_LATER, retryable=True),
     "update_failed": Meaning(_LATER, retryable=True),
     "rollup_error": Meaning(_LATER, retryable=True),
@@ -43,7 +45,7 @@ MEANINGS: dict[str, Meaning] = {
     "token_expired": Meaning(_TOKEN),
     "token_revoked": Meaning(_TOKEN),
     "not_allowed_token_type": Meaning(_TOKEN),
-    "missing_scope": Meaning("the app lacks a permission: give it the scope chat:write and install it again"),
+    "missing_scope": Meaning(_LACKS.format("chat:write")),
     "no_permission": Meaning(f"the app may not post there: {_CHANNEL}"),
     "restricted_action": Meaning("the workspace does not let the app post there: ask its administrators"),
     "restricted_action_read_only_channel": Meaning("the channel is read-only: choose another with --slack-channel"),
@@ -82,16 +84,23 @@ NOT_EDITABLE = (
 LAYOUT_REFUSED = ("invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long")
 
 
-def failure(status: int, error: str, headers: Mapping[str, str]) -> SendFailed:
-    """What an answer that is not a success means. `error` is Slack's short name for it, or empty."""
+def failure(status: int, error: str, headers: Mapping[str, str], needed: str = "") -> SendFailed:
+    """What an answer that is not a success means.
+
+    `error` is Slack's short name for it, or empty; `needed` are the scopes that it says are lacking.
+    """
     if status == 429 or error in ("ratelimited", "rate_limited"):
         seconds = retry_after(headers)
         return SendFailed(f"Slack asks to wait {seconds:g} s (429)", retryable=True, retry_after_seconds=seconds)
     known = MEANINGS.get(error)
     if known is not None:
-        return SendFailed(f"{known.words} ({error})", retryable=known.retryable, of_message=known.of_message)
+        words = known.words if error != "missing_scope" or not needed else _LACKS.format(needed)
+        return SendFailed(
+            f"{words} ({error})", retryable=known.retryable, of_message=known.of_message, in_doubt=known.in_doubt
+        )
     if status >= 500 or status == 408:
-        return SendFailed(f"Slack answers with status {status}", retryable=True)
+        # What stands in between may have lost the answer of a Slack that took the message.
+        return SendFailed(f"Slack answers with status {status}", retryable=True, in_doubt=True)
     if 300 <= status < 400 or (status == 200 and not error):
         return SendFailed(
             f"what answers there is not Slack (status {status}): check EMBEDWATCH_ALERTS_SLACK_API_URL", retryable=False

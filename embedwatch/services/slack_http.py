@@ -10,7 +10,7 @@ import hmac
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -18,9 +18,9 @@ from aiohttp import web
 from msgspec import Struct
 
 from embedwatch.services import slack_page
+from embedwatch.services.slack_reading import BOT_ID, as_answered
 from embedwatch.services.slack_workspace import (
     MAX_FILE_BYTES,
-    InboxMessage,
     Refused,
     TooFast,
     Workspace,
@@ -29,6 +29,17 @@ from embedwatch.services.slack_workspace import (
 
 MAX_REQUESTS_KEPT = 5000
 MAX_FAULTS = 1000
+#: What the app may do, as its token says. Methods that are not listed here need nothing that it could lack.
+SCOPES = ("chat:write", "files:write", "channels:history", "groups:history", "channels:read", "groups:read")
+NEEDS_SCOPE = {
+    "chat.postMessage": "chat:write",
+    "chat.update": "chat:write",
+    "conversations.history": "channels:history",
+    "conversations.replies": "channels:history",
+    "users.conversations": "channels:read",
+    "files.getUploadURLExternal": "files:write",
+    "files.completeUploadExternal": "files:write",
+}
 #: A token that is refused, for trying out what that looks like.
 REFUSED_TOKEN = "xoxb-invalid"  # noqa: S105
 
@@ -38,10 +49,11 @@ class Fault(Struct, frozen=True, omit_defaults=True):
 
     rate_limited: 429 with `Retry-After`. status: an HTTP status with a page instead of JSON, as a proxy answers.
     error: an answer with that `error`. slow: `seconds` late, then as usual. drop: the connection is closed, nothing
-    done. drop_after: the message is taken, then the connection is closed: the sender cannot know.
+    done. Of the last three the sender cannot know that the message was taken: drop_after closes the connection then,
+    hang answers `seconds` later, status_after answers with that HTTP status.
     """
 
-    kind: Literal["rate_limited", "status", "error", "slow", "drop", "drop_after"]
+    kind: Literal["rate_limited", "status", "error", "slow", "drop", "drop_after", "hang", "status_after"]
     status: int = 500
     error: str = "internal_error"
     retry_after_seconds: int = 1
@@ -66,6 +78,7 @@ class SlackHttp:
         self.faults: deque[Fault] = deque(faults, maxlen=MAX_FAULTS)
         self.requests: deque[Request] = deque(maxlen=MAX_REQUESTS_KEPT)
         self.changed = threading.Condition()
+        self.scopes: tuple[str, ...] = SCOPES
         self.webhook_path = new_webhook_path()
         self._webhook_channel = next(iter(workspace.channels))
 
@@ -120,7 +133,11 @@ class SlackHttp:
             _authorise(request, fields)
             now, monotonic = time.time(), time.monotonic()
             with self.changed:
-                return _json({"ok": True, **self._call(method, fields, request, now, monotonic)})
+                needed = NEEDS_SCOPE.get(method)
+                if needed is not None and needed not in self.scopes:
+                    raise Refused("missing_scope", needed=needed)
+                body = {"ok": True, **self._call(method, fields, request, now, monotonic)}
+            return _json(body, headers={"X-OAuth-Scopes": ",".join(self.scopes)})
 
         return await self._with_faults(request, method, answer, lambda refused: _refusal(refused))
 
@@ -130,18 +147,24 @@ class SlackHttp:
         work = self.workspace
         if method == "auth.test":
             names = {"team": "stand-in", "team_id": "T0", "user": "embedwatch", "user_id": "U0"}
-            return {"url": f"{_base(request)}/", **names}
+            return {"url": f"{_base(request)}/", "bot_id": BOT_ID, **names}
         if method == "chat.postMessage":
             message = work.post(fields, via="bot", now=now, monotonic=monotonic)
-            return {"channel": message.channel, "ts": message.ts, "message": _sent(message)}
+            return {"channel": message.channel, "ts": message.ts, "message": as_answered(message)}
         if method == "chat.update":
             message = work.update(fields, now=now, monotonic=monotonic)
             return {
                 "channel": message.channel,
                 "ts": message.ts,
                 "text": message.text,
-                "message": _sent(message),
+                "message": as_answered(message),
             }
+        if method == "conversations.history":
+            return work.reading.history(fields, monotonic=monotonic)
+        if method == "conversations.replies":
+            return work.reading.replies(fields, monotonic=monotonic)
+        if method == "users.conversations":
+            return work.reading.channels(fields)
         if method == "files.getUploadURLExternal":
             file_id = work.start_upload(fields.get("filename"), fields.get("length"))
             return {"upload_url": f"{_base(request)}/upload/{file_id}", "file_id": file_id}
@@ -208,6 +231,10 @@ class SlackHttp:
             response = refuse(refused)
         if kind == "drop_after":
             return self._close(request, method)
+        if fault is not None and kind == "hang":
+            await asyncio.sleep(fault.seconds)
+        if fault is not None and kind == "status_after":
+            response = _error_page(fault.status)
         if error is None and response.status >= 400:
             error = f"http_{response.status}"
         self._note(method, response.status, error)
@@ -240,29 +267,31 @@ async def _instead(fault: Fault, answer: Callable[[], Awaitable[web.Response]]) 
     if fault.kind == "error":
         raise Refused(fault.error)
     if fault.kind == "status":
-        page = f"<html><body><h1>{fault.status}</h1></body></html>"
-        return web.Response(status=fault.status, text=page, content_type="text/html")
+        return _error_page(fault.status)
     return await answer()
+
+
+def _error_page(status: int) -> web.Response:
+    page = f"<html><body><h1>{status}</h1></body></html>"
+    return web.Response(status=status, text=page, content_type="text/html")
 
 
 def _base(request: web.Request) -> str:
     return f"http://{request.host}"
 
 
-def _json(value: Any, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), status=status, content_type="application/json")
+def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    body = msgspec.json.encode(value)
+    return web.Response(body=body, status=status, content_type="application/json", headers=headers)
 
 
 def _refusal(refused: Refused) -> web.Response:
     body: dict[str, Any] = {"ok": False, "error": refused.error}
+    if refused.needed is not None:
+        body["needed"] = refused.needed
     if refused.messages:
         body |= {"errors": refused.messages, "response_metadata": {"messages": refused.messages}}
     return _json(body)
-
-
-def _sent(message: InboxMessage) -> dict[str, Any]:
-    sent = {"type": "message", "subtype": "bot_message", "text": message.text, "ts": message.ts}
-    return {**sent, "blocks": message.blocks, **({"thread_ts": message.thread_ts} if message.thread_ts else {})}
 
 
 async def _fields(request: web.Request, *, payload: bool = False) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from aiohttp import web
 
@@ -115,6 +115,17 @@ class SlackStandIn:
     def clear_faults(self) -> None:
         with self._http.changed:
             self._http.faults.clear()
+
+    def take_scopes(self, *scopes: str) -> None:
+        """The token lacks them from now on."""
+        with self._http.changed:
+            self._http.scopes = tuple(scope for scope in self._http.scopes if scope not in scopes)
+
+    def post_as_other(self, text: str, channel: str | None = None, **fields: Any) -> InboxMessage:
+        """A message of somebody else in the channel, or in the first."""
+        wanted = {"channel": channel or next(iter(self._http.workspace.channels)), "text": text, **fields}
+        with self._http.changed:
+            return self._http.workspace.post(wanted, via="other", now=time.time(), monotonic=time.monotonic())
 
     def inbox(self) -> list[InboxMessage]:
         """Messages in the order in which they came, as they stand now."""

@@ -7,17 +7,19 @@ holds a lock.
 from __future__ import annotations
 
 import itertools
-import math
 import secrets
 from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from msgspec import Struct
 from msgspec.structs import replace
 
+from embedwatch.services.slack_reading import Reading
+from embedwatch.services.slack_records import Edit, File, InboxMessage, Refused, TokenBucket, TooFast
 from embedwatch.services.slack_rules import MAX_POST_TEXT_CHARS, MAX_UPDATE_TEXT_CHARS, check_message
+
+__all__ = ["InboxMessage", "Refused", "TokenBucket", "TooFast", "Workspace", "new_webhook_path"]
 
 DEFAULT_CHANNELS = ("embedwatch", "alerts", "general")
 MAX_MESSAGES = 2000
@@ -27,72 +29,8 @@ MAX_FILES = 100
 # chat.update is in tier 3: https://docs.slack.dev/apis/web-api/rate-limits ("50+ per minute")
 UPDATE_BURST = 50
 UPDATE_PER_SECOND = 50 / 60
-
-
-class Edit(Struct, frozen=True):
-    """What a message said before it was edited, and when it was."""
-
-    at_seconds: float
-    text: str
-    blocks: list[Any]
-
-
-class File(Struct, frozen=True):
-    id: str
-    name: str
-    title: str
-    bytes_: int = msgspec.field(name="bytes")
-
-
-class InboxMessage(Struct, frozen=True):
-    """A message as it stands now. `thread_ts` is the parent of a reply."""
-
-    ts: str
-    channel: str
-    channel_name: str
-    text: str
-    blocks: list[Any]
-    received_at_seconds: float
-    via: str  # "bot" or "webhook"
-    thread_ts: str | None = None
-    reply_broadcast: bool = False
-    attachments: list[Any] = msgspec.field(default_factory=list)
-    edits: list[Edit] = msgspec.field(default_factory=list)
-    files: list[File] = msgspec.field(default_factory=list)
-    metadata: dict[str, Any] | None = None
-
-
-class Refused(Exception):
-    """Slack says no: the `error` of the answer."""
-
-    def __init__(self, error: str, messages: list[str] | None = None) -> None:
-        super().__init__(error)
-        self.error = error
-        self.messages = messages or []
-
-
-class TooFast(Exception):
-    """Over the rate limit; `retry_after_seconds` is whole, as in Slack's header."""
-
-    def __init__(self, retry_after_seconds: int) -> None:
-        super().__init__(f"retry after {retry_after_seconds} s")
-        self.retry_after_seconds = retry_after_seconds
-
-
-class TokenBucket:
-    """At most `burst` at once and `per_second` in the long run."""
-
-    def __init__(self, per_second: float, burst: float, monotonic: float) -> None:
-        self._per_second, self._burst = per_second, burst
-        self._level, self._at = float(burst), monotonic
-
-    def take(self, monotonic: float) -> None:
-        """Raises `TooFast` when nothing is left."""
-        self._level = min(self._burst, self._level + (monotonic - self._at) * self._per_second)
-        self._at = monotonic
-        if self._level < 1:
-            raise TooFast(max(1, math.ceil((1 - self._level) / self._per_second)))
-        self._level -= 1
+# conversations.history and .replies are too, for an app of one's own workspace.
+READ_PER_SECOND = 50 / 60
 
 
 class Workspace:
@@ -110,6 +48,7 @@ class Workspace:
         self._buckets: dict[str, TokenBucket] = {}
         self._last_ts = 0
         self._ids = itertools.count(1)
+        self.reading = Reading(self.channels, self.messages, None if messages_per_second is None else READ_PER_SECOND)
 
     def post(self, fields: dict[str, Any], *, via: str, now: float, monotonic: float) -> InboxMessage:
         """chat.postMessage, and what an incoming webhook does. Raises `Refused` or `TooFast`."""
@@ -151,7 +90,8 @@ class Workspace:
         if len(text) > MAX_UPDATE_TEXT_CHARS:
             raise Refused("msg_too_long")
         edits = [*old.edits, Edit(now, old.text, old.blocks)][-MAX_EDITS:]
-        new = replace(old, text=text, blocks=blocks, attachments=attachments, edits=edits)
+        metadata = fields.get("metadata", old.metadata)
+        new = replace(old, text=text, blocks=blocks, attachments=attachments, edits=edits, metadata=metadata or None)
         self.messages[self.messages.index(old)] = new
         return new
 

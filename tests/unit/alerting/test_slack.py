@@ -11,7 +11,8 @@ import pytest
 from alerting.message import Message
 from alerting.parcels import SendFailed, trial
 from alerting.receivers import Receiver
-from alerting.slack import SlackBot, SlackWebhook, bypass_proxy
+from alerting.slack import SlackBot, SlackWebhook
+from alerting.slack_api import bypass_proxy
 from alerting.states import Ref
 from embedwatch.processes import free_port
 from embedwatch.services.slack_standin import Fault, SlackStandIn
@@ -41,9 +42,13 @@ def test_a_firing_message_is_posted_with_blocks_text_and_the_alerts_id(slack: Sl
     assert posted.channel_name == "embedwatch"
     assert posted.text == "🔴 Critical: high latency: P95 latency is 1,240 ms."
     assert [block["type"] for block in posted.blocks] == ["header", "section", "context"]
-    assert posted.metadata == {
-        "event_type": "embedwatch_alert",
-        "event_payload": {"alert_id": "rule|all", "episode": 1, "kind": "firing"},
+    assert posted.metadata is not None
+    payload = posted.metadata["event_payload"]
+    assert posted.metadata["event_type"] == "embedwatch_alert"
+    assert {name: payload[name] for name in ("alert_id", "episode", "kind")} == {
+        "alert_id": "rule|all",
+        "episode": 1,
+        "kind": "firing",
     }
 
 
@@ -113,7 +118,10 @@ FAULTS: list[tuple[Fault, str, bool, float | None]] = [
     (Fault("drop"), "connection to Slack was dropped", True, None),
     (Fault("drop_after"), "connection to Slack was dropped", True, None),
     (Fault("slow", seconds=2.5), "does not answer in time", True, None),
+    (Fault("hang", seconds=2.5), "does not answer in time", True, None),
+    (Fault("status_after", status=502), "status 502", True, None),
 ]
+IN_DOUBT = ("status 50", "dropped", "in time")
 
 
 @pytest.mark.parametrize(("fault", "words", "retryable", "retry_after"), FAULTS, ids=[f[0].kind for f in FAULTS])
@@ -128,9 +136,10 @@ def test_one_attempt_is_made_and_its_failure_explained(
     with pytest.raises(SendFailed, match=words) as caught:
         receiver.send(parcel(message()))
     assert (caught.value.retryable, caught.value.retry_after_seconds) == (retryable, retry_after)
-    if fault.kind != "slow":  # it is still being answered
+    assert caught.value.in_doubt == any(part in words for part in IN_DOUBT)
+    if fault.kind not in ("slow", "hang"):  # it is still being answered
         assert len(slack.requests()) == 1
-    assert len(slack.inbox()) == (1 if fault.kind == "drop_after" else 0)
+    assert len(slack.inbox()) == (1 if fault.kind in ("drop_after", "hang", "status_after") else 0)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +207,11 @@ def test_no_secret_is_in_any_log_error_or_repr(
         caplog.set_level(level, logger=name)
     secrets = ("verysecret", slack.webhook_url.rsplit("/", 1)[1])
     seen: list[str] = [repr(bot(slack)), repr(webhook(slack)), bot(slack).address, webhook(slack).address]
-    faults = [None, *(fault for fault, *_ in FAULTS if fault.kind != "slow"), Fault("error", error="invalid_auth")]
+    faults = [
+        None,
+        *(fault for fault, *_ in FAULTS if fault.kind not in ("slow", "hang")),
+        Fault("error", error="invalid_auth"),
+    ]
     for fault in faults:
         for _, path in _every_path(slack):
             slack.clear_faults()

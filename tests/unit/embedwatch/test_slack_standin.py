@@ -77,6 +77,50 @@ def test_every_message_has_its_own_ts(slack: SlackStandIn) -> None:
     assert stamps == sorted(stamps, key=float)
 
 
+def test_a_channel_is_read_newest_first_page_by_page(slack: SlackStandIn) -> None:
+    bot = client(slack)
+    about = {"event_type": "e", "event_payload": {"n": 1}}
+    sent = [bot.chat_postMessage(channel="general", text=str(i), metadata=about) for i in range(5)]
+    bot.chat_postMessage(channel="general", text="reply", thread_ts=sent[0]["ts"])
+    bot.chat_postMessage(channel="general", text="shown", thread_ts=sent[0]["ts"], reply_broadcast=True)
+    channel = sent[0]["channel"]
+    first = bot.conversations_history(channel=channel, limit=4)
+    assert [m["text"] for m in first["messages"]] == ["shown", "4", "3", "2"]
+    assert first["has_more"]
+    assert "metadata" not in first["messages"][1]
+    cursor = first["response_metadata"]["next_cursor"]
+    rest = bot.conversations_history(channel=channel, limit=4, cursor=cursor, include_all_metadata=True)
+    assert [m["text"] for m in rest["messages"]] == ["1", "0"]
+    assert not rest["has_more"]
+    assert rest["messages"][0]["metadata"] == about
+    assert rest["messages"][0]["bot_id"] == bot.auth_test()["bot_id"]
+    since = bot.conversations_history(channel=channel, oldest=sent[3]["ts"])
+    assert [m["text"] for m in since["messages"]] == ["shown", "4"]
+    inclusive = bot.conversations_history(channel=channel, oldest=sent[3]["ts"], latest=sent[4]["ts"], inclusive=True)
+    assert [m["text"] for m in inclusive["messages"]] == ["4", "3"]
+    assert error_of(bot.conversations_history, channel="#general") == "channel_not_found"
+    assert error_of(bot.conversations_history, channel=channel, limit=1000) == "invalid_limit"
+
+
+def test_a_thread_is_read_with_its_message_first(slack: SlackStandIn) -> None:
+    bot = client(slack)
+    root = bot.chat_postMessage(channel="general", text="root")
+    replies = [bot.chat_postMessage(channel="general", text=str(i), thread_ts=root["ts"])["ts"] for i in range(3)]
+    found = bot.conversations_replies(channel=root["channel"], ts=root["ts"], oldest=replies[1], inclusive=True)
+    assert [m["text"] for m in found["messages"]] == ["root", "1", "2"]
+    assert error_of(bot.conversations_replies, channel=root["channel"], ts="1.000000") == "thread_not_found"
+
+
+def test_what_a_token_may_do_is_said_and_kept(slack: SlackStandIn) -> None:
+    bot = client(slack)
+    assert [c["name"] for c in bot.users_conversations(limit=2)["channels"]] == ["embedwatch", "alerts"]
+    assert "channels:history" in bot.auth_test().headers["X-OAuth-Scopes"]
+    slack.take_scopes("channels:history")
+    with pytest.raises(SlackApiError) as caught:
+        bot.conversations_history(channel="C000000001")
+    assert (caught.value.response["error"], caught.value.response["needed"]) == ("missing_scope", "channels:history")
+
+
 def test_forms_are_taken_like_json(slack: SlackStandIn) -> None:
     body = {"channel": "#general", "text": "form", "blocks": msgspec.json.encode([section("form")]).decode()}
     with httpx.Client(base_url=slack.url) as http:
@@ -318,6 +362,17 @@ def test_a_dropped_connection_leaves_the_sender_in_doubt(slack: SlackStandIn) ->
         with pytest.raises(httpx.TransportError):
             httpx.post(slack.webhook_url, json={"text": "x"})
         assert len(slack.inbox()) == expected
+
+
+@pytest.mark.parametrize("fault", [Fault("hang", seconds=30), Fault("status_after", status=502)], ids=lambda f: f.kind)
+def test_a_message_may_be_taken_without_its_sender_knowing(slack: SlackStandIn, fault: Fault) -> None:
+    slack.fail_next([fault])
+    try:
+        status = httpx.post(slack.webhook_url, json={"text": "x"}, timeout=0.5).status_code
+    except httpx.ReadTimeout:
+        status = 0
+    assert status == (502 if fault.kind == "status_after" else 0)
+    assert [message.text for message in slack.inbox()] == ["x"]
 
 
 def test_a_slow_answer_comes_late(slack: SlackStandIn) -> None:
