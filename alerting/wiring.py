@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from zoneinfo import ZoneInfo
 
-from alerting import slack_wiring
+from alerting import http_wiring, slack_wiring
 from alerting.lifecycle import Policy
 from alerting.receivers import ConsoleReceiver, Receiver
 from embedwatch.clock import SystemClock
@@ -30,7 +30,7 @@ def _console(settings: Settings) -> list[Receiver]:
 
 
 #: Each gives back the receivers of its kind that are configured, or raises `ConfigError`. They are told in this order.
-BUILDERS: tuple[Callable[[Settings], list[Receiver]], ...] = (slack_wiring.build, _console)
+BUILDERS: tuple[Callable[[Settings], list[Receiver]], ...] = (slack_wiring.build, http_wiring.build, _console)
 
 
 def receivers(settings: Settings) -> list[Receiver]:
@@ -38,8 +38,8 @@ def receivers(settings: Settings) -> list[Receiver]:
     found = [receiver for build in BUILDERS for receiver in build(settings)]
     if not found:
         raise ConfigError(
-            "nobody would be told of an alert: set EMBEDWATCH_ALERTS_SLACK_BOT_TOKEN or "
-            "EMBEDWATCH_ALERTS_SLACK_WEBHOOK_URL, or leave --console on"
+            "nobody would be told of an alert: set EMBEDWATCH_ALERTS_SLACK_BOT_TOKEN, or _SLACK_WEBHOOK_URL, "
+            "_WEBHOOK_URL, _ALERTMANAGER_URL or _PAGERDUTY_ROUTING_KEY of the same name, or leave --console on"
         )
     return found
 

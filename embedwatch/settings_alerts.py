@@ -37,6 +37,30 @@ class SlackSettings(Section):
         return address(value)
 
 
+class MachineSettings(Section):
+    """Receivers that are no people. Addresses may hold a password or a token."""
+
+    webhook_url: SecretStr | None = Field(None, description="each message is posted there as JSON")
+    webhook_secret: SecretStr | None = Field(
+        None, description="whsec_ and base64: signs what goes to the webhook, by the rules of Standard Webhooks"
+    )
+    alertmanager_url: SecretStr | None = Field(
+        None, description="Prometheus Alertmanager, e.g. http://alertmanager:9093; told by its API v2"
+    )
+    pagerduty_routing_key: SecretStr | None = Field(None, description="integration key of an Events API v2 integration")
+    pagerduty_url: str = Field("https://events.pagerduty.com/v2/enqueue", description="where PagerDuty takes events")
+
+    @field_validator("webhook_url", "webhook_secret", "alertmanager_url", "pagerduty_routing_key")
+    @classmethod
+    def _machine_stripped(cls, value: SecretStr | None) -> SecretStr | None:
+        return stripped(value)
+
+    @field_validator("pagerduty_url")
+    @classmethod
+    def _pagerduty_address(cls, value: str) -> str:
+        return address(value)
+
+
 class DeliverySettings(Section):
     """What holds for every receiver, and those that need no subject of their own."""
 
@@ -51,7 +75,7 @@ class DeliverySettings(Section):
         return None if value is None else address(value)
 
 
-class AlertSettings(LifeSettings, SlackSettings, DeliverySettings):
+class AlertSettings(LifeSettings, SlackSettings, MachineSettings, DeliverySettings):
     """All of them, under one name in file and environment."""
 
     group: str = Field(

@@ -1,0 +1,99 @@
+"""Prometheus Alertmanager, by its API v2 (`POST /api/v2/alerts`): it groups, routes and tells whom it should.
+
+Alertmanager takes an alert for over when nobody has posted it for a while. What fires is posted with an `endsAt` that
+lies beyond our next reminder, so that it stays until we say that it is over, and ends by itself where we are gone.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import msgspec
+
+from alerting.http_send import HttpSender
+from alerting.parcels import Parcel, Traits
+from alerting.payload import rfc3339, status
+from alerting.states import Ref
+
+#: A reminder that is late, as in an outage of ours, still finds the alert there.
+MARGIN_SECONDS = 3600.0
+#: How long a test message stands there.
+TEST_SECONDS = 300.0
+
+
+class AlertmanagerReceiver:
+    """`repeat_interval_seconds` is when a firing alert is said again."""
+
+    name = "alertmanager"
+    traits = Traits()
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        repeat_interval_seconds: float,
+        timeout_seconds: float,
+        now: Callable[[], float] = time.time,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._url = url.rstrip("/") + "/api/v2/alerts"
+        self._stays_seconds = repeat_interval_seconds + MARGIN_SECONDS
+        self._now = now
+        self.address = httpx.URL(url).host
+        self._sender = HttpSender("Alertmanager", timeout_seconds=timeout_seconds, transport=transport)
+
+    def check(self) -> str:
+        return "Alertmanager can only be tried by sending: embedwatch alerts test"
+
+    def send(self, parcel: Parcel) -> Ref | None:
+        now = self._now()
+        self._sender.post(self._url, msgspec.json.encode([alert(parcel, now, self._stays_seconds)]), {}, now)
+        return None
+
+
+def alert(parcel: Parcel, now: float, stays_seconds: float) -> dict[str, Any]:
+    """One alert of the API. Labels are its identity there: only what stays the same for an alert's whole life."""
+    message, owed = parcel.message, parcel.owed
+    facts = None if owed is None else owed.facts
+    labels = {"alertname": "EmbedwatchTest", "service": "embedwatch", "severity": "info"}
+    begins, ends = now, now + TEST_SECONDS
+    if facts is not None:
+        verdict = facts.breach
+        labels = {
+            **{label_name(dimension): value for dimension, value in verdict.scope.items()},
+            "alertname": verdict.alert_type,
+            "alert_id": message.alert_id,
+            "rule": verdict.rule,
+            "service": "embedwatch",
+            "severity": verdict.severity,
+        }
+        begins, ends = facts.fired_at_seconds, now + stays_seconds
+        if status(parcel) == "resolved":
+            # Ends that lie before what it holds would be taken for older news.
+            ends = now if facts.resolved_at_seconds is None else min(facts.resolved_at_seconds, now)
+    annotations = {
+        "summary": message.title,
+        "description": message.sentence,
+        "cause": message.cause,
+        "action": message.action,
+        "note": message.note,
+    }
+    found: dict[str, Any] = {
+        "labels": {key: value for key, value in labels.items() if value},
+        "annotations": {key: value for key, value in annotations.items() if value},
+        "startsAt": rfc3339(min(begins, ends)),
+        "endsAt": rfc3339(ends),
+    }
+    if message.links:
+        found["generatorURL"] = message.links[0].url
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def label_name(text: str) -> str:
+    """As Prometheus wants it: letters, digits and `_`, and no digit first."""
+    name = re.sub(r"[^A-Za-z0-9_]", "_", text)
+    return f"_{name}" if not name or name[0].isdigit() else name

@@ -1,0 +1,83 @@
+"""PagerDuty by its Events API v2: trigger, acknowledge and resolve, one incident for each episode of an alert.
+
+https://developer.pagerduty.com/docs/events-api-v2/overview. What is said of an episode carries the same `dedup_key`:
+PagerDuty makes one incident of it, and an event that comes twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import msgspec
+
+from alerting.http_send import HttpSender
+from alerting.parcels import Parcel, Traits
+from alerting.payload import digest, document, rfc3339, status
+from alerting.states import Ref
+
+SUMMARY_CHARS = 1024
+_DETAILS = ("alert_id", "rule", "metric", "value", "unit", "threshold", "comparison", "window_seconds", "samples",
+            "worst_value", "text", "cause", "action", "note")  # fmt: skip
+
+
+class PagerDutyReceiver:
+    """`routing_key` is the integration key of a service."""
+
+    name = "pagerduty"
+    traits = Traits()
+
+    def __init__(
+        self,
+        routing_key: str,
+        url: str,
+        *,
+        timeout_seconds: float,
+        now: Callable[[], float] = time.time,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._routing_key, self._url, self._now = routing_key, url, now
+        self.address = httpx.URL(url).host
+        self._sender = HttpSender("PagerDuty", timeout_seconds=timeout_seconds, transport=transport)
+
+    def check(self) -> str:
+        return "PagerDuty can only be tried by sending: embedwatch alerts test"
+
+    def send(self, parcel: Parcel) -> Ref | None:
+        now = self._now()
+        # A test must wake nobody for longer than it takes to see it: it ends as it began.
+        for act in ("trigger", "resolve") if parcel.message.kind == "test" else (action(parcel),):
+            body = msgspec.json.encode(event(parcel, act, self._routing_key, now))
+            self._sender.post(self._url, body, {}, now)
+        return None
+
+
+def action(parcel: Parcel) -> str:
+    """What is over before it could be said wakes nobody: it only closes what may have been opened."""
+    if status(parcel) == "resolved":
+        return "resolve"
+    return "acknowledge" if str(parcel.message.kind) == "acknowledged" else "trigger"
+
+
+def event(parcel: Parcel, act: str, routing_key: str, now: float) -> dict[str, Any]:
+    """The body of one event."""
+    found: dict[str, Any] = {"routing_key": routing_key, "event_action": act, "dedup_key": digest(parcel.key)}
+    if act != "trigger":
+        return found
+    said = document(parcel)
+    scope = ", ".join(f"{name}={value}" for name, value in said["scope"].items())
+    payload = {
+        "summary": f"{parcel.message.title}: {parcel.message.sentence}"[:SUMMARY_CHARS],
+        "source": (scope or "embedwatch")[:255],
+        "severity": said["severity"] or "info",
+        "timestamp": rfc3339(said["fired_at_seconds"] or now),
+        "component": said["rule"] or "embedwatch",
+        "class": said["type"] or "TEST",
+        "custom_details": {name: said[name] for name in _DETAILS if said[name] is not None},
+    }
+    found["payload"] = {key: value for key, value in payload.items() if value is not None}
+    found["client"] = "embedwatch"
+    found["links"] = [{"href": link["url"], "text": link["label"]} for link in said["links"]]
+    return found
