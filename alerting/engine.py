@@ -14,10 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from alerting import outbox
-from alerting.lifecycle import Heard, Outcome, Policy, Tick, step, worth_saving
+from alerting.lifecycle import Heard, Outcome, Policy, Tick, act, step, worth_saving
 from alerting.message import compose
 from alerting.parcels import Job, Result, Traits, pack
-from alerting.states import AlertState, Owed, Status
+from alerting.states import AlertState, Owed, Reason, Status
+from embedwatch.events import AlertAction
 
 #: Alerts that are over change only by being forgotten: they are looked at every so many ticks.
 TICKS_FOR_THE_PAST = 120
@@ -105,6 +106,19 @@ class Engine:
                 outcome = step(state, tick, now, self._policy, self._numbers(state))
                 moves.append(self._apply(alert_id, state, outcome, monotonic))
         return [move for move in moves if move is not None]
+
+    def act(self, action: AlertAction, now: float, monotonic: float) -> Reason:
+        """A person acknowledges or snoozes an alert. The reason is the act itself, or why it changed nothing.
+
+        Acts may come again and again: after a take-over they are read from their beginning.
+        """
+        before = self._states.get(action.alert_id)
+        if before is None or not self._owns(before):
+            return "not_active"
+        outcome = act(before, action, now, self._policy, self._numbers(before))
+        if outcome.state is not before:
+            self._apply(action.alert_id, before, outcome, monotonic)
+        return outcome.reason
 
     def _apply(self, alert_id: str, before: AlertState | None, outcome: Outcome, monotonic: float) -> Move | None:
         after = outcome.state

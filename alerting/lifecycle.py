@@ -17,10 +17,11 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 from msgspec.structs import replace
 
-from alerting.outbox import FINAL, compact, for_receivers, will_know, worst
+from alerting.acting import act_of, outgrown, refusal, remembered, snoozing
+from alerting.outbox import FINAL, PERSONAL, compact, for_receivers, will_know, worst
 from alerting.quiet import Quiet
-from alerting.states import MAX_HISTORY, AlertState, Facts, Kind, Owed, Reason, Status, Transition, trim
-from embedwatch.events import Judgement, Verdict
+from alerting.states import MAX_HISTORY, Act, AlertState, Facts, Kind, Owed, Reason, Status, Transition, trim
+from embedwatch.events import AlertAction, Judgement, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +99,36 @@ def step(
     change = _Change(state, now, policy, quiet)
     change.judge(judgement, from_verdict=heard is not None)
     change.close_past_day()
+    change.wake()
     change.hush({*in_flight, *in_doubt})
     change.repeat()
     change.tell_newcomers()
     change.say_held()
+    return change.outcome(before, in_flight)
+
+
+def act(
+    state: AlertState | None,
+    action: AlertAction,
+    now: float,
+    policy: Policy,
+    in_flight: Collection[int] = (),
+    quiet: Quiet | None = None,
+    in_doubt: Collection[int] = (),
+) -> Outcome:
+    """What becomes of an alert that a person acknowledges or snoozes; the rest as in `step`.
+
+    The alert is as it was when the act comes too late, for another episode, or a second time: the reason says which.
+    """
+    refused = refusal(state, action, now)
+    if state is None or refused is not None:
+        return Outcome(state, (), refused or "not_active")
+    before = state
+    change = _Change(for_receivers(_advance(state, None, now), policy.receivers), now, policy, quiet)
+    change.obey(action)
+    change.hush({*in_flight, *in_doubt})
+    change.tell("acknowledged" if action.do == "acknowledge" else "snoozed")
+    change.tell_newcomers()
     return change.outcome(before, in_flight)
 
 
@@ -141,10 +168,16 @@ class _Change:
     """One step in the making. Every method looks at the state and may move it on."""
 
     def __init__(self, state: AlertState, now: float, policy: Policy, quiet: Quiet | None) -> None:
-        self.state, self.now, self.policy, self.quiet = state, now, policy, quiet
+        self.state, self.now, self.policy, self.asked = state, now, policy, quiet
         self.at = state.event_seconds
         self.reason: Reason = "waiting"
-        self.messages: list[Owed] = []
+        self.moved_by: Reason = "waiting"  # of the last transition: saying something may give another reason after it
+        self.did: Act | None = None
+
+    @property
+    def quiet(self) -> Quiet | None:
+        """As asked for from outside, or because a person snoozed it."""
+        return self.asked or snoozing(self.state)
 
     def judge(self, judgement: Judgement, *, from_verdict: bool) -> None:
         state = self.state
@@ -200,6 +233,9 @@ class _Change:
             if state.status == "no_data":
                 self._move("firing", "data_returned")
                 self._say("data_back")
+            elif outgrown(state):
+                self._move("firing", "severity_rose")
+                self._say("escalated")
             else:
                 self.reason = "still_firing"
             return
@@ -220,13 +256,37 @@ class _Change:
             elif self.state.status == "pending":
                 self._stand_down("day_over")
 
+    def obey(self, action: AlertAction) -> None:
+        """A person acknowledges or snoozes it. That it is told is up to `tell`."""
+        state = self.state
+        self.did = act_of(action, state.severity)
+        self.state = replace(state, act=self.did, applied=remembered(state.applied, action.action_id), held=None)
+        acknowledges = action.do == "acknowledge"
+        self._move("acknowledged" if acknowledges else "snoozed", "acknowledged" if acknowledges else "snoozed")
+
+    def wake(self) -> None:
+        """A snooze is over: what still fires is said again."""
+        state = self.state
+        if state.status != "snoozed" or state.act is None or self.now < (state.act.until_seconds or 0.0):
+            return
+        if state.clear_since_seconds is not None:
+            return  # about to end: either that is said, or it breaches again and this is
+        self.state = replace(state, held=None)
+        since = state.no_data_since_seconds
+        if since is not None and self.at - since >= self.policy.no_data_grace_seconds:
+            self._move("no_data", "snooze_over")
+            self._say("no_data")
+        else:
+            self._move("firing", "snooze_over")
+            self._say("snooze_over")
+
     def hush(self, keep: Collection[int]) -> None:
         """Quiet takes back what nobody has heard yet; `keep` are messages that may have been heard."""
         alive = self.state.active or self.state.status == "pending"
         self.state = replace(self.state, quiet=self.quiet if alive else None)
         if self.quiet is None or not self.state.active:
             return
-        taken_back = [e for e in self.state.owed if e.kind not in FINAL and e.number not in keep]
+        taken_back = [e for e in self.state.owed if e.kind not in (*FINAL, *PERSONAL) and e.number not in keep]
         if taken_back:
             self.state = replace(self.state, owed=tuple(e for e in self.state.owed if e not in taken_back))
             for kind in dict.fromkeys(e.kind for e in taken_back):
@@ -243,7 +303,7 @@ class _Change:
 
     def repeat(self) -> None:
         state = self.state
-        if self.quiet is not None:
+        if self.quiet is not None or state.status == "acknowledged":
             return
         if not state.active or state.clear_since_seconds is not None or state.said_at_seconds is None:
             return
@@ -269,8 +329,8 @@ class _Change:
             state.status == "inactive" or self.at - state.changed_at_seconds >= self.policy.forget_after_seconds
         ):
             return Outcome(None, (), self.reason if state.status == "inactive" else "forgotten")
-        if state.status != before.status and state.status != "inactive":
-            history = (*state.history, Transition(self.at, state.status, self.reason))[-MAX_HISTORY:]
+        if self.did is not None or (state.status != before.status and state.status != "inactive"):
+            history = (*state.history, Transition(self.at, state.status, self.moved_by, self.did))[-MAX_HISTORY:]
             state = replace(state, history=history)
         new = tuple(e for e in state.owed if e.number >= before.next_number)
         return Outcome(state, new, self.reason)
@@ -290,6 +350,8 @@ class _Change:
             resolved_at_seconds=None,
             clear_since_seconds=None,
             said_at_seconds=self.at,
+            act=None,
+            applied=(),
         )
         self._move("firing", "fired")
         self.tell_newcomers()
@@ -305,7 +367,7 @@ class _Change:
         self._move("resolved" if self.state.episode else "inactive", reason)
 
     def _move(self, status: Status, reason: Reason) -> None:
-        self.reason = reason
+        self.reason = self.moved_by = reason
         self.state = replace(self.state, status=status, changed_at_seconds=self.at)
 
     def _note_breach(self) -> None:
@@ -318,16 +380,22 @@ class _Change:
         if self.quiet is not None and kind not in FINAL:
             self._hold(kind)
             return
+        self.tell(kind)
+
+    def tell(self, kind: Kind) -> None:
+        """To whoever knows that it fires, quiet or not."""
         self.state = replace(self.state, said_at_seconds=self.at)
         for receiver in self.policy.receivers:
             if will_know(self.state, receiver):
                 self._owe(kind, receiver)
 
     def _hold(self, kind: Kind) -> None:
-        """Data that stops and comes back while it is quiet is no news at its end."""
+        """Data that stops and comes back while it is quiet is no news at its end; a reminder comes by itself."""
         if kind in ("no_data", "data_back"):
             opposite = "data_back" if kind == "no_data" else "no_data"
             self.state = replace(self.state, held=None if self.state.held == opposite else kind)
+        elif kind in ("snooze_over", "escalated"):
+            self.state = replace(self.state, held=kind)
 
     def _owe(self, kind: Kind, receiver: str) -> None:
         state = self.state
@@ -339,6 +407,7 @@ class _Change:
             worst_value=state.worst_value,
             resolved_at_seconds=state.resolved_at_seconds,
             reason=self.reason,
+            act=state.act,
         )
         owed = Owed(state.next_number, receiver, kind, state.episode, self.now, facts)
         self.state = replace(state, owed=(*state.owed, owed), next_number=state.next_number + 1)

@@ -11,8 +11,16 @@ from alerting.receivers import utc
 from alerting.states import AlertState, Status
 from alerting.wording import clean, quantity
 
-_RANK: dict[Status, int] = {"firing": 0, "no_data": 1, "pending": 2, "resolved": 3, "inactive": 4}
-_STYLE: dict[Status, str] = {"firing": "bold red", "no_data": "yellow", "pending": "yellow", "resolved": "green"}
+_ORDER: tuple[Status, ...] = ("firing", "no_data", "acknowledged", "snoozed", "pending", "resolved", "inactive")
+_RANK = {status: rank for rank, status in enumerate(_ORDER)}
+_STYLE: dict[Status, str] = {
+    "firing": "bold red",
+    "no_data": "yellow",
+    "acknowledged": "cyan",
+    "snoozed": "cyan",
+    "pending": "yellow",
+    "resolved": "green",
+}
 
 
 def in_order(states: Iterable[AlertState]) -> list[AlertState]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from alerting.phrases import ACTIONS, KNOWN_SENTENCES, PHASE_CAUSES, SUBJECTS, TITLES
-from alerting.states import Facts, Kind, Owed
+from alerting.states import Act, Facts, Kind, Owed
 from alerting.wording import clean, duration, pair, quantity
 from embedwatch.events import Contributor, Severity, Verdict
 
@@ -75,15 +75,20 @@ def compose(owed: Owed, dashboard_url: str | None = None) -> Message:
         heading = f"⚪ No data any more: {about}"
         sentence = f"It was firing when the data stopped, and nothing is known since. Last known: {said}"
         action = ACTIONS["NO_DATA"]
+    elif owed.kind in ("acknowledged", "snoozed", "snooze_over", "escalated"):
+        heading, sentence = _of_person(owed, emoji, about), said
     else:
         times = f" {facts.episodes} times" if facts.episodes > 1 else ""
         heading = f"✅ Resolved: {about}" if owed.kind == "resolved" else f"✅ Fired and cleared{times}: {about}"
         sentence, action = _over(facts), None
+    news = heading.removesuffix(f": {about}")
+    if lasted and owed.kind == "resolved":
+        news += f" after {lasted}"
     return Message(
         kind=owed.kind,
         title=heading,
         sentence=sentence,
-        news=f"{heading.split(':')[0]}{f' after {lasted}' if lasted and owed.kind == 'resolved' else ''}: {sentence}",
+        news=f"{news}: {sentence}",
         details=_details(owed.kind, facts, where, lasted),
         cause=None if owed.kind in ("resolved", "no_data") else cause(verdict),
         action=action,
@@ -92,6 +97,19 @@ def compose(owed: Owed, dashboard_url: str | None = None) -> Message:
         alert_id=clean(verdict.alert_id, 2 * NAME_CHARS),
         episode=owed.episode,
     )
+
+
+def _of_person(owed: Owed, emoji: str, about: str) -> str:
+    act, severity = owed.facts.act, owed.facts.breach.severity
+    by = clean(act.by, NAME_CHARS) if act is not None else "somebody"
+    if owed.kind == "acknowledged":
+        return f"👀 Acknowledged by {by}: {about}"
+    if owed.kind == "snoozed":
+        span = act is not None and act.until_seconds is not None and act.until_seconds - act.at_seconds
+        return f"💤 Snoozed {f'for {duration(span)} ' if span else ''}by {by}: {about}"
+    if owed.kind == "escalated":
+        return f"{emoji} Now {severity}: {about}"
+    return f"{emoji} Snooze is over, still firing: {about}"
 
 
 def trial_message(what: str) -> Message:
@@ -208,10 +226,24 @@ def _details(kind: Kind, facts: Facts, where: str, lasted: str | None) -> tuple[
         found.append(Detail("Until", moment_seconds=facts.resolved_at_seconds))
     if lasted:
         found.append(Detail("Lasted", lasted))
-    if kind in ("firing", "repeat", "data_back") and verdict.samples:
+    if kind in ("firing", "repeat", "data_back", "snooze_over", "escalated") and verdict.samples:
         found.append(Detail("Judged on", f"{verdict.samples:,} samples" if verdict.samples > 1 else "1 sample"))
+    found += _who(facts.act)
     found.append(Detail("Rule", clean(verdict.rule, NAME_CHARS), code=True))
     return tuple(found)
+
+
+def _who(act: Act | None) -> list[Detail]:
+    """Who takes care of it, until when, and what they said."""
+    if act is None:
+        return []
+    name = clean(act.by, NAME_CHARS)
+    found = [Detail("Acknowledged by" if act.do == "acknowledge" else "Snoozed by", name)]
+    if act.until_seconds is not None:
+        found.append(Detail("Snoozed until", moment_seconds=act.until_seconds))
+    if act.note:
+        found.append(Detail("They say", clean(act.note, NAME_CHARS * 2)))
+    return found
 
 
 def _lasted(facts: Facts) -> str | None:

@@ -114,7 +114,7 @@ class SlackBot:
             thread_ts=ref.ts,
             metadata=metadata(parcel),
             # A reminder that only the thread shows reminds nobody.
-            reply_broadcast=parcel.message.kind == "repeat",
+            reply_broadcast=parcel.message.kind in ("repeat", "snooze_over", "escalated"),
             unfurl_links=False,
             unfurl_media=False,
         )

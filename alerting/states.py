@@ -16,14 +16,26 @@ from alerting.quiet import Quiet
 from embedwatch.errors import InvalidEvent
 from embedwatch.events import AlertType, Severity, Verdict
 
-VERSION = 1
-#: Versions that are read. Version 1 was also written without saying so.
-READABLE = (1,)
+VERSION = 2
+#: Versions that are read. Version 1 was also written without saying so, and knew of no acts of people.
+READABLE = (1, 2)
 
-#: `acknowledged` and `snoozed` come with buttons, under a new version.
-Status = Literal["inactive", "pending", "firing", "no_data", "resolved"]
+#: In this order, for tables and tests. `acknowledged` and `snoozed` fire too, and a person knows of it.
+Status = Literal["inactive", "pending", "firing", "acknowledged", "snoozed", "no_data", "resolved"]
 #: `cleared`: fired and cleared, said in one message because the first had not gone out when it was over.
-Kind = Literal["firing", "repeat", "no_data", "data_back", "resolved", "cleared"]
+#: `escalated`: it became more severe than what a person had acknowledged or snoozed.
+Kind = Literal[
+    "firing",
+    "repeat",
+    "no_data",
+    "data_back",
+    "acknowledged",
+    "snoozed",
+    "snooze_over",
+    "escalated",
+    "resolved",
+    "cleared",
+]
 Reason = Literal[
     "nothing_to_do",
     "already_applied",
@@ -43,14 +55,40 @@ Reason = Literal[
     "day_over",
     "repeat_interval_elapsed",
     "forgotten",
+    "acknowledged",
+    "snoozed",
+    "snooze_over",
+    "severity_rose",
+    # Why an act of a person changed nothing:
+    "not_active",
+    "another_episode",
+    "already_acknowledged",
+    "snooze_is_past",
 ]
 
+#: Of an alert that fired and is not over.
+ACTIVE: tuple[Status, ...] = ("firing", "acknowledged", "snoozed", "no_data")
+
 MAX_HISTORY = 20
+#: Ids of acts that are remembered in one episode: a redelivered one changes nothing.
+MAX_APPLIED = 32
 MAX_CONTRIBUTORS = 12
 MAX_SCOPE_ENTRIES = 8
 MAX_NAME_CHARS = 256
 MAX_REASON_CHARS = 1000
 MAX_TEXT_CHARS = 2000
+
+
+class Act(Struct, frozen=True, omit_defaults=True):
+    """What a person did about an episode. Times are Unix seconds of our clock."""
+
+    do: Literal["acknowledge", "snooze"]
+    by: str
+    via: str
+    at_seconds: float
+    severity: Severity  # what they saw: a higher one is told all the same
+    until_seconds: float | None = None  # of a snooze
+    note: str | None = None
 
 
 class Facts(Struct, frozen=True, omit_defaults=True):
@@ -64,6 +102,7 @@ class Facts(Struct, frozen=True, omit_defaults=True):
     resolved_at_seconds: float | None = None
     reason: Reason = "fired"
     episodes: int = 1  # how often it fired, where several were merged into one message
+    act: Act | None = None  # the newest of the episode
 
 
 class Owed(Struct, frozen=True):
@@ -92,14 +131,17 @@ class Told(Struct, frozen=True, omit_defaults=True):
     ref: Ref | None = None
 
 
-class Transition(Struct, frozen=True):
+class Transition(Struct, frozen=True, omit_defaults=True):
+    """`act` is what a person did, where it was one."""
+
     at_seconds: float
     status: Status
     reason: Reason
+    act: Act | None = None
 
 
 class AlertState(Struct, frozen=True, omit_defaults=True, tag="alert", tag_field="type"):
-    """One alert. `lifecycle.step` is the only thing that changes its status; `outbox` settles what it owes."""
+    """One alert. Only `lifecycle` (`step`, `act`) changes its status; `outbox` settles what it owes."""
 
     alert_id: str
     status: Status
@@ -121,6 +163,8 @@ class AlertState(Struct, frozen=True, omit_defaults=True, tag="alert", tag_field
     said_at_seconds: float | None = None  # when it last decided to say something
     quiet: Quiet | None = None  # why nobody is told of it now
     held: Kind | None = None  # what is to be said when quiet ends, should it still be so
+    act: Act | None = None  # the newest of the episode
+    applied: tuple[str, ...] = ()  # ids of its acts
     worst_value: float | None = None
     next_number: int = 1
     owed: tuple[Owed, ...] = ()
@@ -132,7 +176,7 @@ class AlertState(Struct, frozen=True, omit_defaults=True, tag="alert", tag_field
     @property
     def active(self) -> bool:
         """It fired and is not over."""
-        return self.status in ("firing", "no_data")
+        return self.status in ACTIVE
 
     @property
     def alert_type(self) -> AlertType:
