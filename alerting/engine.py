@@ -17,8 +17,10 @@ from alerting import outbox
 from alerting.lifecycle import Heard, Outcome, Policy, Tick, act, step, worth_saving
 from alerting.message import compose
 from alerting.parcels import Job, Result, Traits, pack
+from alerting.quiet import Quiet
 from alerting.states import AlertState, Owed, Reason, Status
-from embedwatch.events import AlertAction
+from alerting.steps import Steps
+from embedwatch.events import AlertAction, Verdict
 
 #: Alerts that are over change only by being forgotten: they are looked at every so many ticks.
 TICKS_FOR_THE_PAST = 120
@@ -55,6 +57,7 @@ class Engine:
         self._not_before: dict[tuple[str, str], float] = {}  # (alert, receiver): a message that was refused
         self._in_flight: dict[str, Job] = {}  # by receiver
         self._settled: list[Result] = []  # reported by a receiver, not stored yet
+        self._steps = Steps()
         self._ticks = 0
 
     @property
@@ -76,6 +79,7 @@ class Engine:
         self.owned = owned
         self._states = {alert_id: outbox.settled(s, self._numbers(s)) for alert_id, s in states.items()}
         self._unsaved = {alert_id: s for alert_id, s in self._states.items() if s is not states[alert_id]}
+        self._steps.reload(self._states.values())
         self._not_before.clear()
         if not owned:
             return {}
@@ -91,9 +95,24 @@ class Engine:
 
     def hear(self, heard: Heard, now: float, monotonic: float) -> Move | None:
         """A verdict arrived."""
-        alert_id = heard.verdict.alert_id
-        before = self._states.get(alert_id)
-        return self._apply(alert_id, before, step(before, heard, now, self._policy, self._numbers(before)), monotonic)
+        verdict = heard.verdict
+        before = self._states.get(verdict.alert_id)
+        outcome = step(before, heard, now, self._policy, self._numbers(before), self._quiet(verdict))
+        move = self._apply(verdict.alert_id, before, outcome, monotonic)
+        if move is not None and move.status == "firing" and outcome.state is not None:
+            self._take_back_lower_steps(outcome.state, now, monotonic)
+        return move
+
+    def _quiet(self, verdict: Verdict) -> Quiet | None:
+        """Why nobody is to be told of this alert now."""
+        return self._steps.quiet(verdict, self._states)
+
+    def _take_back_lower_steps(self, state: AlertState, now: float, monotonic: float) -> None:
+        """Before anything is sent: of a budget that is passed in one leap the highest step is told."""
+        for lower in self._steps.below(state, self._states):
+            quiet = self._quiet(lower.verdict)
+            outcome = step(lower, Tick(now), now, self._policy, self._numbers(lower), quiet)
+            self._apply(lower.alert_id, lower, outcome, monotonic)
 
     def tick(self, now: float, monotonic: float, listening_since_seconds: float) -> list[Move]:
         """Time went on. `listening_since_seconds` as in `lifecycle.Tick`."""
@@ -103,7 +122,7 @@ class Engine:
         moves = []
         for alert_id, state in list(self._states.items()):
             if self._owns(state) and (state.status != "resolved" or state.owed or whole):
-                outcome = step(state, tick, now, self._policy, self._numbers(state))
+                outcome = step(state, tick, now, self._policy, self._numbers(state), self._quiet(state.verdict))
                 moves.append(self._apply(alert_id, state, outcome, monotonic))
         return [move for move in moves if move is not None]
 
@@ -115,7 +134,8 @@ class Engine:
         before = self._states.get(action.alert_id)
         if before is None or not self._owns(before):
             return "not_active"
-        outcome = act(before, action, now, self._policy, self._numbers(before))
+        quiet = self._quiet(before.verdict)
+        outcome = act(before, action, now, self._policy, self._numbers(before), quiet)
         if outcome.state is not before:
             self._apply(action.alert_id, before, outcome, monotonic)
         return outcome.reason
@@ -126,9 +146,12 @@ class Engine:
             return None
         if after is None:
             if before is not None:
+                self._steps.remove(before)
                 del self._states[alert_id]
                 self._unsaved[alert_id] = None
             return None
+        if before is None:
+            self._steps.add(after)
         self._states[alert_id] = after
         stale = monotonic - self._saved_at.get(alert_id, 0.0) >= REFRESH_SECONDS
         if worth_saving(before, after) or (stale and before is not None and after.offset != before.offset):

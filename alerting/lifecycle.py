@@ -21,6 +21,7 @@ from alerting.acting import act_of, outgrown, refusal, remembered, snoozing
 from alerting.outbox import FINAL, PERSONAL, compact, for_receivers, will_know, worst
 from alerting.quiet import Quiet
 from alerting.states import MAX_HISTORY, Act, AlertState, Facts, Kind, Owed, Reason, Status, Transition, trim
+from alerting.steps import budget_of, stays_reached
 from embedwatch.events import AlertAction, Judgement, Verdict
 
 
@@ -214,6 +215,10 @@ class _Change:
 
     def _judge_active(self, judgement: Judgement) -> None:
         state = self.state
+        if judgement != "breached" and stays_reached(state):
+            self.state = replace(state, no_data_since_seconds=None)
+            self.reason = "step_reached"
+            return
         if judgement == "no_data":
             since = self.at if state.no_data_since_seconds is None else state.no_data_since_seconds
             self.state = replace(state, no_data_since_seconds=since, clear_since_seconds=None)
@@ -303,7 +308,7 @@ class _Change:
 
     def repeat(self) -> None:
         state = self.state
-        if self.quiet is not None or state.status == "acknowledged":
+        if self.quiet is not None or state.status == "acknowledged" or budget_of(state.verdict) is not None:
             return
         if not state.active or state.clear_since_seconds is not None or state.said_at_seconds is None:
             return

@@ -59,6 +59,7 @@ Reason = Literal[
     "snoozed",
     "snooze_over",
     "severity_rose",
+    "step_reached",
     # Why an act of a person changed nothing:
     "not_active",
     "another_episode",
