@@ -20,6 +20,7 @@ from typing import Any
 from kafka import errors as kafka_errors
 
 from alerting import store
+from alerting.actions import Actions
 from alerting.engine import Engine, Move
 from alerting.lifecycle import Heard, Policy
 from alerting.ownership import Ownership
@@ -59,6 +60,7 @@ class AlertingService:
         self._engine = Engine(policy, traits, settings.alerts.dashboard_url)
         self._store = store.Store(settings)
         self._ownership = Ownership()
+        self._actions = Actions(settings)
         self._catching_up: dict[Any, int] | None = None
         self._catch_up_deadline = 0.0
         self._listening_since = 0.0
@@ -96,6 +98,8 @@ class AlertingService:
             return
         self._collect(monotonic)
         self._hear(records, now, monotonic)
+        if not self._paused:
+            self._actions.apply(self._engine, now, monotonic)
         if self._catching_up is not None:
             self._catch_up(monotonic, now)
         elif monotonic >= self._next_tick:
@@ -162,6 +166,8 @@ class AlertingService:
         assigned = frozenset(self._consumer.assignment())
         try:
             states = store.load(self._settings) if assigned else {}
+            if assigned:
+                self._actions.rewind()
             ends = dict(true_end_offsets(self._settings.kafka, assigned))
             for tp in assigned:
                 committed = self._consumer.committed(tp, timeout_ms=KAFKA_TIMEOUT_MS)
@@ -193,7 +199,7 @@ class AlertingService:
             behind = [tp for tp, end in (self._catching_up or {}).items() if self._consumer.position(tp) < end]
         except kafka_errors.KafkaError:
             behind = list(self._catching_up or {})
-        if behind and not late:
+        if (behind or not self._actions.caught_up()) and not late:
             return
         if behind:
             log.warning("alerting: still behind after %.0f s; going on while reading the rest", CATCH_UP_SECONDS)
@@ -294,6 +300,7 @@ class AlertingService:
             self._consumer.close(autocommit=False, timeout_ms=KAFKA_TIMEOUT_MS)
         except kafka_errors.KafkaError as error:
             log.warning("alerting: the group could not be left: %s", describe_error(error))
+        self._actions.close()
         self._store.close()
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from embedwatch.codec import encode
-from embedwatch.events import Verdict
+from embedwatch.events import AlertAction, Verdict
 from embedwatch.kafka import create_topics, producer
 from embedwatch.processes import Child
 from embedwatch.services.slack_standin import InboxMessage, SlackStandIn
 from embedwatch.settings import KafkaSettings
 from embedwatch.topics import Topics
+from tests.harness.actions import action
 from tests.harness.verdicts import verdict
 
 START_TIMEOUT_SECONDS = 60.0
@@ -39,8 +40,14 @@ class Alerting:
         self.publish(encode(said))
         return said
 
-    def publish(self, value: bytes) -> None:
-        self._producer.send(self.topics.verdicts, key=b"k", value=value).get(20)
+    def publish(self, value: bytes, topic: str | None = None) -> None:
+        self._producer.send(topic or self.topics.verdicts, key=b"k", value=value).get(20)
+
+    def act(self, do: str, name: str = "all", **fields: Any) -> AlertAction:
+        """Ask something of an alert, as a button does, and wait until the broker has it."""
+        asked = action(do, time.time(), **{"alert_id": f"latency|{name}", **fields})
+        self._producer.send(self.topics.alert_actions, key=asked.alert_id.encode(), value=encode(asked)).get(20)
+        return asked
 
     def start(self, wait_for: str = "alerting: ready", **environ: str) -> Child:
         """Start a process and wait for a line of its log."""
