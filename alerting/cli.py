@@ -1,4 +1,4 @@
-"""`embedwatch alerts`: run the service, try the receivers, list the alerts."""
+"""`embedwatch alerts`: run the service, try the receivers, list the alerts; more commands are in `cli_people`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from alerting import cli_people
 from embedwatch import logs, options
 from embedwatch.errors import ConfigError, DeliveryError
 from embedwatch.settings import Settings, load
@@ -120,6 +121,11 @@ def list_(
 
         Console().print(as_table(states))
 
+
+app.command("show", epilog="Example: embedwatch alerts show latency_p95_ms")(cli_people.show)
+app.command("ack", epilog="Example: embedwatch alerts ack latency_p95_ms --note 'a deploy, looking'")(cli_people.ack)
+app.command("snooze", epilog="Example: embedwatch alerts snooze queue_depth --for 2h")(cli_people.snooze)
+app.command("history", epilog="Example: embedwatch alerts history --since 6h")(cli_people.history)
 
 _TEST_OPTIONS = ("config", "slack_channel", "slack_api_url", "console", "send_timeout_seconds")
 _KAFKA = ("bootstrap_servers", "topic_prefix")

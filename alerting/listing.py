@@ -36,18 +36,27 @@ def as_table(states: Iterable[AlertState]) -> Table:
         verdict = state.verdict
         style = _STYLE.get(state.status, "")
         table.add_row(
-            f"[{style}]{state.status}[/]" if style else state.status,
+            f"[{style}]{_status(state)}[/]" if style else _status(state),
             verdict.severity,
             escape(clean(state.alert_id, 120)),
             escape(quantity(verdict.value, clean(verdict.unit, 20))),
             escape(quantity(verdict.threshold, clean(verdict.unit, 20))),
             utc(state.changed_at_seconds),
-            escape(_undelivered(state)),
+            escape(undelivered(state)),
         )
     return table
 
 
-def _undelivered(state: AlertState) -> str:
+def _status(state: AlertState) -> str:
+    """With who took it on, and with what keeps it quiet."""
+    if state.status in ("acknowledged", "snoozed") and state.act is not None:
+        until = f" until {utc(state.act.until_seconds)}" if state.act.until_seconds is not None else ""
+        return escape(f"{state.status}{until} by {clean(state.act.by, 60)}")
+    return f"{state.status} ({state.quiet.kind})" if state.quiet is not None else state.status
+
+
+def undelivered(state: AlertState) -> str:
+    """What is owed to whom, and why it could not go out."""
     parts = []
     for receiver in dict.fromkeys(owed.receiver for owed in state.owed):
         kinds = ", ".join(owed.kind for owed in state.owed if owed.receiver == receiver)

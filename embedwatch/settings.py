@@ -40,6 +40,10 @@ OPTION_PREFIXES = (
     "DLQ_",
     "COLLECT_",
     "ALERTS_TEST_",
+    "ALERTS_ID",
+    "ALERTS_ACK_",
+    "ALERTS_SNOOZE_",
+    "ALERTS_HISTORY_",
 )
 #: Variables under our prefix that belong to no section below.
 COMMAND_PREFIXES = ("CONFIG", "JSON", "LOG_", "TEST_", "TRACEBACK", *OPTION_PREFIXES)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from alerting.cli import app
 from alerting.states import AlertState
 from alerting.store import load as load_states
+from embedwatch.errors import InputError
 from embedwatch.kafka import create_topics
 from embedwatch.services.slack_standin import SlackStandIn
 from embedwatch.settings import KafkaSettings, Settings
@@ -89,3 +94,37 @@ def test_a_record_that_is_no_act_stops_nothing(bench: Alerting) -> None:
     bench.wait_for_line(child, "slack: told of latency|all (firing)")
     bench.act("acknowledge")
     bench.wait_for_line(child, "slack: told of latency|all (acknowledged)")
+
+
+def test_the_commands_show_acknowledge_snooze_and_tell_the_history(
+    bench: Alerting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMBEDWATCH_KAFKA_BOOTSTRAP_SERVERS", bench.kafka.bootstrap_servers)
+    monkeypatch.setenv("EMBEDWATCH_KAFKA_TOPIC_PREFIX", bench.kafka.topic_prefix)
+
+    def command(*arguments: str) -> Any:
+        return CliRunner().invoke(app, list(arguments))
+
+    child = bench.start()
+    bench.say("breached")
+    bench.say("breached", "second")
+    bench.wait_for_line(child, "slack: told of latency|second (firing)")
+    done = command("ack", "latency|all", "--by", "kim", "--note", "a deploy", "--wait-seconds", "60")
+    assert done.output == "latency|all: acknowledged by kim\n"
+    done = command("snooze", "second", "--for", "2h", "--by", "lee", "--wait-seconds", "60")
+    assert done.output == "latency|second: snoozed by lee\n"
+    assert "acknowledged (acknowledged), kim (command): a deploy" in command("show", "all").output
+    happened = json.loads(command("history", "--json").output)
+    assert [(h["alert_id"], h["status"]) for h in happened if h["act"]] == [
+        ("latency|all", "acknowledged"),
+        ("latency|second", "snoozed"),
+    ]
+    assert json.loads(command("show", "second", "--json").output)["status"] == "snoozed"
+    bench.say("ok")
+    bench.wait_for_line(child, "slack: told of latency|all (resolved)")
+    refused = command("ack", "latency|all")
+    assert isinstance(refused.exception, InputError)
+    assert "does not fire, it is resolved" in str(refused.exception)
+    assert child.stop() == 0
+    done = command("ack", "second", "--wait-seconds", "0.1")
+    assert "not taken within 0.1 s" in done.output

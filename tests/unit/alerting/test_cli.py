@@ -53,12 +53,29 @@ def test_one_receiver_can_be_chosen(slack: SlackStandIn) -> None:
     assert "there are: slack, console" in str(result.exception)
 
 
-@pytest.mark.parametrize("command", [(), ("list",)])
+@pytest.mark.parametrize("command", [(), ("list",), ("show", "a"), ("ack", "a"), ("snooze", "a"), ("history",)])
 def test_a_broker_that_is_not_there_is_told(command: tuple[str, ...]) -> None:
     servers = f"127.0.0.1:{free_port()}"
     result = run(*command, KAFKA_BOOTSTRAP_SERVERS=servers, KAFKA_CONNECT_TIMEOUT_SECONDS="0.2")
     assert isinstance(result.exception, ConnectionFailed)
     assert servers in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (("snooze", "a", "--for", "soon"), "--for is a duration"),
+        (("snooze", "a", "--for", "0s"), "--for is between 1s and 30d"),
+        (("snooze", "a", "--for", "90d"), "--for is between 1s and 30d"),
+        (("ack", "a", "--note", "x" * 257), "--note has at most 256 characters"),
+        (("ack", "a", "--by", " "), "--by is empty"),
+        (("history", "--since", "soon"), "--since"),
+    ],
+)
+def test_what_cannot_be_asked_is_told_before_kafka_is(command: tuple[str, ...], words: str) -> None:
+    result = run(*command, KAFKA_BOOTSTRAP_SERVERS=f"127.0.0.1:{free_port()}")
+    assert isinstance(result.exception, ConfigError)
+    assert words in str(result.exception)
 
 
 def test_options_before_a_command_are_not_silently_dropped() -> None:
