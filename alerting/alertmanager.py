@@ -29,7 +29,7 @@ class AlertmanagerReceiver:
     """`repeat_interval_seconds` is when a firing alert is said again."""
 
     name = "alertmanager"
-    traits = Traits()
+    traits = Traits(bundles=False)
 
     def __init__(
         self,

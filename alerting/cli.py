@@ -37,6 +37,9 @@ def run(
     no_data_grace_seconds: Annotated[float | None, options.setting("alerts", "no_data_grace_seconds")] = None,
     no_data_resolve_seconds: Annotated[float | None, options.setting("alerts", "no_data_resolve_seconds")] = None,
     forget_after_seconds: Annotated[float | None, options.setting("alerts", "forget_after_seconds")] = None,
+    bundle_from: Annotated[int | None, options.setting("alerts", "bundle_from")] = None,
+    cap_posts: Annotated[int | None, options.setting("alerts", "cap_posts")] = None,
+    cap_seconds: Annotated[float | None, options.setting("alerts", "cap_seconds")] = None,
     send_timeout_seconds: _SendTimeout = None,
     drain_seconds: Annotated[float | None, options.setting("alerts", "drain_seconds")] = None,
 ) -> None:

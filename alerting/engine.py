@@ -10,15 +10,18 @@ Times named `now` are Unix seconds of our clock, which may step; `monotonic` nev
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from alerting import outbox
+from alerting.bundle_words import compose_bundle
+from alerting.bundles import Choice, Waiting, choose
+from alerting.calm import Calm, Cap
 from alerting.lifecycle import Heard, Outcome, Policy, Tick, act, step, worth_saving
 from alerting.message import compose
-from alerting.parcels import Job, Result, Traits, pack
+from alerting.parcels import Job, Parcel, Result, Traits, pack, pack_bundle
 from alerting.quiet import Quiet
-from alerting.states import AlertState, Owed, Reason, Status
+from alerting.states import AlertState, Reason, Ref, Status
 from alerting.steps import Steps
 from embedwatch.events import AlertAction, Verdict
 
@@ -48,14 +51,24 @@ class Totals:
 class Engine:
     """One thread. `owned` are the partitions of verdicts whose alerts are ours; None: that is not settled."""
 
-    def __init__(self, policy: Policy, traits: Mapping[str, Traits], dashboard_url: str | None = None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        traits: Mapping[str, Traits],
+        dashboard_url: str | None = None,
+        calm: Calm | None = None,
+    ) -> None:
         self.owned: frozenset[int] | None = None
         self._policy, self._traits, self._dashboard_url = policy, traits, dashboard_url
+        self._calm = calm or Calm()
+        self._caps = {name: Cap(self._calm) for name in traits}
         self._states: dict[str, AlertState] = {}
         self._unsaved: dict[str, AlertState | None] = {}
         self._saved_at: dict[str, float] = {}
         self._not_before: dict[tuple[str, str], float] = {}  # (alert, receiver): a message that was refused
         self._in_flight: dict[str, Job] = {}  # by receiver
+        self._flying: dict[str, dict[str, int]] = {}  # by receiver: alert -> message, of the same jobs
+        self._now = 0.0  # our clock, as last heard of
         self._settled: list[Result] = []  # reported by a receiver, not stored yet
         self._steps = Steps()
         self._ticks = 0
@@ -95,6 +108,7 @@ class Engine:
 
     def hear(self, heard: Heard, now: float, monotonic: float) -> Move | None:
         """A verdict arrived."""
+        self._now = now
         verdict = heard.verdict
         before = self._states.get(verdict.alert_id)
         outcome = step(before, heard, now, self._policy, self._numbers(before), self._quiet(verdict))
@@ -116,6 +130,7 @@ class Engine:
 
     def tick(self, now: float, monotonic: float, listening_since_seconds: float) -> list[Move]:
         """Time went on. `listening_since_seconds` as in `lifecycle.Tick`."""
+        self._now = now
         tick = Tick(listening_since_seconds)
         self._ticks += 1
         whole = self._ticks % TICKS_FOR_THE_PAST == 0
@@ -180,32 +195,48 @@ class Engine:
     def next_job(self, receiver: str, monotonic: float) -> Job | None:
         """What this receiver is to get now: what is owed longest, what is critical before the rest.
 
-        One at a time; it is on its way until `settle`. An alert with news that is not stored yet has to wait.
+        One at a time; it is on its way until `settle`. An alert with news that is not stored yet has to wait; so has
+        a bundle that is bound here, until its next turn.
         """
         if receiver in self._in_flight:
             return None
-        found = self._next(receiver, monotonic)
-        if found is None:
+        choice = self._choose(receiver, monotonic)
+        for each in choice.bind:
+            state = outbox.bound(self._states[each.alert_id], (each.owed.number,), choice.bundle)
+            self._states[each.alert_id] = self._unsaved[each.alert_id] = state
+        if not choice.send:
             return None
-        state, owed = found
-        told = state.told.get(receiver)
-        ref = told.ref if told is not None and self._traits[receiver].edits else None
-        parcel = pack(state.alert_id, owed, compose(owed, self._dashboard_url), ref)
-        job = self._in_flight[receiver] = Job(receiver, state.alert_id, owed.number, parcel)
+        entries = tuple((each.alert_id, each.owed.number) for each in choice.send)
+        posts = any(each.posts for each in choice.send)
+        job = self._in_flight[receiver] = Job(receiver, entries, self._parcel(receiver, choice.send), posts)
+        self._flying[receiver] = dict(entries)
         return job
 
-    def _next(self, receiver: str, monotonic: float) -> tuple[AlertState, Owed] | None:
-        candidates = []
+    def _choose(self, receiver: str, monotonic: float) -> Choice:
+        waiting = []
         for state in self._states.values():
             owed = outbox.next_owed(state, receiver)
             if owed is None or not self._owns(state) or state.alert_id in self._unsaved:
                 continue
             if monotonic >= self._not_before.get((state.alert_id, receiver), 0.0):
-                candidates.append((owed.facts.breach.severity != "critical", owed.decided_seconds, state, owed))
-        if not candidates:
-            return None
-        _, _, state, owed = min(candidates, key=lambda c: c[:2])
-        return state, owed
+                waiting.append(Waiting(state.alert_id, owed, self._ref(state, receiver) is not None))
+        if not self._traits[receiver].bundles:
+            return Choice(send=(min(waiting, key=lambda w: w.rank),)) if waiting else Choice()
+        return choose(waiting, self._caps[receiver], self._calm, self._now, monotonic)
+
+    def _ref(self, state: AlertState, receiver: str) -> Ref | None:
+        told = state.told.get(receiver)
+        return told.ref if told is not None and self._traits[receiver].edits else None
+
+    def _parcel(self, receiver: str, choice: Sequence[Waiting]) -> Parcel:
+        first = choice[0]
+        if len(choice) > 1:
+            message = compose_bundle([each.owed for each in choice], self._dashboard_url)
+        else:
+            message = compose(first.owed, self._dashboard_url)
+        if first.owed.bundle is not None:
+            return pack_bundle(first.owed.bundle, message)
+        return pack(first.alert_id, first.owed, message, self._ref(self._states[first.alert_id], receiver))
 
     def settle(self, result: Result, monotonic: float, retry_in_seconds: float | None) -> bool:
         """What the receiver said. `retry_in_seconds` is None when it took the message.
@@ -214,32 +245,37 @@ class Engine:
         """
         job = result.job
         self._in_flight.pop(job.receiver, None)
-        key = (job.alert_id, job.receiver)
-        self._not_before.pop(key, None)
-        if retry_in_seconds is not None and result.failure is not None and result.failure.of_message:
-            self._not_before[key] = monotonic + retry_in_seconds
+        self._flying.pop(job.receiver, None)
+        if job.posts and (result.failure is None or result.failure.in_doubt):
+            self._caps[job.receiver].take(monotonic)
+        for alert_id, _ in job.entries:
+            self._not_before.pop((alert_id, job.receiver), None)
+            if retry_in_seconds is not None and result.failure is not None and result.failure.of_message:
+                self._not_before[alert_id, job.receiver] = monotonic + retry_in_seconds
         self._settled.append(result)
         return self._note(result)
 
     def _note(self, result: Result) -> bool:
-        """Into the alert's state. Harmless when it is known already."""
-        job = result.job
-        state = self._states.get(job.alert_id)
-        if state is None or not self._owns(state):
-            return False
-        if result.failure is None:
-            after = outbox.delivered(state, job.number, result.ref)
-        else:
-            after = outbox.failed(state, job.number, result.failure.reason, self._numbers(state))
-        if after != state:
-            self._states[state.alert_id] = self._unsaved[state.alert_id] = after
-        return True
+        """Into the alerts' states. Harmless when it is known already."""
+        ours = False
+        for alert_id, number in result.job.entries:
+            state = self._states.get(alert_id)
+            if state is None or not self._owns(state):
+                continue
+            ours = True
+            if result.failure is None:
+                after = outbox.delivered(state, number, result.ref)
+            else:
+                after = outbox.failed(state, number, result.failure.reason, self._numbers(state))
+            if after != state:
+                self._states[alert_id] = self._unsaved[alert_id] = after
+        return ours
 
     def _numbers(self, state: AlertState | None) -> list[int]:
         """Messages of this alert that are being sent at this moment."""
         if state is None:
             return []
-        return [job.number for job in self._in_flight.values() if job.alert_id == state.alert_id]
+        return [numbers[state.alert_id] for numbers in self._flying.values() if state.alert_id in numbers]
 
     # --- for people ---
 

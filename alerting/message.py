@@ -18,7 +18,7 @@ from embedwatch.events import Contributor, Severity, Verdict
 NAME_CHARS = 80
 NOTE_CHARS = 500
 _KINDS = {"error_class": "error class"}
-_SEVERITY_EMOJI: dict[Severity, str] = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
+SEVERITY_EMOJI: dict[Severity, str] = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,17 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """`title` and `sentence` are enough to act on; `news` is the one line for a thread that already has the rest."""
+    """`title` and `sentence` are enough to act on; `news` is the one line for a thread that already has the rest.
 
-    kind: Kind | Literal["test"]
+    `lines` are what a bundle holds, one alert each; such a message is of no single alert.
+    """
+
+    kind: Kind | Literal["bundle", "test"]
     title: str
     sentence: str
     news: str
     details: tuple[Detail, ...] = ()
+    lines: tuple[str, ...] = ()
     cause: str | None = None
     action: str | None = None
     note: str | None = None
@@ -60,7 +64,7 @@ def compose(owed: Owed, dashboard_url: str | None = None) -> Message:
     title = TITLES.get(verdict.alert_type, verdict.alert_type)
     where = scope(verdict)
     about = f"{title} ({where})" if where else title
-    emoji = _SEVERITY_EMOJI[verdict.severity]
+    emoji = SEVERITY_EMOJI[verdict.severity]
     lasted = _lasted(facts)
     said = _sentence(verdict)
     action: str | None = ACTIONS.get(verdict.alert_type)

@@ -78,6 +78,12 @@ def next_owed(state: AlertState, receiver: str) -> Owed | None:
     return next((entry for entry in state.owed if entry.receiver == receiver), None)
 
 
+def bound(state: AlertState, numbers: Collection[int], bundle: str) -> AlertState:
+    """These messages are told in one with others."""
+    owed = tuple(replace(e, bundle=bundle) if e.number in numbers else e for e in state.owed)
+    return replace(state, owed=owed)
+
+
 def will_know(state: AlertState, receiver: str) -> bool:
     """The receiver was told that the present episode fires, or that message is on its way."""
     told = state.told.get(receiver)
@@ -92,6 +98,10 @@ def delivered(state: AlertState, number: int, ref: Ref | None) -> AlertState:
     if entry is None:
         return state
     over = entry.kind in FINAL
+    if entry.bundle is not None:
+        # Where many are told in one message none can be edited in place; its own, if it has one, stays its own.
+        before = state.told.get(entry.receiver)
+        ref = before.ref if before is not None and before.episode == entry.episode else None
     told = Told(entry.episode, not over, None if over else ref)
     troubles = {name: text for name, text in state.troubles.items() if name != entry.receiver}
     owed = tuple(e for e in state.owed if e.number != number)

@@ -27,7 +27,7 @@ class PagerDutyReceiver:
     """`routing_key` is the integration key of a service."""
 
     name = "pagerduty"
-    traits = Traits()
+    traits = Traits(bundles=False)
 
     def __init__(
         self,

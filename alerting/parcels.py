@@ -38,9 +38,13 @@ class SendFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What a receiver can do. `edits`: it changes a message in place, so it is told which one."""
+    """What a receiver can do. `edits`: it changes a message in place, so it is told which one.
+
+    `bundles`: people read it, so that many messages become one and a cap holds. A machine wants each by itself.
+    """
 
     edits: bool = False
+    bundles: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +67,21 @@ class Parcel:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A parcel on its way to one receiver, and the entry of the alert's outbox that it settles."""
+    """A parcel on its way to one receiver, and what it settles: alerts, and the number of the message in each.
+
+    `posts`: it makes a new message, which the receiver's cap counts.
+    """
 
     receiver: str
-    alert_id: str
-    number: int
+    entries: tuple[tuple[str, int], ...]
     parcel: Parcel
+    posts: bool = True
+
+    @property
+    def about(self) -> str:
+        """For the log."""
+        first, more = self.entries[0][0], len(self.entries) - 1
+        return f"{first} and {more:,} more" if more else first
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +102,11 @@ def pack(alert_id: str, owed: Owed, message: Message, ref: Ref | None) -> Parcel
     """The parcel of one message that is owed."""
     key = episode_key(alert_id, owed)
     return Parcel(message, key, f"{key}|{owed.number}", ref, owed=owed)
+
+
+def pack_bundle(name: str, message: Message) -> Parcel:
+    """The parcel of many messages that are told in one."""
+    return Parcel(message, name, name)
 
 
 def trial(what: str) -> Parcel:

@@ -66,6 +66,7 @@ def text(message: Message) -> str:
         value = detail.text if detail.moment_seconds is None else utc(detail.moment_seconds)
         facts.append(f"{detail.label.lower()} {value}")
     lines += [f"  {'; '.join(facts)}"] if facts else []
+    lines += [f"  {line}" for line in message.lines]
     for label, part in (("likely cause", message.cause), ("what to do", message.action), ("note", message.note)):
         lines += [f"  {label}: {part}"] if part else []
     lines += [f"  {link.label}: {link.url}" for link in message.links]

@@ -21,6 +21,7 @@ from kafka import errors as kafka_errors
 
 from alerting import store
 from alerting.actions import Actions
+from alerting.calm import Calm
 from alerting.engine import Engine, Move
 from alerting.lifecycle import Heard, Policy
 from alerting.ownership import Ownership
@@ -51,13 +52,19 @@ class AlertingService:
     """`run` until `stop` is set. Receivers are used from threads of their own, all else from the one that runs."""
 
     def __init__(
-        self, settings: Settings, policy: Policy, receivers: Iterable[Receiver], clock: Clock, rng: random.Random
+        self,
+        settings: Settings,
+        policy: Policy,
+        receivers: Iterable[Receiver],
+        clock: Clock,
+        rng: random.Random,
+        calm: Calm | None = None,
     ) -> None:
         self._settings, self._clock = settings, clock
         self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
         self._senders = {receiver.name: Sender(receiver, self._results, rng) for receiver in receivers}
         traits = {name: sender.receiver.traits for name, sender in self._senders.items()}
-        self._engine = Engine(policy, traits, settings.alerts.dashboard_url)
+        self._engine = Engine(policy, traits, settings.alerts.dashboard_url, calm)
         self._store = store.Store(settings)
         self._ownership = Ownership()
         self._actions = Actions(settings)
@@ -262,7 +269,7 @@ class AlertingService:
             job = result.job
             wait = self._senders[job.receiver].settle(result, monotonic)
             if self._engine.settle(result, monotonic, wait) and result.failure is None:
-                log.info("%s: told of %s (%s)", job.receiver, clean(job.alert_id, 200), job.parcel.message.kind)
+                log.info("%s: told of %s (%s)", job.receiver, clean(job.about, 200), job.parcel.message.kind)
 
     def _dispatch(self, monotonic: float) -> None:
         for name, sender in self._senders.items():
@@ -279,7 +286,9 @@ class AlertingService:
             self._collect(monotonic)
             if self._save(monotonic):
                 self._dispatch(monotonic)
-            if monotonic >= deadline or not any(sender.in_flight for sender in self._senders.values()):
+            # What is not stored yet may be a bundle that can go out then.
+            waits = self._engine.unsaved() or any(sender.in_flight for sender in self._senders.values())
+            if monotonic >= deadline or not waits:
                 break
             self._poll_group()
         if self._engine.owned is not None and self._save(self._clock.monotonic()):

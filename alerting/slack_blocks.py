@@ -16,11 +16,12 @@ Block = dict[str, Any]
 
 # Slack's limits: https://docs.slack.dev/reference/block-kit/blocks. Ours are lower, so that all of one message together
 # stays below the 13,200 characters at which Slack was seen to answer msg_blocks_too_long (undocumented, see
-# https://github.com/slackapi/bolt-js/issues/2509): 150 + 1500 + 10 * 300 + 2 * 700 + 600 + 1500 = 8150.
+# https://github.com/slackapi/bolt-js/issues/2509): 150 + 1500 + 10 * 300 + 2500 + 2 * 700 + 600 + 1500 = 10650.
 HEADER_CHARS = 150  # Slack: 150
 SENTENCE_CHARS = 1500  # a section: 3000
 FIELD_CHARS = 300  # a field: 2000
 FIELDS = 10  # Slack: 10
+LINES_CHARS = 2500  # a section: 3000
 ADVICE_CHARS = 700
 NOTE_CHARS = 600
 CONTEXT_CHARS = 1500
@@ -38,6 +39,8 @@ def render(message: Message) -> tuple[str, list[Block]]:
     if message.details:
         fields = [mrkdwn(_field(detail), FIELD_CHARS) for detail in message.details[:FIELDS]]
         blocks.append({"type": "section", "fields": fields})
+    if message.lines:
+        blocks.append({"type": "section", "text": plain("\n".join(message.lines), LINES_CHARS)})
     for label, text, limit in (
         ("Likely cause", message.cause, ADVICE_CHARS),
         ("What to do", message.action, ADVICE_CHARS),

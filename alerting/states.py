@@ -106,8 +106,11 @@ class Facts(Struct, frozen=True, omit_defaults=True):
     act: Act | None = None  # the newest of the episode
 
 
-class Owed(Struct, frozen=True):
-    """A message that was decided and not yet acknowledged by its receiver. `number` is unique in the alert."""
+class Owed(Struct, frozen=True, omit_defaults=True):
+    """A message that was decided and not yet acknowledged by its receiver. `number` is unique in the alert.
+
+    `bundle` names the one message that it is told in together with others.
+    """
 
     number: int
     receiver: str
@@ -115,6 +118,7 @@ class Owed(Struct, frozen=True):
     episode: int
     decided_seconds: float  # our clock: the order over all alerts
     facts: Facts
+    bundle: str | None = None
 
 
 class Ref(Struct, frozen=True):

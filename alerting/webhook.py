@@ -25,7 +25,7 @@ class WebhookReceiver:
     """`secret` are the bytes of the key; None: nothing is signed. `host` is what may be shown of the address."""
 
     name = "webhook"
-    traits = Traits()
+    traits = Traits(bundles=False)
 
     def __init__(
         self,

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from zoneinfo import ZoneInfo
 
 from alerting import http_wiring, slack_wiring
+from alerting.calm import Calm
 from alerting.lifecycle import Policy
 from alerting.receivers import ConsoleReceiver, Receiver
 from embedwatch.clock import SystemClock
@@ -56,6 +57,11 @@ def policy(settings: Settings, names: tuple[str, ...]) -> Policy:
     )
 
 
+def calm(settings: Settings) -> Calm:
+    alerts = settings.alerts
+    return Calm(bundle_from=alerts.bundle_from, cap_posts=alerts.cap_posts, cap_seconds=alerts.cap_seconds)
+
+
 def run(settings: Settings) -> None:
     """Until SIGTERM or Ctrl-C. Raises `ConnectionFailed` or `ConfigError`."""
     from alerting.service import AlertingService
@@ -67,7 +73,7 @@ def run(settings: Settings) -> None:
     # Only the spread of retries depends on it.
     rng = random.Random()  # noqa: S311
     with stop_signals() as stop:
-        AlertingService(settings, policy(settings, names), told, SystemClock(), rng).run(stop)
+        AlertingService(settings, policy(settings, names), told, SystemClock(), rng, calm(settings)).run(stop)
 
 
 @contextmanager

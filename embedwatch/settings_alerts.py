@@ -20,6 +20,16 @@ class LifeSettings(Section):
     forget_after_seconds: float = Field(7 * 86_400.0, ge=60, description="how long alerts that are over are kept")
 
 
+class CalmSettings(Section):
+    """How much of people's attention alerts may take."""
+
+    bundle_from: int = Field(5, ge=2, le=1000, description="so many messages that wait for one receiver are one")
+    cap_posts: int | None = Field(
+        20, ge=2, le=10_000, description="most new messages for one receiver in cap_seconds: half at once, then spread"
+    )
+    cap_seconds: float = Field(300.0, ge=1, le=86_400, description="the time in which cap_posts counts")
+
+
 class SlackSettings(Section):
     slack_bot_token: SecretStr | None = Field(None, description="xoxb-...; from environment or file only")
     slack_channel: str = Field("#embedwatch", min_length=1, max_length=100, description="channel's name or id")
@@ -75,7 +85,7 @@ class DeliverySettings(Section):
         return None if value is None else address(value)
 
 
-class AlertSettings(LifeSettings, SlackSettings, MachineSettings, DeliverySettings):
+class AlertSettings(LifeSettings, CalmSettings, SlackSettings, MachineSettings, DeliverySettings):
     """All of them, under one name in file and environment."""
 
     group: str = Field(

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from alerting.calm import Calm
 from alerting.engine import Engine
 from alerting.lifecycle import Heard, Policy
 from alerting.parcels import Job, Parcel, Result, SendFailed, Traits
@@ -28,6 +29,7 @@ class FakeReceiver:
         self.name, self.seconds = name, seconds
         self.traits = traits or Traits(edits=True)
         self.taken: list[tuple[float, Parcel]] = []
+        self.news: list[tuple[str, str]] = []  # alert and kind: all that each of `taken` said
         self.attempts = 0
         self._script = script
 
@@ -43,7 +45,7 @@ class FakeReceiver:
 
     def told(self, name: str) -> list[str]:
         """What it was told of one alert, in order."""
-        return [parcel.message.kind for _, parcel in self.taken if parcel.message.alert_id == alert_id(name)]
+        return [kind for alert, kind in self.news if alert == alert_id(name)]
 
 
 class World:
@@ -52,8 +54,11 @@ class World:
     `hear`, `save`, `begin` and `finish` are the steps of a message's way, for crashes between them; `cycle` is all.
     """
 
-    def __init__(self, policy: Policy, receivers: Sequence[FakeReceiver], seed: int = 1) -> None:
+    def __init__(
+        self, policy: Policy, receivers: Sequence[FakeReceiver], seed: int = 1, calm: Calm | None = None
+    ) -> None:
         self.policy, self.receivers = policy, {each.name: each for each in receivers}
+        self.calm = calm
         self.second = 0.0
         self.stored: dict[str, bytes] = {}
         self.sending: dict[str, tuple[float, Job]] = {}  # by receiver, with the second at which the answer comes
@@ -63,7 +68,8 @@ class World:
         self._start()
 
     def _start(self) -> None:
-        self.engine = Engine(self.policy, {name: each.traits for name, each in self.receivers.items()})
+        traits = {name: each.traits for name, each in self.receivers.items()}
+        self.engine = Engine(self.policy, traits, calm=self.calm)
         self._paces = {name: Pace() for name in self.receivers}
         self._listening_since = self.now
         self.engine.load({key: decode(value) for key, value in self.stored.items()}, frozenset({0}))
@@ -113,9 +119,16 @@ class World:
         """The receiver has it, or not; its answer is on the way."""
         _, job = self.sending.pop(receiver)
         try:
-            return Result(job, self.receivers[receiver].take(self.second, job.parcel), None)
+            result = Result(job, self.receivers[receiver].take(self.second, job.parcel), None)
         except SendFailed as failure:
             return Result(job, None, failure)
+        self.receivers[receiver].news += self._news(job)
+        return result
+
+    def _news(self, job: Job) -> list[tuple[str, str]]:
+        numbers = dict(job.entries)
+        states = [self.engine.states[alert] for alert in numbers]
+        return [(s.alert_id, owed.kind) for s in states for owed in s.owed if owed.number == numbers[s.alert_id]]
 
     def finish(self, receiver: str) -> None:
         result = self.arrive(receiver)

@@ -134,7 +134,7 @@ def test_a_bug_in_a_receiver_is_told_without_what_it_says(caplog: pytest.LogCapt
 
     results: queue.SimpleQueue[Result] = queue.SimpleQueue()
     sender = Sender(Broken(), results, random.Random(1))
-    job = Job("broken", "a", 1, told())
+    job = Job("broken", (("a", 1),), told())
     sender.offer(job)
     result = results.get(timeout=30)
     sender.settle(result, 0.0)

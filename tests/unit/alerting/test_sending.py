@@ -93,7 +93,7 @@ class Scripted:
 
 
 def job(number: int = 1) -> Job:
-    return Job("scripted", "a", number, trial("x"))
+    return Job("scripted", (("a", number),), trial("x"))
 
 
 def sender_of(receiver: Scripted) -> tuple[Sender, queue.SimpleQueue[Result]]:

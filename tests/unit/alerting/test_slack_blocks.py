@@ -19,6 +19,7 @@ def full(filler: str) -> Message:
         sentence=filler,
         news=filler,
         details=tuple(Detail(filler or "-", filler, code=bool(i % 2)) for i in range(20)),
+        lines=(filler,) * 20,
         cause=filler,
         action=filler,
         note=filler,
