@@ -33,6 +33,7 @@ OPTION_PREFIXES = (
     "UP_",
     "PRODUCE_",
     "REPORT_",
+    "SILENCE_",
     "BASELINE_",
     "COMPARE_",
     "CHECK_",

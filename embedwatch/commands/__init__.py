@@ -1,4 +1,5 @@
-"""Commands of the shared package: demo, up, report, baseline, compare, check, topics, dlq, collect. One file each."""
+"""Commands of the shared package: demo, up, report, baseline, compare, check, topics, dlq, collect,
+silence. One file each."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import typer
 
 def register(root: typer.Typer) -> None:
     """Add them to the root."""
-    from embedwatch.commands import baseline, check, collect, compare, demo, dlq, report, topics, up
+    from embedwatch.commands import baseline, check, collect, compare, demo, dlq, report, silence, topics, up
 
     root.command(name="demo")(demo.demo)
     root.command(name="up")(up.up)
@@ -18,3 +19,4 @@ def register(root: typer.Typer) -> None:
     root.command(name="collect", epilog=collect.EXAMPLE)(collect.collect)
     root.add_typer(topics.app, name="topics")
     root.add_typer(dlq.app, name="dlq")
+    root.add_typer(silence.app, name="silence")

@@ -17,7 +17,7 @@ from embedwatch.settings import COMMAND_PREFIXES, PREFIX, Settings, env_name
 
 COMMANDS = {
     "demo", "up", "produce", "worker", "agents", "alerts", "report", "baseline", "compare", "check", "topics", "dlq",
-    "collect",
+    "collect", "silence",
 }  # fmt: skip
 
 

@@ -28,12 +28,13 @@ WRONG = {
 ANY = {
     "--model", "--tenant", "--source", "--fingerprint", "--id", "--revision", "--prompt-name", "--group", "--name",
     "--app-id", "--field", "--id-field", "--dir", "--out", "--slack-channel", "--logs", "--json", "--topic-prefix",
-    "--web-host", "--input",
+    "--web-host", "--input", "--by", "--note",
 }  # fmt: skip
 #: Needed for a command to get as far as its options.
 ARGUMENTS = {
     ("collect",): ["out.npy"], ("produce",): ["texts.txt"], ("compare",): ["a", "b"], ("baseline", "save"): ["v1"],
     ("baseline", "diff"): ["v1"], ("dlq", "show"): ["0:17"], ("dlq", "replay"): ["--yes"],
+    ("silence", "add"): ["--all", "--for", "1h"], ("silence", "end"): ["3f9a1c04"],
 }  # fmt: skip
 #: Arguments that are wrong in themselves, by command.
 WRONG_ARGUMENTS = [

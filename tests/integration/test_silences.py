@@ -1,0 +1,30 @@
+"""`embedwatch silence` against a broker."""
+
+from __future__ import annotations
+
+import json
+
+from embedwatch.settings import KafkaSettings
+from tests.harness.commands import say
+
+
+def test_a_silence_is_added_listed_and_ended(embedded_settings: KafkaSettings) -> None:
+    kafka = embedded_settings
+    assert "there is no silence" in say(kafka, "silence", "list")
+    weekly = say(
+        kafka, "silence", "add", "--all", "--weekdays", "sun", "--at", "02:00", "--for", "2h", "--timezone",
+        "Europe/Berlin",
+    )  # fmt: skip
+    assert "every alert (sun 02:00 for 2 h, Europe/Berlin)" in weekly
+    added = json.loads(say(kafka, "silence", "add", "--match", "model=mini*", "--for", "2h", "--by", "ada", "--json"))
+    shown = say(kafka, "silence", "list")
+    assert added["silence_id"] in shown
+    assert "holds until" in shown
+    assert "begins" in shown
+    assert "has ended" in say(kafka, "silence", "end", added["silence_id"])
+    assert "was over already" in say(kafka, "silence", "end", added["silence_id"])
+    assert "over" in say(kafka, "silence", "list")
+    listed = {each["silence_id"]: each for each in json.loads(say(kafka, "silence", "list", "--json"))}
+    assert listed[added["silence_id"]]["ends_seconds"] < added["ends_seconds"]
+    assert len(listed) == 2
+    assert "there is no silence 'nobody'" in say(kafka, "silence", "end", "nobody", code=3)
