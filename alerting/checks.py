@@ -12,7 +12,7 @@ from embedwatch.settings import Settings
 
 def check_receivers(settings: Settings) -> Iterable[Check]:
     """Raises `ConfigError` for a token or address that cannot be one."""
-    slack = [receiver for receiver in receivers(settings) if receiver.name == "slack"]
+    slack = [receiver for receiver in receivers(settings) if receiver.name.split(":")[0] == "slack"]
     if not slack:
         hint = "set EMBEDWATCH_ALERTS_SLACK_BOT_TOKEN or EMBEDWATCH_ALERTS_SLACK_WEBHOOK_URL"
         yield Check("slack", "skipped", f"not configured, alerts are only printed: {hint}")

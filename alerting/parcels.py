@@ -41,10 +41,13 @@ class Traits:
     """What a receiver can do. `edits`: it changes a message in place, so it is told which one.
 
     `bundles`: people read it, so that many messages become one and a cap holds. A machine wants each by itself.
+    It takes `per_second` messages in the long run, `burst` at once; None: as many as there are.
     """
 
     edits: bool = False
     bundles: bool = True
+    per_second: float | None = None
+    burst: int = 1
 
 
 @dataclass(frozen=True, slots=True)

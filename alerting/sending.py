@@ -7,6 +7,7 @@ states, so the queue between the service and a sender holds one message: nothing
 from __future__ import annotations
 
 import logging
+import math
 import queue
 import random
 import threading
@@ -64,12 +65,33 @@ class Pace:
         return True
 
 
+class Bucket:
+    """At most `burst` at once and `per_second` in the long run. Pure: times are our monotonic clock."""
+
+    def __init__(self, per_second: float | None, burst: int) -> None:
+        self._per_second, self._burst = per_second, max(1, burst)
+        self._level, self._at = float(self._burst), -math.inf
+
+    def ready(self, now: float) -> bool:
+        return self._per_second is None or self._filled(now) >= 1
+
+    def take(self, now: float) -> None:
+        """Also when it is empty: what was sent was sent."""
+        self._level, self._at = self._filled(now) - 1, max(self._at, now)
+
+    def _filled(self, now: float) -> float:
+        if self._per_second is None or self._at == -math.inf:
+            return float(self._burst)
+        return min(float(self._burst), self._level + max(0.0, now - self._at) * self._per_second)
+
+
 class Sender:
     """The thread of one receiver. `results` is shared by all senders."""
 
     def __init__(self, receiver: Receiver, results: queue.SimpleQueue[Result], rng: random.Random) -> None:
         self.receiver = receiver
         self.pace = Pace()
+        self.bucket = Bucket(receiver.traits.per_second, receiver.traits.burst)
         self.in_flight: Job | None = None  # used by the service's thread only
         self._results = results
         self._rng = rng
@@ -82,7 +104,11 @@ class Sender:
         return self.receiver.name
 
     def ready(self, monotonic: float) -> bool:
-        return self.in_flight is None and monotonic >= self.pace.not_before
+        return self.in_flight is None and monotonic >= self.pace.not_before and self.bucket.ready(monotonic)
+
+    def waits_its_turn(self, monotonic: float) -> bool:
+        """Nothing but its own limit of messages holds it up."""
+        return self.in_flight is None and monotonic >= self.pace.not_before and not self.bucket.ready(monotonic)
 
     def offer(self, job: Job) -> None:
         """Only when `ready`: the queue is empty then."""
@@ -92,6 +118,7 @@ class Sender:
     def settle(self, result: Result, monotonic: float) -> float | None:
         """Note how the job went: None when it was delivered, else seconds until that message may be tried again."""
         self.in_flight = None
+        self.bucket.take(monotonic)  # one is on its way at a time: to count it at its end is to count it late enough
         failure, name = result.failure, self.receiver.name
         if failure is None:
             if self.pace.succeeded():

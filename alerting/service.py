@@ -287,8 +287,7 @@ class AlertingService:
             if self._save(monotonic):
                 self._dispatch(monotonic)
             # What is not stored yet may be a bundle that can go out then.
-            waits = self._engine.unsaved() or any(sender.in_flight for sender in self._senders.values())
-            if monotonic >= deadline or not waits:
+            if monotonic >= deadline or not (self._engine.unsaved() or self._busy(monotonic)):
                 break
             self._poll_group()
         if self._engine.owned is not None and self._save(self._clock.monotonic()):
@@ -296,6 +295,11 @@ class AlertingService:
             self._commit(self._clock.monotonic())
         owed = self._engine.owed()
         log.info("alerting: stopping, %d messages owed%s", owed, ": the next start sends them" if owed else "")
+
+    def _busy(self, monotonic: float) -> bool:
+        senders = self._senders.values()
+        waiting = self._engine.owed() > 0 and any(sender.waits_its_turn(monotonic) for sender in senders)
+        return waiting or any(sender.in_flight for sender in senders)
 
     def _poll_group(self) -> None:
         """Stay in the group while waiting, without taking more verdicts."""

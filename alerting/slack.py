@@ -17,19 +17,46 @@ from alerting.slack_blocks import render, render_news
 from alerting.slack_errors import LAYOUT_REFUSED, NOT_EDITABLE, failure
 from alerting.slack_lookup import Lookup, metadata
 from alerting.states import Ref
+from embedwatch.events import Verdict
 
 #: Kinds that are always a message of their own.
 NEW = ("firing", "cleared", "test")
+#: Kinds that mention whom the routes name: an end wakes nobody.
+MENTIONING = ("firing", "repeat")
+#: Slack takes about one message a second in a channel, and short bursts:
+#: https://docs.slack.dev/apis/web-api/rate-limits
+PER_SECOND, BURST = 1.0, 3
 _READING = ("channels:history", "groups:history")
 
 
+#: Of a verdict and the name of the receiver.
+Mentions = Callable[[Verdict, str], tuple[str, ...]]
+
+
+def nobody(verdict: Verdict, receiver: str) -> tuple[str, ...]:
+    return ()
+
+
 class SlackBot:
-    """`channel` is a name or an id; the first post says which id it has, and edits use that."""
+    """`channel` is a name or an id; the first post says which id it has, and edits use that.
 
-    name = "slack"
-    traits = Traits(edits=True)
+    `mentions` gives Slack's markup of those whom its message mentions: it comes from the configuration alone.
+    """
 
-    def __init__(self, token: str, channel: str, *, api_url: str, timeout_seconds: float) -> None:
+    traits = Traits(edits=True, per_second=PER_SECOND, burst=BURST)
+
+    def __init__(
+        self,
+        token: str,
+        channel: str,
+        *,
+        api_url: str,
+        timeout_seconds: float,
+        name: str = "slack",
+        mentions: Mentions = nobody,
+    ) -> None:
+        self.name = name
+        self._mentions = mentions
         self._api = SlackApi(token, api_url=api_url, timeout_seconds=timeout_seconds)
         self._lookup = Lookup(self._api, channel)
         self._channel = channel
@@ -85,7 +112,7 @@ class SlackBot:
         return ref
 
     def _post(self, parcel: Parcel) -> Ref:
-        text, blocks = render(parcel.message)
+        text, blocks = render(parcel.message, _mentioned(parcel, self._mentions, self.name))
         answer = self._content(
             self._api.client.chat_postMessage,
             text,
@@ -105,7 +132,7 @@ class SlackBot:
         self._content(self._api.client.chat_update, text, blocks, channel=ref.channel, ts=ref.ts, parse="none")
 
     def _reply(self, parcel: Parcel, ref: Ref) -> None:
-        text, blocks = render_news(parcel.message)
+        text, blocks = render_news(parcel.message, _mentioned(parcel, self._mentions, self.name))
         self._content(
             self._api.client.chat_postMessage,
             text,
@@ -134,9 +161,10 @@ class SlackWebhook:
 
     name = "slack-webhook"
     address = "the webhook's channel"
-    traits = Traits()
+    traits = Traits(per_second=PER_SECOND, burst=BURST)
 
-    def __init__(self, url: str, *, timeout_seconds: float) -> None:
+    def __init__(self, url: str, *, timeout_seconds: float, mentions: Mentions = nobody) -> None:
+        self._mentions = mentions
         self._client = WebhookClient(url, timeout=max(1, round(timeout_seconds)), logger=silent, retry_handlers=[])
         if bypass_proxy(url):
             self._client.proxy = None
@@ -145,7 +173,7 @@ class SlackWebhook:
         return "a webhook can only be tried by sending: embedwatch alerts test"
 
     def send(self, parcel: Parcel) -> Ref | None:
-        text, blocks = render(parcel.message)
+        text, blocks = render(parcel.message, _mentioned(parcel, self._mentions, self.name))
         refused = self._post(text=text, blocks=blocks)
         if refused is not None and refused[1] in LAYOUT_REFUSED:
             refused = self._post(text=text)
@@ -163,3 +191,9 @@ class SlackWebhook:
         if answer.status_code == 200 and body == "ok":
             return None
         return answer.status_code, body if SHORT_NAME.fullmatch(body) else "", answer.headers
+
+
+def _mentioned(parcel: Parcel, mentions: Mentions, receiver: str) -> tuple[str, ...]:
+    if parcel.owed is None or parcel.message.kind not in MENTIONING:
+        return ()
+    return mentions(parcel.owed.facts.breach, receiver)

@@ -6,6 +6,7 @@ nothing, or between backticks with its own backticks replaced: it cannot mention
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ Block = dict[str, Any]
 
 # Slack's limits: https://docs.slack.dev/reference/block-kit/blocks. Ours are lower, so that all of one message together
 # stays below the 13,200 characters at which Slack was seen to answer msg_blocks_too_long (undocumented, see
-# https://github.com/slackapi/bolt-js/issues/2509): 150 + 1500 + 10 * 300 + 2500 + 2 * 700 + 600 + 1500 = 10650.
+# https://github.com/slackapi/bolt-js/issues/2509): 150 + 600 + 1500 + 10 * 300 + 2500 + 2 * 700 + 600 + 1500 = 11250.
 HEADER_CHARS = 150  # Slack: 150
 SENTENCE_CHARS = 1500  # a section: 3000
 FIELD_CHARS = 300  # a field: 2000
@@ -28,14 +29,18 @@ CONTEXT_CHARS = 1500
 URL_CHARS = 1000  # Slack: 3000
 #: chat.update refuses a text above 4000 characters; it is a notification's one line here.
 TEXT_CHARS = 1000
+MENTIONS_CHARS = 600
 
 
-def render(message: Message) -> tuple[str, list[Block]]:
-    """Text for notifications and screen readers, and the blocks that are shown."""
+def render(message: Message, mentions: Sequence[str] = ()) -> tuple[str, list[Block]]:
+    """Text for notifications and screen readers, and the blocks that are shown. `mentions` are markup already."""
     blocks: list[Block] = [
         {"type": "header", "text": plain(message.title, HEADER_CHARS)},
         {"type": "section", "text": plain(message.sentence, SENTENCE_CHARS)},
     ]
+    called = _called(mentions)
+    if called:
+        blocks.insert(1, {"type": "section", "text": mrkdwn(called, MENTIONS_CHARS)})
     if message.details:
         fields = [mrkdwn(_field(detail), FIELD_CHARS) for detail in message.details[:FIELDS]]
         blocks.append({"type": "section", "fields": fields})
@@ -51,13 +56,30 @@ def render(message: Message) -> tuple[str, list[Block]]:
     footer = _footer(message)
     if footer:
         blocks.append({"type": "context", "elements": [mrkdwn(footer, CONTEXT_CHARS)]})
-    return escape(f"{message.title}: {message.sentence}", TEXT_CHARS), blocks
+    return _text(called, f"{message.title}: {message.sentence}"), blocks
 
 
-def render_news(message: Message) -> tuple[str, list[Block]]:
+def render_news(message: Message, mentions: Sequence[str] = ()) -> tuple[str, list[Block]]:
     """One line, for the thread under a message that says the rest."""
-    block = {"type": "section", "text": plain(message.news, SENTENCE_CHARS)}
-    return escape(message.news, TEXT_CHARS), [block]
+    blocks: list[Block] = [{"type": "section", "text": plain(message.news, SENTENCE_CHARS)}]
+    called = _called(mentions)
+    if called:
+        blocks.append({"type": "context", "elements": [mrkdwn(called, MENTIONS_CHARS)]})
+    return _text(called, message.news), blocks
+
+
+def _called(mentions: Sequence[str]) -> str:
+    """As many as fit."""
+    kept = ""
+    for each in mentions:
+        if len(kept) + 1 + len(each) <= MENTIONS_CHARS:
+            kept += f" {each}"
+    return kept.strip()
+
+
+def _text(called: str, text: str) -> str:
+    """It mentions too: where the layout is refused it is all that is sent."""
+    return f"{called} {escape(text, TEXT_CHARS)}" if called else escape(text, TEXT_CHARS)
 
 
 def escape(text: str, limit: int) -> str:

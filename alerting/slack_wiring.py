@@ -6,6 +6,8 @@ import logging
 import re
 
 from alerting.receivers import Receiver
+from alerting.routes import Router
+from alerting.routing import SLACK_PREFIX, routes, slack_channels
 from embedwatch.errors import ConfigError
 from embedwatch.settings import Settings
 
@@ -13,20 +15,37 @@ log = logging.getLogger(__name__)
 
 
 def build(settings: Settings) -> list[Receiver]:
-    """The bot, or else the webhook, or else nobody. Raises `ConfigError` for a token or address that cannot be one."""
+    """The bot, one receiver for each channel, or else the webhook, or else nobody.
+
+    Raises `ConfigError` for a token or address that cannot be one, and for a channel that a webhook cannot post into.
+    """
     alerts = settings.alerts
     timeout = alerts.send_timeout_seconds
+    channels = slack_channels(settings)
     if alerts.slack_bot_token is not None:
         from alerting.slack import SlackBot
 
         token = _bot_token(alerts.slack_bot_token.get_secret_value())
         if alerts.slack_webhook_url is not None:
             log.warning("alerting: a bot token and a webhook are set: the bot token is used, the webhook is not")
-        return [SlackBot(token, alerts.slack_channel, api_url=alerts.slack_api_url, timeout_seconds=timeout)]
+        mentions = Router(routes(settings), ("slack",)).mentions
+        named = {"slack": alerts.slack_channel, **{SLACK_PREFIX + channel: channel for channel in channels}}
+        url = alerts.slack_api_url
+        return [
+            SlackBot(token, channel, name=name, api_url=url, timeout_seconds=timeout, mentions=mentions)
+            for name, channel in named.items()
+        ]
+    if channels:
+        raise ConfigError(
+            f"alerts.routes names {SLACK_PREFIX}{channels[0]}: only a bot token posts into channels of one's choice, "
+            "set EMBEDWATCH_ALERTS_SLACK_BOT_TOKEN"
+        )
     if alerts.slack_webhook_url is not None:
         from alerting.slack import SlackWebhook
 
-        return [SlackWebhook(_webhook_url(alerts.slack_webhook_url.get_secret_value()), timeout_seconds=timeout)]
+        url = _webhook_url(alerts.slack_webhook_url.get_secret_value())
+        mentions = Router(routes(settings), ("slack-webhook",)).mentions
+        return [SlackWebhook(url, timeout_seconds=timeout, mentions=mentions)]
     return []
 
 

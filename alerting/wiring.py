@@ -14,6 +14,7 @@ from alerting import http_wiring, slack_wiring
 from alerting.calm import Calm
 from alerting.lifecycle import Policy
 from alerting.receivers import ConsoleReceiver, Receiver
+from alerting.routing import router
 from embedwatch.clock import SystemClock
 from embedwatch.errors import ConfigError
 from embedwatch.settings import Settings
@@ -46,6 +47,7 @@ def receivers(settings: Settings) -> list[Receiver]:
 
 
 def policy(settings: Settings, names: tuple[str, ...]) -> Policy:
+    """Raises `ConfigError` for a route to a receiver that is not there."""
     alerts = settings.alerts
     return Policy(
         receivers=names,
@@ -54,6 +56,7 @@ def policy(settings: Settings, names: tuple[str, ...]) -> Policy:
         no_data_resolve_seconds=alerts.no_data_resolve_seconds,
         forget_after_seconds=alerts.forget_after_seconds,
         timezone=ZoneInfo(settings.budget.timezone),
+        route=router(settings, names).receivers if settings.alerts.routes else None,
     )
 
 

@@ -452,8 +452,8 @@ def _is_secret(section: str, field: str) -> bool:
 
 
 def _parse(section: str, field: str, value: str) -> Any:
-    """A mapping is written as YAML/JSON in the environment; everything else is left to pydantic."""
-    if (section, field) == ("pricing", "usd_per_million_tokens"):
+    """A mapping or list is written as YAML/JSON in the environment; everything else is left to pydantic."""
+    if (section, field) in (("pricing", "usd_per_million_tokens"), ("alerts", "routes")):
         try:
             return yaml.safe_load(value)
         except yaml.YAMLError:

@@ -7,6 +7,7 @@ import re
 from pydantic import Field, SecretStr, field_validator
 
 from embedwatch.section import Section
+from embedwatch.settings_routes import RouteSettings
 
 
 class LifeSettings(Section):
@@ -71,6 +72,14 @@ class MachineSettings(Section):
         return address(value)
 
 
+class RoutesSettings(Section):
+    routes: tuple[RouteSettings, ...] = Field(
+        (),
+        max_length=500,
+        description="who is told of what: a list of routes, the first that matches decides; a list in YAML or JSON",
+    )
+
+
 class DeliverySettings(Section):
     """What holds for every receiver, and those that need no subject of their own."""
 
@@ -85,7 +94,7 @@ class DeliverySettings(Section):
         return None if value is None else address(value)
 
 
-class AlertSettings(LifeSettings, CalmSettings, SlackSettings, MachineSettings, DeliverySettings):
+class AlertSettings(LifeSettings, CalmSettings, SlackSettings, RoutesSettings, MachineSettings, DeliverySettings):
     """All of them, under one name in file and environment."""
 
     group: str = Field(

@@ -150,10 +150,19 @@ def _default(value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
+    if value == ():
+        return "empty"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
-_TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true, false", "object": "map"}
+_TYPES = {
+    "string": "text",
+    "integer": "whole number",
+    "number": "number",
+    "boolean": "true, false",
+    "object": "map",
+    "array": "list",
+}
 
 
 def _allowed(schema: dict[str, Any]) -> str:

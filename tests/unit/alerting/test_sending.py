@@ -7,9 +7,11 @@ import threading
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from alerting.parcels import Job, Parcel, Result, SendFailed, Traits, trial
-from alerting.sending import LONGEST_WAIT_SECONDS, MENDING_WAIT_SECONDS, Pace, Sender
+from alerting.sending import LONGEST_WAIT_SECONDS, MENDING_WAIT_SECONDS, Bucket, Pace, Sender
 from alerting.states import Ref
 
 AWAY = SendFailed("Slack is away", retryable=True)
@@ -55,6 +57,33 @@ def test_a_fault_of_one_message_holds_up_no_other() -> None:
     wait = pace.failed(SendFailed("too long", retryable=False, of_message=True), 50.0, 1.0)
     assert wait > 0
     assert pace.not_before == 0.0
+
+
+@given(
+    st.floats(0.1, 50), st.integers(1, 20), st.lists(st.floats(0, 30), min_size=1, max_size=200), st.floats(-1e6, 1e6)
+)
+def test_a_bucket_never_gives_more_than_its_rate(
+    per_second: float, burst: int, waits: list[float], start: float
+) -> None:
+    bucket, now, taken = Bucket(per_second, burst), start, []
+    for wait in waits:
+        now += wait
+        if bucket.ready(now):
+            bucket.take(now)
+            taken.append(now)
+    for first in range(len(taken)):
+        for last in range(first, len(taken)):
+            assert last - first + 1 <= burst + (taken[last] - taken[first]) * per_second + 1e-3
+
+
+def test_a_bucket_gives_its_burst_and_then_its_rate() -> None:
+    bucket, taken = Bucket(1.0, 3), []
+    for tenth in range(100):
+        if bucket.ready(tenth / 10):
+            bucket.take(tenth / 10)
+            taken.append(tenth / 10)
+    assert taken == pytest.approx([0.0, 0.1, 0.2, *range(1, 10)], abs=0.11)
+    assert Bucket(None, 1).ready(0.0)
 
 
 def test_a_reason_is_told_once_and_again_after_a_while() -> None:
@@ -110,6 +139,20 @@ def test_a_job_comes_back_with_its_reference() -> None:
     assert (result.ref, result.failure) == (Ref("C1", "1.0"), None)
     assert sender.settle(result, 0.0) is None
     assert sender.ready(0.0)
+    assert sender.close(10)
+
+
+def test_a_receiver_gets_no_more_than_it_takes() -> None:
+    receiver = Scripted()
+    receiver.traits = Traits(per_second=1.0, burst=2)
+    sender, results = sender_of(receiver)
+    for _ in range(2):
+        assert sender.ready(100.0)
+        sender.offer(job())
+        assert not sender.waits_its_turn(100.0)
+        sender.settle(results.get(timeout=10), 100.0)
+    assert (sender.ready(100.0), sender.waits_its_turn(100.0)) == (False, True)
+    assert (sender.ready(101.0), sender.waits_its_turn(101.0)) == (True, False)
     assert sender.close(10)
 
 
