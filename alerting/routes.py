@@ -1,4 +1,4 @@
-"""Who is told of an alert, and who is mentioned: the first route that matches, or more with `continue`. Pure."""
+"""Who is told of an alert and who is mentioned: the first route that fits, or more where it says `continue`. Pure."""
 
 from __future__ import annotations
 
