@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from alerting.parcels import SendFailed
+from alerting.slack_wiring import app_token
 from alerting.wiring import receivers
 from embedwatch.checks import Check
 from embedwatch.settings import Settings
@@ -16,6 +17,16 @@ def check_receivers(settings: Settings) -> Iterable[Check]:
     if not slack:
         hint = "set EMBEDWATCH_ALERTS_SLACK_BOT_TOKEN or EMBEDWATCH_ALERTS_SLACK_WEBHOOK_URL"
         yield Check("slack", "skipped", f"not configured, alerts are only printed: {hint}")
+    token = app_token(settings)
+    if token is not None:
+        from alerting.slack_socket import check
+
+        alerts = settings.alerts
+        try:
+            found = check(token, api_url=alerts.slack_api_url, timeout_seconds=alerts.send_timeout_seconds)
+            yield Check("slack buttons", "ok", found)
+        except SendFailed as error:
+            yield Check("slack buttons", "failed", error.reason, 4)
     for receiver in slack:
         try:
             yield Check("slack", "ok", f"{receiver.check()}; alerts go to {receiver.address}")

@@ -14,6 +14,7 @@ from slack_sdk.webhook import WebhookClient
 from alerting.parcels import Parcel, SendFailed, Traits
 from alerting.slack_api import NO_ANSWER, SHORT_NAME, SlackApi, SlackSays, bypass_proxy, silent, unreachable, word
 from alerting.slack_blocks import render, render_news
+from alerting.slack_buttons import actions
 from alerting.slack_errors import LAYOUT_REFUSED, NOT_EDITABLE, failure
 from alerting.slack_lookup import Lookup, metadata
 from alerting.states import Ref
@@ -22,7 +23,9 @@ from embedwatch.events import Verdict
 #: Kinds that are always a message of their own.
 NEW = ("firing", "cleared", "test")
 #: Kinds that mention whom the routes name: an end wakes nobody.
-MENTIONING = ("firing", "repeat")
+MENTIONING = ("firing", "repeat", "escalated", "snooze_over")
+#: A reminder that only the thread shows reminds nobody.
+BROADCAST = ("repeat", "escalated", "snooze_over")
 #: Slack takes about one message a second in a channel, and short bursts:
 #: https://docs.slack.dev/apis/web-api/rate-limits
 PER_SECOND, BURST = 1.0, 3
@@ -40,6 +43,7 @@ def nobody(verdict: Verdict, receiver: str) -> tuple[str, ...]:
 class SlackBot:
     """`channel` is a name or an id; the first post says which id it has, and edits use that.
 
+    With `buttons` there is something that hears when they are pressed (`slack_socket`).
     `mentions` gives Slack's markup of those whom its message mentions: it comes from the configuration alone.
     """
 
@@ -54,8 +58,9 @@ class SlackBot:
         timeout_seconds: float,
         name: str = "slack",
         mentions: Mentions = nobody,
+        buttons: bool = False,
     ) -> None:
-        self.name = name
+        self.name, self._buttons = name, buttons
         self._mentions = mentions
         self._api = SlackApi(token, api_url=api_url, timeout_seconds=timeout_seconds)
         self._lookup = Lookup(self._api, channel)
@@ -112,7 +117,7 @@ class SlackBot:
         return ref
 
     def _post(self, parcel: Parcel) -> Ref:
-        text, blocks = render(parcel.message, _mentioned(parcel, self._mentions, self.name))
+        text, blocks = self._render(parcel)
         answer = self._content(
             self._api.client.chat_postMessage,
             text,
@@ -127,7 +132,7 @@ class SlackBot:
         return ref
 
     def _edit(self, parcel: Parcel, ref: Ref) -> None:
-        text, blocks = render(parcel.message)
+        text, blocks = self._render(parcel)
         # The message keeps its metadata: by them it is known as the one of its episode.
         self._content(self._api.client.chat_update, text, blocks, channel=ref.channel, ts=ref.ts, parse="none")
 
@@ -140,11 +145,14 @@ class SlackBot:
             channel=ref.channel,
             thread_ts=ref.ts,
             metadata=metadata(parcel),
-            # A reminder that only the thread shows reminds nobody.
-            reply_broadcast=parcel.message.kind in ("repeat", "snooze_over", "escalated"),
+            reply_broadcast=parcel.message.kind in BROADCAST,
             unfurl_links=False,
             unfurl_media=False,
         )
+
+    def _render(self, parcel: Parcel) -> tuple[str, list[Any]]:
+        buttons = actions(parcel) if self._buttons else None
+        return render(parcel.message, _mentioned(parcel, self._mentions, self.name), buttons)
 
     def _content(self, method: Callable[..., Any], text: str, blocks: list[Any], **fields: Any) -> Mapping[str, Any]:
         """Call with blocks, or with the text alone if Slack refuses the layout: a plain alert beats none."""

@@ -32,7 +32,7 @@ TEXT_CHARS = 1000
 MENTIONS_CHARS = 600
 
 
-def render(message: Message, mentions: Sequence[str] = ()) -> tuple[str, list[Block]]:
+def render(message: Message, mentions: Sequence[str] = (), buttons: Block | None = None) -> tuple[str, list[Block]]:
     """Text for notifications and screen readers, and the blocks that are shown. `mentions` are markup already."""
     blocks: list[Block] = [
         {"type": "header", "text": plain(message.title, HEADER_CHARS)},
@@ -53,6 +53,8 @@ def render(message: Message, mentions: Sequence[str] = ()) -> tuple[str, list[Bl
     ):
         if text:
             blocks.append({"type": "section", "text": plain(f"{label}: {text}", limit)})
+    if buttons is not None:
+        blocks.append(buttons)
     footer = _footer(message)
     if footer:
         blocks.append({"type": "context", "elements": [mrkdwn(footer, CONTEXT_CHARS)]})

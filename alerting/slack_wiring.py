@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from zoneinfo import ZoneInfo
 
 from alerting.receivers import Receiver
 from alerting.routes import Router
 from alerting.routing import SLACK_PREFIX, routes, slack_channels
+from embedwatch.clock import SystemClock
 from embedwatch.errors import ConfigError
 from embedwatch.settings import Settings
 
@@ -30,9 +34,16 @@ def build(settings: Settings) -> list[Receiver]:
             log.warning("alerting: a bot token and a webhook are set: the bot token is used, the webhook is not")
         mentions = Router(routes(settings), ("slack",)).mentions
         named = {"slack": alerts.slack_channel, **{SLACK_PREFIX + channel: channel for channel in channels}}
-        url = alerts.slack_api_url
         return [
-            SlackBot(token, channel, name=name, api_url=url, timeout_seconds=timeout, mentions=mentions)
+            SlackBot(
+                token,
+                channel,
+                name=name,
+                api_url=alerts.slack_api_url,
+                timeout_seconds=timeout,
+                mentions=mentions,
+                buttons=alerts.slack_app_token is not None,
+            )
             for name, channel in named.items()
         ]
     if channels:
@@ -47,6 +58,52 @@ def build(settings: Settings) -> list[Receiver]:
         mentions = Router(routes(settings), ("slack-webhook",)).mentions
         return [SlackWebhook(url, timeout_seconds=timeout, mentions=mentions)]
     return []
+
+
+def app_token(settings: Settings) -> str | None:
+    """None: no buttons. Raises `ConfigError` for one that cannot be one, or that is of no use."""
+    alerts = settings.alerts
+    if alerts.slack_app_token is None:
+        return None
+    if alerts.slack_bot_token is None:
+        raise ConfigError(
+            "EMBEDWATCH_ALERTS_SLACK_APP_TOKEN is set, and buttons stand only under messages of a bot: set "
+            "EMBEDWATCH_ALERTS_SLACK_BOT_TOKEN too"
+        )
+    token = alerts.slack_app_token.get_secret_value()
+    if not re.fullmatch(r"xapp-[A-Za-z0-9-]+", token):
+        raise ConfigError(
+            "EMBEDWATCH_ALERTS_SLACK_APP_TOKEN (alerts.slack_app_token) is not an app token: one begins with xapp-, "
+            "has the scope connections:write and stands on the page Basic Information of the Slack app"
+        )
+    return token
+
+
+@contextmanager
+def buttons(settings: Settings) -> Iterator[None]:
+    """Presses of buttons are heard and kept while this is open. Raises `ConfigError` as `app_token` does."""
+    token = app_token(settings)
+    if token is None:
+        yield
+        return
+    from alerting.acts import ActWriter
+    from alerting.slack_socket import Buttons
+
+    alerts, writer = settings.alerts, ActWriter(settings)
+    found = Buttons(
+        token,
+        api_url=alerts.slack_api_url,
+        timeout_seconds=alerts.send_timeout_seconds,
+        publish=writer.write,
+        clock=SystemClock(),
+        zone=ZoneInfo(settings.budget.timezone),
+    )
+    found.start()
+    try:
+        yield
+    finally:
+        found.stop()
+        writer.close()
 
 
 def _bot_token(token: str) -> str:

@@ -33,11 +33,14 @@ class CalmSettings(Section):
 
 class SlackSettings(Section):
     slack_bot_token: SecretStr | None = Field(None, description="xoxb-...; from environment or file only")
+    slack_app_token: SecretStr | None = Field(
+        None, description="xapp-...: buttons to acknowledge and snooze (Socket Mode); from environment or file only"
+    )
     slack_channel: str = Field("#embedwatch", min_length=1, max_length=100, description="channel's name or id")
     slack_webhook_url: SecretStr | None = Field(None, description="incoming webhook; not used beside a bot token")
     slack_api_url: str = Field("https://slack.com/api/", description="where the Slack API lives; a stand-in in tests")
 
-    @field_validator("slack_bot_token", "slack_webhook_url")
+    @field_validator("slack_bot_token", "slack_app_token", "slack_webhook_url")
     @classmethod
     def _slack_stripped(cls, value: SecretStr | None) -> SecretStr | None:
         return stripped(value)

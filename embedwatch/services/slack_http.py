@@ -19,6 +19,7 @@ from msgspec import Struct
 
 from embedwatch.services import slack_page
 from embedwatch.services.slack_reading import BOT_ID, as_answered
+from embedwatch.services.slack_socket import Sockets
 from embedwatch.services.slack_workspace import (
     MAX_FILE_BYTES,
     Refused,
@@ -40,8 +41,8 @@ NEEDS_SCOPE = {
     "files.getUploadURLExternal": "files:write",
     "files.completeUploadExternal": "files:write",
 }
-#: A token that is refused, for trying out what that looks like.
-REFUSED_TOKEN = "xoxb-invalid"  # noqa: S105
+#: Tokens that are refused, for trying out what that looks like.
+REFUSED_TOKENS = ("xoxb-invalid", "xapp-invalid")
 
 
 class Fault(Struct, frozen=True, omit_defaults=True):
@@ -78,6 +79,7 @@ class SlackHttp:
         self.faults: deque[Fault] = deque(faults, maxlen=MAX_FAULTS)
         self.requests: deque[Request] = deque(maxlen=MAX_REQUESTS_KEPT)
         self.changed = threading.Condition()
+        self.sockets = Sockets()
         self.scopes: tuple[str, ...] = SCOPES
         self.webhook_path = new_webhook_path()
         self._webhook_channel = next(iter(workspace.channels))
@@ -91,6 +93,7 @@ class SlackHttp:
                 web.get("/files/{file_id}", self._file),
                 web.post("/faults", self._set_faults),
                 web.route("*", "/api/{method}", self._api),
+                web.get("/socket", self.sockets.serve),
                 web.post("/upload/{file_id}", self._upload),
                 web.post("/services/{team}/{hook}/{secret}", self._webhook),
             ]
@@ -130,7 +133,7 @@ class SlackHttp:
 
         async def answer() -> web.Response:
             fields = await _fields(request)
-            _authorise(request, fields)
+            _authorise(request, fields, "xapp-" if method == "apps.connections.open" else "xoxb-")
             now, monotonic = time.time(), time.monotonic()
             with self.changed:
                 needed = NEEDS_SCOPE.get(method)
@@ -148,6 +151,8 @@ class SlackHttp:
         if method == "auth.test":
             names = {"team": "stand-in", "team_id": "T0", "user": "embedwatch", "user_id": "U0"}
             return {"url": f"{_base(request)}/", "bot_id": BOT_ID, **names}
+        if method == "apps.connections.open":
+            return {"url": f"ws://{request.host}/socket?ticket={self.sockets.ticket()}"}
         if method == "chat.postMessage":
             message = work.post(fields, via="bot", now=now, monotonic=monotonic)
             return {"channel": message.channel, "ts": message.ts, "message": as_answered(message)}
@@ -315,10 +320,12 @@ async def _fields(request: web.Request, *, payload: bool = False) -> dict[str, A
     return fields | decoded
 
 
-def _authorise(request: web.Request, fields: dict[str, Any]) -> None:
+def _authorise(request: web.Request, fields: dict[str, Any], kind: str) -> None:
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     token = token.strip() if scheme.lower() == "bearer" else str(fields.get("token") or "")
     if not token:
         raise Refused("not_authed")
-    if not token.startswith("xoxb-") or token == REFUSED_TOKEN:
+    if token.startswith(("xoxb-", "xapp-")) and not token.startswith(kind):
+        raise Refused("not_allowed_token_type")
+    if not token.startswith(kind) or token in REFUSED_TOKENS:
         raise Refused("invalid_auth")

@@ -13,7 +13,7 @@ import contextlib
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -22,6 +22,7 @@ from aiohttp import web
 from embedwatch.errors import ConnectionFailed
 from embedwatch.processes import stop_on_signals
 from embedwatch.services.slack_http import Fault, Request, SlackHttp
+from embedwatch.services.slack_socket import press
 from embedwatch.services.slack_workspace import DEFAULT_CHANNELS, InboxMessage, Workspace
 
 __all__ = ["Fault", "InboxMessage", "Request", "SlackStandIn", "main"]
@@ -126,6 +127,31 @@ class SlackStandIn:
         wanted = {"channel": channel or next(iter(self._http.workspace.channels)), "text": text, **fields}
         with self._http.changed:
             return self._http.workspace.post(wanted, via="other", now=time.time(), monotonic=time.monotonic())
+
+    def press(self, message: InboxMessage, action_id: str, user: str = "ada", timeout_seconds: float = 5.0) -> bool:
+        """Somebody presses a button of a message. Whether the app said within the time that it has it."""
+        return self.deliver(press(message, action_id, user), timeout_seconds)
+
+    def deliver(self, payload: dict[str, Any], timeout_seconds: float = 5.0) -> bool:
+        """As Slack does again where it had no answer."""
+        return bool(self._on_loop(self._http.sockets.deliver(payload, timeout_seconds), timeout_seconds + 5))
+
+    def refresh_sockets(self) -> None:
+        self._on_loop(self._http.sockets.refresh(), 5)
+
+    def drop_sockets(self) -> None:
+        self._on_loop(self._http.sockets.drop(), 5)
+
+    @property
+    def socket_connections(self) -> int:
+        """Connections of Socket Mode there are."""
+        return self._http.sockets.connections
+
+    def _on_loop(self, work: Coroutine[Any, Any, Any], timeout_seconds: float) -> Any:
+        if self._loop is None:
+            work.close()
+            raise ConnectionFailed("the Slack stand-in was not started")
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout_seconds)
 
     def inbox(self) -> list[InboxMessage]:
         """Messages in the order in which they came, as they stand now."""
