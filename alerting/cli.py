@@ -40,6 +40,10 @@ def run(
     bundle_from: Annotated[int | None, options.setting("alerts", "bundle_from")] = None,
     cap_posts: Annotated[int | None, options.setting("alerts", "cap_posts")] = None,
     cap_seconds: Annotated[float | None, options.setting("alerts", "cap_seconds")] = None,
+    slack_charts: Annotated[
+        bool | None, options.setting("alerts", "slack_charts", "--slack-charts/--no-slack-charts")
+    ] = None,
+    agents_url: Annotated[str | None, options.setting("alerts", "agents_url")] = None,
     send_timeout_seconds: _SendTimeout = None,
     drain_seconds: Annotated[float | None, options.setting("alerts", "drain_seconds")] = None,
 ) -> None:

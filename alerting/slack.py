@@ -61,6 +61,8 @@ class SlackBot:
         buttons: bool = False,
     ) -> None:
         self.name, self._buttons = name, buttons
+        #: Is told of each message that an alert fires, and returns at once.
+        self.chart: Callable[[Verdict, Ref], None] | None = None
         self._mentions = mentions
         self._api = SlackApi(token, api_url=api_url, timeout_seconds=timeout_seconds)
         self._lookup = Lookup(self._api, channel)
@@ -129,6 +131,8 @@ class SlackBot:
         )
         ref = Ref(str(answer.get("channel")), str(answer.get("ts")))
         self._lookup.learn(ref.channel)
+        if self.chart is not None and parcel.owed is not None and parcel.message.kind == "firing":
+            self.chart(parcel.owed.facts.breach, ref)
         return ref
 
     def _edit(self, parcel: Parcel, ref: Ref) -> None:

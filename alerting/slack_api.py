@@ -15,7 +15,7 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.error import URLError
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 
 from slack_sdk.errors import SlackApiError, SlackClientError
@@ -97,6 +97,8 @@ class SlackApi:
 
 def unreachable(error: Exception) -> SendFailed:
     """No answer came. The cause is named by its kind: the text of such errors may hold an address that is a secret."""
+    if isinstance(error, HTTPError):  # from where files go: slack-sdk takes apart the answers of the API itself
+        return failure(error.code, "", dict(error.headers or {}))
     cause: object = error.reason if isinstance(error, URLError) else error
     in_doubt = True
     if isinstance(cause, TimeoutError):

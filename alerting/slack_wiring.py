@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from zoneinfo import ZoneInfo
 
 from alerting.receivers import Receiver
 from alerting.routes import Router
 from alerting.routing import SLACK_PREFIX, routes, slack_channels
+from embedwatch.agents_api import default_url
 from embedwatch.clock import SystemClock
 from embedwatch.errors import ConfigError
 from embedwatch.settings import Settings
@@ -104,6 +105,33 @@ def buttons(settings: Settings) -> Iterator[None]:
     finally:
         found.stop()
         writer.close()
+
+
+@contextmanager
+def charts(settings: Settings, receivers: Iterable[Receiver]) -> Iterator[None]:
+    """Messages of bots get their charts while this is open."""
+    alerts = settings.alerts
+    if alerts.slack_bot_token is None or not alerts.slack_charts:
+        yield
+        return
+    from alerting.charting import Charts, last_hour
+    from alerting.slack import SlackBot
+    from alerting.slack_api import SlackApi
+
+    timeout = alerts.send_timeout_seconds
+    api = SlackApi(
+        _bot_token(alerts.slack_bot_token.get_secret_value()), api_url=alerts.slack_api_url, timeout_seconds=timeout
+    )
+    windows = last_hour(alerts.agents_url or default_url(settings), timeout)
+    found = Charts(api, windows, ZoneInfo(settings.budget.timezone))
+    for receiver in receivers:
+        if isinstance(receiver, SlackBot):
+            receiver.chart = found.offer
+    found.start()
+    try:
+        yield
+    finally:
+        found.stop()
 
 
 def _bot_token(token: str) -> str:

@@ -75,7 +75,7 @@ def run(settings: Settings) -> None:
     names = tuple(receiver.name for receiver in told)
     # Only the spread of retries depends on it.
     rng = random.Random()  # noqa: S311
-    with stop_signals() as stop, slack_wiring.buttons(settings):
+    with stop_signals() as stop, slack_wiring.buttons(settings), slack_wiring.charts(settings, told):
         AlertingService(settings, policy(settings, names), told, SystemClock(), rng, calm(settings)).run(stop)
 
 

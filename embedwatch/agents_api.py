@@ -62,6 +62,12 @@ class AgentsApi:
         found = answer.get("scopes")
         return [str(scope) for scope in found] if isinstance(found, list) else None
 
+    def windows(self, scope: str = "all", limit: int = 60) -> list[dict[str, Any]]:
+        """The newest windows of the shortest length there is, the newest first."""
+        answer = self._get("/api/v1/windows", {"scope": scope, "limit": str(limit)}, (200,))
+        rows = answer.get("windows")
+        return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
     def ledger(self, scope: str = "all") -> dict[str, Any]:
         """The days kept, of one scope: `timezone`, `today` and `rows`."""
         return self._get("/api/v1/ledger", {"scope": scope}, (200,))

@@ -36,6 +36,14 @@ class SlackSettings(Section):
     slack_app_token: SecretStr | None = Field(
         None, description="xapp-...: buttons to acknowledge and snooze (Socket Mode); from environment or file only"
     )
+    slack_charts: bool = Field(
+        True, description="with a bot token: the last hour of the number as a picture in the thread"
+    )
+    agents_url: str | None = Field(
+        None,
+        max_length=1000,
+        description="where charts are asked for; from agents.web_host and agents.web_port by default",
+    )
     slack_channel: str = Field("#embedwatch", min_length=1, max_length=100, description="channel's name or id")
     slack_webhook_url: SecretStr | None = Field(None, description="incoming webhook; not used beside a bot token")
     slack_api_url: str = Field("https://slack.com/api/", description="where the Slack API lives; a stand-in in tests")
@@ -45,10 +53,10 @@ class SlackSettings(Section):
     def _slack_stripped(cls, value: SecretStr | None) -> SecretStr | None:
         return stripped(value)
 
-    @field_validator("slack_api_url")
+    @field_validator("slack_api_url", "agents_url")
     @classmethod
-    def _slack_address(cls, value: str) -> str:
-        return address(value)
+    def _slack_address(cls, value: str | None) -> str | None:
+        return None if value is None else address(value)
 
 
 class MachineSettings(Section):
