@@ -235,7 +235,7 @@ class Engine:
         else:
             message = compose(first.owed, self._dashboard_url)
         if first.owed.bundle is not None:
-            return pack_bundle(first.owed.bundle, message)
+            return pack_bundle(first.owed.bundle, message, [each.owed for each in choice])
         return pack(first.alert_id, first.owed, message, self._ref(self._states[first.alert_id], receiver))
 
     def settle(self, result: Result, monotonic: float, retry_in_seconds: float | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from alerting.message import Message, trial_message
@@ -57,7 +58,7 @@ class Parcel:
     `key` names the episode of the alert, for all that is ever said of it; `news_key` names this one message.
     `ref` is the message to edit; None: it is a new one. `doubtful`: an attempt before this one may have arrived, so
     that a receiver that can look for it does. `owed` is what it was made of, for receivers that send facts; None for
-    a test.
+    a test and for many messages in one, which are `many`.
     """
 
     message: Message
@@ -66,6 +67,12 @@ class Parcel:
     ref: Ref | None = None
     doubtful: bool = False
     owed: Owed | None = None
+    many: tuple[Owed, ...] = ()
+
+    @property
+    def all_owed(self) -> tuple[Owed, ...]:
+        """Nothing for a test."""
+        return self.many if self.owed is None else (self.owed,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +114,9 @@ def pack(alert_id: str, owed: Owed, message: Message, ref: Ref | None) -> Parcel
     return Parcel(message, key, f"{key}|{owed.number}", ref, owed=owed)
 
 
-def pack_bundle(name: str, message: Message) -> Parcel:
+def pack_bundle(name: str, message: Message, many: Sequence[Owed]) -> Parcel:
     """The parcel of many messages that are told in one."""
-    return Parcel(message, name, name)
+    return Parcel(message, name, name, many=tuple(many))
 
 
 def trial(what: str) -> Parcel:

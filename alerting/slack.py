@@ -206,6 +206,7 @@ class SlackWebhook:
 
 
 def _mentioned(parcel: Parcel, mentions: Mentions, receiver: str) -> tuple[str, ...]:
-    if parcel.owed is None or parcel.message.kind not in MENTIONING:
-        return ()
-    return mentions(parcel.owed.facts.breach, receiver)
+    found = (
+        each for owed in parcel.all_owed if owed.kind in MENTIONING for each in mentions(owed.facts.breach, receiver)
+    )
+    return tuple(dict.fromkeys(found))

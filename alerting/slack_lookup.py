@@ -43,7 +43,7 @@ class Found:
 def metadata(parcel: Parcel) -> dict[str, Any] | None:
     """None for a test message. Keys are digests: their texts may be longer than Slack takes."""
     message = parcel.message
-    if not message.alert_id:
+    if not parcel.all_owed:
         return None
     payload = {
         "alert_id": message.alert_id,
@@ -189,4 +189,4 @@ class Lookup:
 
 def _since(parcel: Parcel) -> float:
     """From when on it may stand there, in Slack's clock."""
-    return parcel.owed.decided_seconds - CLOCKS_SECONDS if parcel.owed is not None else 0.0
+    return min((owed.decided_seconds for owed in parcel.all_owed), default=0.0) - CLOCKS_SECONDS

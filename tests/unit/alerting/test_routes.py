@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from alerting.bundle_words import compose_bundle
 from alerting.message import compose
-from alerting.parcels import pack
+from alerting.parcels import pack, pack_bundle
 from alerting.routes import Route, Router
 from alerting.slack import SlackBot, SlackWebhook
 from alerting.states import Facts, Kind, Owed
 from alerting.wiring import policy, receivers
 from embedwatch.errors import ConfigError
+from embedwatch.events import Verdict
 from embedwatch.services.slack_standin import Fault, SlackStandIn
 from embedwatch.settings import Settings, load
 from tests.harness.verdicts import verdict
@@ -143,6 +145,19 @@ def test_a_message_mentions_whom_the_configuration_names_and_nobody_else(slack: 
     assert "<!channel>" not in posted.text
     marked = [b["text"]["text"] for b in posted.blocks if b.get("text", {}).get("type") == "mrkdwn"]
     assert marked == ["<!here> <@U1>"]
+
+
+def test_many_in_one_message_mention_whom_each_would(slack: SlackStandIn) -> None:
+    def who(heard: Verdict, _: str) -> tuple[str, ...]:
+        return ("<!here>", f"<@U{heard.scope['tenant']}>")
+
+    owed = []
+    for number, (kind, tenant) in enumerate([("firing", "1A"), ("firing", "2A"), ("resolved", "3A")]):
+        facts = Facts(breach=verdict(scope={"tenant": tenant}), since_seconds=1000.0, fired_at_seconds=1000.0)
+        owed.append(Owed(number, "slack", cast("Kind", kind), 1, 1000.0, facts, bundle="b"))
+    bot = SlackBot("xoxb-1", "#alerts", api_url=slack.api_url, timeout_seconds=5, mentions=who)
+    bot.send(pack_bundle("b", compose_bundle(owed), owed))
+    assert slack.inbox()[0].text.startswith("<!here> <@U1A> <@U2A> 🔴")
 
 
 def test_an_end_mentions_nobody(slack: SlackStandIn) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from msgspec import structs
 
+from alerting.bundle_words import compose_bundle
 from alerting.message import Message, compose
-from alerting.parcels import Parcel, SendFailed, pack
+from alerting.parcels import Parcel, SendFailed, pack, pack_bundle
 from alerting.slack import SlackBot
 from alerting.slack_api import SlackApi
 from alerting.slack_lookup import Lookup, metadata
@@ -133,6 +134,22 @@ def test_while_slack_cannot_say_nothing_is_sent(slack: SlackStandIn, fault: Faul
     assert (caught.value.in_doubt, caught.value.retryable) == (True, True)
     assert caught.value.retry_after_seconds == (3.0 if fault.kind == "rate_limited" else None)
     assert slack.inbox() == []
+
+
+def bundle(kind: Kind = "firing", name: str = "bundle|1") -> Parcel:
+    now = time.time()
+    facts = Facts(breach=verdict("breached", now), since_seconds=now, fired_at_seconds=1000.0)
+    owed = [Owed(number, "slack", kind, 1, now, facts, bundle=name) for number in range(3)]
+    return pack_bundle(name, compose_bundle(owed), owed)
+
+
+def test_many_in_one_message_come_once_too(slack: SlackStandIn) -> None:
+    slack.fail_next([Fault("drop_after")])
+    send_again(bot(slack), bundle())
+    (posted,) = slack.inbox()
+    assert "3 alerts fire" in posted.text
+    bot(slack).send(replace(bundle("resolved", "bundle|2"), doubtful=True))
+    assert len(slack.inbox()) == 2
 
 
 def test_an_app_that_may_not_read_sends_again_and_says_why_once(

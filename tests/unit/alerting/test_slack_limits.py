@@ -74,6 +74,7 @@ messages = st.builds(
     title=texts,
     sentence=texts,
     news=texts,
+    lines=st.lists(texts, max_size=20).map(tuple),
     details=st.lists(details, max_size=14).map(tuple),
     cause=st.none() | texts,
     action=st.none() | texts,
