@@ -43,7 +43,7 @@ class Found:
 def metadata(parcel: Parcel) -> dict[str, Any] | None:
     """None for a test message. Keys are digests: their texts may be longer than Slack takes."""
     message = parcel.message
-    if not parcel.all_owed:
+    if message.kind == "test":
         return None
     payload = {
         "alert_id": message.alert_id,
