@@ -13,14 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from alerting.calm import Calm, Cap
-from alerting.outbox import FINAL, PERSONAL
+from alerting.outbox import SAID_THOUGH_QUIET
 from alerting.parcels import episode_key
 from alerting.states import Owed
 
 #: Comes of many alerts at once, since it has one cause: nothing is heard from the agents.
 _OF_DATA = ("no_data", "data_back")
-#: Says of one message that is there how things stand now.
-_OWN = (*FINAL, *PERSONAL)
 _REMINDERS = ("repeat", "snooze_over", "escalated")
 
 
@@ -60,7 +58,7 @@ def choose(waiting: Sequence[Waiting], cap: Cap, calm: Calm, now: float, monoton
     """What to do for one receiver. `now` is our clock, as `Owed.decided_seconds` is."""
     gathered = any(_gathered(w, calm, now) for w in waiting if w.owed.kind in _OF_DATA)
     ready = [w for w in waiting if w.owed.kind not in _OF_DATA or w.owed.bundle is not None or gathered]
-    loose = [w for w in ready if w.owed.bundle is None and (w.owed.kind not in _OWN or not w.edits)]
+    loose = [w for w in ready if w.owed.bundle is None and (w.owed.kind not in SAID_THOUGH_QUIET or not w.edits)]
     for group, least, urgent in _groups(loose, cap, calm, monotonic):
         many = len(group) >= least or not cap.room(monotonic, urgent=urgent, posts=len(group))
         # What cannot go out yet is not bound yet: more may come.

@@ -10,20 +10,20 @@ Times named `now` are Unix seconds of our clock, which may step; `monotonic` nev
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from alerting import outbox
 from alerting.bundle_words import compose_bundle
 from alerting.bundles import Choice, Waiting, choose
 from alerting.calm import Calm, Cap
+from alerting.hush import Hush
 from alerting.lifecycle import Heard, Outcome, Policy, Tick, act, step, worth_saving
 from alerting.message import compose
 from alerting.parcels import Job, Parcel, Result, Traits, pack, pack_bundle
 from alerting.quiet import Quiet
 from alerting.states import AlertState, Reason, Ref, Status
-from alerting.steps import Steps
-from embedwatch.events import AlertAction, Verdict
+from embedwatch.events import AlertAction, Silence, Verdict
 
 #: Alerts that are over change only by being forgotten: they are looked at every so many ticks.
 TICKS_FOR_THE_PAST = 120
@@ -70,7 +70,7 @@ class Engine:
         self._flying: dict[str, dict[str, int]] = {}  # by receiver: alert -> message, of the same jobs
         self._now = 0.0  # our clock, as last heard of
         self._settled: list[Result] = []  # reported by a receiver, not stored yet
-        self._steps = Steps()
+        self._hush = Hush()
         self._ticks = 0
 
     @property
@@ -92,7 +92,7 @@ class Engine:
         self.owned = owned
         self._states = {alert_id: outbox.settled(s, self._numbers(s)) for alert_id, s in states.items()}
         self._unsaved = {alert_id: s for alert_id, s in self._states.items() if s is not states[alert_id]}
-        self._steps.reload(self._states.values())
+        self._hush.reload(self._states.values())
         self._not_before.clear()
         if not owned:
             return {}
@@ -111,20 +111,24 @@ class Engine:
         self._now = now
         verdict = heard.verdict
         before = self._states.get(verdict.alert_id)
-        outcome = step(before, heard, now, self._policy, self._numbers(before), self._quiet(verdict))
+        outcome = step(before, heard, now, self._policy, self._numbers(before), self._quiet(verdict, before))
         move = self._apply(verdict.alert_id, before, outcome, monotonic)
         if move is not None and move.status == "firing" and outcome.state is not None:
             self._take_back_lower_steps(outcome.state, now, monotonic)
         return move
 
-    def _quiet(self, verdict: Verdict) -> Quiet | None:
+    def silence(self, silences: Iterable[Silence]) -> None:
+        """All silences that there are: they hold from the next verdict or tick on."""
+        self._hush.silence(silences)
+
+    def _quiet(self, verdict: Verdict, state: AlertState | None) -> Quiet | None:
         """Why nobody is to be told of this alert now."""
-        return self._steps.quiet(verdict, self._states)
+        return self._hush.quiet(verdict, state, self._states, self._now)
 
     def _take_back_lower_steps(self, state: AlertState, now: float, monotonic: float) -> None:
         """Before anything is sent: of a budget that is passed in one leap the highest step is told."""
-        for lower in self._steps.below(state, self._states):
-            quiet = self._quiet(lower.verdict)
+        for lower in self._hush.steps.below(state, self._states):
+            quiet = self._quiet(lower.verdict, lower)
             outcome = step(lower, Tick(now), now, self._policy, self._numbers(lower), quiet)
             self._apply(lower.alert_id, lower, outcome, monotonic)
 
@@ -137,7 +141,7 @@ class Engine:
         moves = []
         for alert_id, state in list(self._states.items()):
             if self._owns(state) and (state.status != "resolved" or state.owed or whole):
-                outcome = step(state, tick, now, self._policy, self._numbers(state), self._quiet(state.verdict))
+                outcome = step(state, tick, now, self._policy, self._numbers(state), self._quiet(state.verdict, state))
                 moves.append(self._apply(alert_id, state, outcome, monotonic))
         return [move for move in moves if move is not None]
 
@@ -149,7 +153,7 @@ class Engine:
         before = self._states.get(action.alert_id)
         if before is None or not self._owns(before):
             return "not_active"
-        quiet = self._quiet(before.verdict)
+        quiet = self._quiet(before.verdict, before)
         outcome = act(before, action, now, self._policy, self._numbers(before), quiet)
         if outcome.state is not before:
             self._apply(action.alert_id, before, outcome, monotonic)
@@ -161,12 +165,12 @@ class Engine:
             return None
         if after is None:
             if before is not None:
-                self._steps.remove(before)
+                self._hush.remove(before)
                 del self._states[alert_id]
                 self._unsaved[alert_id] = None
             return None
         if before is None:
-            self._steps.add(after)
+            self._hush.add(after)
         self._states[alert_id] = after
         stale = monotonic - self._saved_at.get(alert_id, 0.0) >= REFRESH_SECONDS
         if worth_saving(before, after) or (stale and before is not None and after.offset != before.offset):
@@ -218,6 +222,8 @@ class Engine:
             owed = outbox.next_owed(state, receiver)
             if owed is None or not self._owns(state) or state.alert_id in self._unsaved:
                 continue
+            if state.quiet is not None and owed.kind not in outbox.SAID_THOUGH_QUIET:
+                continue  # it may have arrived, so it is not taken back; it goes out when quiet ends
             if monotonic >= self._not_before.get((state.alert_id, receiver), 0.0):
                 waiting.append(Waiting(state.alert_id, owed, self._ref(state, receiver) is not None))
         if not self._traits[receiver].bundles:

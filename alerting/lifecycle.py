@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from msgspec.structs import replace
 
 from alerting.acting import act_of, outgrown, refusal, remembered, snoozing
-from alerting.outbox import FINAL, PERSONAL, compact, for_receivers, will_know, worst
+from alerting.outbox import FINAL, SAID_THOUGH_QUIET, compact, for_receivers, will_know, worst
 from alerting.quiet import Quiet
 from alerting.states import MAX_HISTORY, Act, AlertState, Facts, Kind, Owed, Reason, Status, Transition, trim
 from alerting.steps import budget_of, stays_reached
@@ -291,7 +291,7 @@ class _Change:
         self.state = replace(self.state, quiet=self.quiet if alive else None)
         if self.quiet is None or not self.state.active:
             return
-        taken_back = [e for e in self.state.owed if e.kind not in (*FINAL, *PERSONAL) and e.number not in keep]
+        taken_back = [e for e in self.state.owed if e.kind not in SAID_THOUGH_QUIET and e.number not in keep]
         if taken_back:
             self.state = replace(self.state, owed=tuple(e for e in self.state.owed if e not in taken_back))
             for kind in dict.fromkeys(e.kind for e in taken_back):

@@ -18,6 +18,7 @@ UPDATES = ("repeat", "no_data", "data_back", "acknowledged", "snoozed", "snooze_
 PERSONAL = ("acknowledged", "snoozed")
 #: After these the receiver knows that it is over.
 FINAL = ("resolved", "cleared")
+SAID_THOUGH_QUIET = (*FINAL, *PERSONAL)
 
 
 def compact(owed: Collection[Owed], in_flight: Collection[int] = ()) -> tuple[Owed, ...]:

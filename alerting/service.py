@@ -28,6 +28,7 @@ from alerting.ownership import Ownership
 from alerting.parcels import Result
 from alerting.receivers import Receiver
 from alerting.sending import Sender
+from alerting.silences import Silences
 from alerting.store import DeadLetter, dead_letter
 from alerting.wording import clean
 from embedwatch.clock import Clock
@@ -68,6 +69,7 @@ class AlertingService:
         self._store = store.Store(settings)
         self._ownership = Ownership()
         self._actions = Actions(settings)
+        self._silences = Silences(settings)
         self._catching_up: dict[Any, int] | None = None
         self._catch_up_deadline = 0.0
         self._listening_since = 0.0
@@ -105,11 +107,12 @@ class AlertingService:
             return
         self._collect(monotonic)
         self._hear(records, now, monotonic)
+        self._silences.apply(self._engine)
         if not self._paused:
             self._actions.apply(self._engine, now, monotonic)
         if self._catching_up is not None:
             self._catch_up(monotonic, now)
-        elif monotonic >= self._next_tick:
+        if self._catching_up is None and monotonic >= self._next_tick:
             self._next_tick = monotonic + TICK_SECONDS
             for move in self._engine.tick(now, monotonic, self._listening_since):
                 _tell(move)
@@ -175,6 +178,7 @@ class AlertingService:
             states = store.load(self._settings) if assigned else {}
             if assigned:
                 self._actions.rewind()
+                self._silences.rewind()
             ends = dict(true_end_offsets(self._settings.kafka, assigned))
             for tp in assigned:
                 committed = self._consumer.committed(tp, timeout_ms=KAFKA_TIMEOUT_MS)
@@ -206,12 +210,14 @@ class AlertingService:
             behind = [tp for tp, end in (self._catching_up or {}).items() if self._consumer.position(tp) < end]
         except kafka_errors.KafkaError:
             behind = list(self._catching_up or {})
-        if (behind or not self._actions.caught_up()) and not late:
+        read = self._actions.caught_up() and self._silences.caught_up()
+        if (behind or not read) and not late:
             return
         if behind:
             log.warning("alerting: still behind after %.0f s; going on while reading the rest", CATCH_UP_SECONDS)
         self._catching_up = None
         self._listening_since = now
+        self._next_tick = 0.0  # before anything is sent: what a silence takes back is not
         known = self._engine.known()
         told = ", ".join(f"{name} ({sender.receiver.address})" for name, sender in self._senders.items())
         line = "alerting: ready, %d alerts known (%d firing), %d messages owed, told: %s"
@@ -314,6 +320,7 @@ class AlertingService:
         except kafka_errors.KafkaError as error:
             log.warning("alerting: the group could not be left: %s", describe_error(error))
         self._actions.close()
+        self._silences.close()
         self._store.close()
 
 
