@@ -24,11 +24,15 @@ _REMINDERS = ("repeat", "snooze_over", "escalated")
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The next message of one alert for one receiver. `edits`: it changes one that is there."""
+    """The next message of one alert for one receiver. `edits`: it changes one that is there.
+
+    `alone`: it may have arrived under its own name, and is looked for under no other.
+    """
 
     alert_id: str
     owed: Owed
     edits: bool
+    alone: bool = False
 
     @property
     def urgent(self) -> bool:
@@ -58,7 +62,11 @@ def choose(waiting: Sequence[Waiting], cap: Cap, calm: Calm, now: float, monoton
     """What to do for one receiver. `now` is our clock, as `Owed.decided_seconds` is."""
     gathered = any(_gathered(w, calm, now) for w in waiting if w.owed.kind in _OF_DATA)
     ready = [w for w in waiting if w.owed.kind not in _OF_DATA or w.owed.bundle is not None or gathered]
-    loose = [w for w in ready if w.owed.bundle is None and (w.owed.kind not in SAID_THOUGH_QUIET or not w.edits)]
+    loose = [
+        w
+        for w in ready
+        if w.owed.bundle is None and not w.alone and (w.owed.kind not in SAID_THOUGH_QUIET or not w.edits)
+    ]
     for group, least, urgent in _groups(loose, cap, calm, monotonic):
         many = len(group) >= least or not cap.room(monotonic, urgent=urgent, posts=len(group))
         # What cannot go out yet is not bound yet: more may come.

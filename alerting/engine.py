@@ -22,7 +22,7 @@ from alerting.lifecycle import Heard, Outcome, Policy, Tick, act, step, worth_sa
 from alerting.message import compose
 from alerting.parcels import Job, Parcel, Result, Traits, pack, pack_bundle
 from alerting.quiet import Quiet
-from alerting.states import AlertState, Reason, Ref, Status
+from alerting.states import AlertState, Owed, Reason, Ref, Status
 from embedwatch.events import AlertAction, Silence, Verdict
 
 #: Alerts that are over change only by being forgotten: they are looked at every so many ticks.
@@ -71,6 +71,8 @@ class Engine:
         self._now = 0.0  # our clock, as last heard of
         self._settled: list[Result] = []  # reported by a receiver, not stored yet
         self._hush = Hush()
+        self._doubtful: set[tuple[str, str]] = set()  # (alert, receiver): what is owed next may have arrived
+        self._alone: set[tuple[str, str]] = set()  # of these: what was being sent when its answer was lost
         self._ticks = 0
 
     @property
@@ -86,11 +88,13 @@ class Engine:
     def load(self, states: Mapping[str, AlertState], owned: frozenset[int]) -> Mapping[str, int]:
         """Go on from what the topic holds: whoever had these alerts before may have changed them.
 
-        Results that were not stored yet are noted again. Returns how many messages are dropped, by receiver, because it
-        is not configured any more.
+        Results that were not stored yet are noted again. What is owed may have been sent before and its answer lost
+        with whoever sent it. Returns how many messages are dropped, by receiver, because it is not configured any more.
         """
         self.owned = owned
-        self._states = {alert_id: outbox.settled(s, self._numbers(s)) for alert_id, s in states.items()}
+        self._doubtful = {(alert_id, entry.receiver) for alert_id, state in states.items() for entry in state.owed}
+        self._alone = _sent_last(states.values())
+        self._states = {alert_id: outbox.settled(s, self._kept(s)) for alert_id, s in states.items()}
         self._unsaved = {alert_id: s for alert_id, s in self._states.items() if s is not states[alert_id]}
         self._hush.reload(self._states.values())
         self._not_before.clear()
@@ -111,7 +115,7 @@ class Engine:
         self._now = now
         verdict = heard.verdict
         before = self._states.get(verdict.alert_id)
-        outcome = step(before, heard, now, self._policy, self._numbers(before), self._quiet(verdict, before))
+        outcome = self._step(before, heard, now, self._quiet(verdict, before))
         move = self._apply(verdict.alert_id, before, outcome, monotonic)
         if move is not None and move.status == "firing" and outcome.state is not None:
             self._take_back_lower_steps(outcome.state, now, monotonic)
@@ -121,6 +125,9 @@ class Engine:
         """All silences that there are: they hold from the next verdict or tick on."""
         self._hush.silence(silences)
 
+    def _step(self, state: AlertState | None, event: Heard | Tick, now: float, quiet: Quiet | None) -> Outcome:
+        return step(state, event, now, self._policy, self._kept(state), quiet, self._in_doubt(state))
+
     def _quiet(self, verdict: Verdict, state: AlertState | None) -> Quiet | None:
         """Why nobody is to be told of this alert now."""
         return self._hush.quiet(verdict, state, self._states, self._now)
@@ -128,8 +135,7 @@ class Engine:
     def _take_back_lower_steps(self, state: AlertState, now: float, monotonic: float) -> None:
         """Before anything is sent: of a budget that is passed in one leap the highest step is told."""
         for lower in self._hush.steps.below(state, self._states):
-            quiet = self._quiet(lower.verdict, lower)
-            outcome = step(lower, Tick(now), now, self._policy, self._numbers(lower), quiet)
+            outcome = self._step(lower, Tick(now), now, self._quiet(lower.verdict, lower))
             self._apply(lower.alert_id, lower, outcome, monotonic)
 
     def tick(self, now: float, monotonic: float, listening_since_seconds: float) -> list[Move]:
@@ -141,7 +147,7 @@ class Engine:
         moves = []
         for alert_id, state in list(self._states.items()):
             if self._owns(state) and (state.status != "resolved" or state.owed or whole):
-                outcome = step(state, tick, now, self._policy, self._numbers(state), self._quiet(state.verdict, state))
+                outcome = self._step(state, tick, now, self._quiet(state.verdict, state))
                 moves.append(self._apply(alert_id, state, outcome, monotonic))
         return [move for move in moves if move is not None]
 
@@ -154,7 +160,7 @@ class Engine:
         if before is None or not self._owns(before):
             return "not_active"
         quiet = self._quiet(before.verdict, before)
-        outcome = act(before, action, now, self._policy, self._numbers(before), quiet)
+        outcome = act(before, action, now, self._policy, self._kept(before), quiet, self._in_doubt(before))
         if outcome.state is not before:
             self._apply(action.alert_id, before, outcome, monotonic)
         return outcome.reason
@@ -225,7 +231,8 @@ class Engine:
             if state.quiet is not None and owed.kind not in outbox.SAID_THOUGH_QUIET:
                 continue  # it may have arrived, so it is not taken back; it goes out when quiet ends
             if monotonic >= self._not_before.get((state.alert_id, receiver), 0.0):
-                waiting.append(Waiting(state.alert_id, owed, self._ref(state, receiver) is not None))
+                alone = (state.alert_id, receiver) in self._alone
+                waiting.append(Waiting(state.alert_id, owed, self._ref(state, receiver) is not None, alone))
         if not self._traits[receiver].bundles:
             return Choice(send=(min(waiting, key=lambda w: w.rank),)) if waiting else Choice()
         return choose(waiting, self._caps[receiver], self._calm, self._now, monotonic)
@@ -240,9 +247,12 @@ class Engine:
             message = compose_bundle([each.owed for each in choice], self._dashboard_url)
         else:
             message = compose(first.owed, self._dashboard_url)
+        doubtful = any((each.alert_id, receiver) in self._doubtful for each in choice)
         if first.owed.bundle is not None:
-            return pack_bundle(first.owed.bundle, message, [each.owed for each in choice])
-        return pack(first.alert_id, first.owed, message, self._ref(self._states[first.alert_id], receiver))
+            since_seconds = min(each.owed.begun_seconds for each in choice)
+            return pack_bundle(first.owed.bundle, message, [each.owed for each in choice], doubtful, since_seconds)
+        ref = self._ref(self._states[first.alert_id], receiver)
+        return pack(first.alert_id, first.owed, message, ref, doubtful)
 
     def settle(self, result: Result, monotonic: float, retry_in_seconds: float | None) -> bool:
         """What the receiver said. `retry_in_seconds` is None when it took the message.
@@ -256,6 +266,12 @@ class Engine:
             self._caps[job.receiver].take(monotonic)
         for alert_id, _ in job.entries:
             self._not_before.pop((alert_id, job.receiver), None)
+            if result.failure is None:
+                self._doubtful.discard((alert_id, job.receiver))
+                self._alone.discard((alert_id, job.receiver))
+            elif result.failure.in_doubt:
+                self._doubtful.add((alert_id, job.receiver))
+                self._alone.add((alert_id, job.receiver))
             if retry_in_seconds is not None and result.failure is not None and result.failure.of_message:
                 self._not_before[alert_id, job.receiver] = monotonic + retry_in_seconds
         self._settled.append(result)
@@ -272,7 +288,7 @@ class Engine:
             if result.failure is None:
                 after = outbox.delivered(state, number, result.ref)
             else:
-                after = outbox.failed(state, number, result.failure.reason, self._numbers(state))
+                after = outbox.failed(state, number, result.failure.reason, self._kept(state))
             if after != state:
                 self._states[alert_id] = self._unsaved[alert_id] = after
         return ours
@@ -282,6 +298,25 @@ class Engine:
         if state is None:
             return []
         return [numbers[state.alert_id] for numbers in self._flying.values() if state.alert_id in numbers]
+
+    def _in_doubt(self, state: AlertState | None) -> list[int]:
+        """Messages of this alert that may have arrived."""
+        return [] if state is None else [entry.number for entry in self._first_in_doubt(state)]
+
+    def _kept(self, state: AlertState | None) -> list[int]:
+        """Messages of this alert that stay as they are.
+
+        Of those that may have arrived it is what could not be found any more under another name: part of a bundle, and
+        the end of one episode, that would be merged into the end of the next.
+        """
+        if state is None:
+            return []
+        alone = [e.number for e in self._first_in_doubt(state) if e.bundle is not None or e.kind == "cleared"]
+        return [*self._numbers(state), *alone]
+
+    def _first_in_doubt(self, state: AlertState) -> list[Owed]:
+        firsts = (outbox.next_owed(state, name) for name in self._traits if (state.alert_id, name) in self._doubtful)
+        return [entry for entry in firsts if entry is not None]
 
     # --- for people ---
 
@@ -293,3 +328,15 @@ class Engine:
     def owed(self) -> int:
         """Messages that are ours to send."""
         return sum(len(state.owed) for state in self._states.values() if self._owns(state))
+
+
+def _sent_last(states: Iterable[AlertState]) -> set[tuple[str, str]]:
+    """Of each receiver what is due first, and so was on its way when whoever sent it died: alert and receiver."""
+    due: dict[str, tuple[tuple[bool, float], str]] = {}
+    for state in states:
+        for name in {entry.receiver for entry in state.owed}:
+            owed = outbox.next_owed(state, name)
+            if owed is not None:
+                found = (Waiting(state.alert_id, owed, False).rank, state.alert_id)
+                due[name] = min(found, due.get(name, found))
+    return {(alert_id, name) for name, (_, alert_id) in due.items()}

@@ -44,7 +44,7 @@ def _append(queue: list[Owed], entry: Owed, in_flight: Collection[int]) -> None:
             last = _mergeable(queue, entry, in_flight)
         if last is not None and last.kind == "firing":
             queue.pop()
-            entry = replace(entry, kind="cleared")
+            entry = replace(entry, kind="cleared", first_decided_seconds=last.begun_seconds)
     before = queue[-1] if queue and queue[-1].number not in in_flight else None
     if entry.kind == "cleared" and before is not None and before.kind == "cleared":
         first = before.facts
@@ -56,7 +56,12 @@ def _append(queue: list[Owed], entry: Owed, in_flight: Collection[int]) -> None:
             fired_at_seconds=first.fired_at_seconds,
             worst_value=worst(first.worst_value, entry.facts.worst_value, entry.facts.breach.comparison),
         )
-        entry = replace(entry, facts=facts, decided_seconds=before.decided_seconds)
+        entry = replace(
+            entry,
+            facts=facts,
+            decided_seconds=before.decided_seconds,
+            first_decided_seconds=min(before.begun_seconds, entry.begun_seconds),
+        )
     queue.append(entry)
 
 

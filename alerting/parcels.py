@@ -57,8 +57,8 @@ class Parcel:
 
     `key` names the episode of the alert, for all that is ever said of it; `news_key` names this one message.
     `ref` is the message to edit; None: it is a new one. `doubtful`: an attempt before this one may have arrived, so
-    that a receiver that can look for it does. `owed` is what it was made of, for receivers that send facts; None for
-    a test and for many messages in one, which are `many`.
+    that a receiver that can look for it does; none was made before `since_seconds` (our clock). `owed` is what it was
+    made of, for receivers that send facts; None for a test and for many messages in one, which are `many`.
     """
 
     message: Message
@@ -66,6 +66,7 @@ class Parcel:
     news_key: str
     ref: Ref | None = None
     doubtful: bool = False
+    since_seconds: float = 0.0
     owed: Owed | None = None
     many: tuple[Owed, ...] = ()
 
@@ -108,15 +109,17 @@ def episode_key(alert_id: str, owed: Owed) -> str:
     return f"{alert_id}|{owed.episode}|{int(owed.facts.fired_at_seconds)}"
 
 
-def pack(alert_id: str, owed: Owed, message: Message, ref: Ref | None) -> Parcel:
+def pack(alert_id: str, owed: Owed, message: Message, ref: Ref | None, doubtful: bool = False) -> Parcel:
     """The parcel of one message that is owed."""
     key = episode_key(alert_id, owed)
-    return Parcel(message, key, f"{key}|{owed.number}", ref, owed=owed)
+    return Parcel(message, key, f"{key}|{owed.number}", ref, doubtful, owed.begun_seconds, owed)
 
 
-def pack_bundle(name: str, message: Message, many: Sequence[Owed]) -> Parcel:
+def pack_bundle(
+    name: str, message: Message, many: Sequence[Owed], doubtful: bool = False, since_seconds: float = 0.0
+) -> Parcel:
     """The parcel of many messages that are told in one."""
-    return Parcel(message, name, name, many=tuple(many))
+    return Parcel(message, name, name, None, doubtful, since_seconds, many=tuple(many))
 
 
 def trial(what: str) -> Parcel:

@@ -189,4 +189,4 @@ class Lookup:
 
 def _since(parcel: Parcel) -> float:
     """From when on it may stand there, in Slack's clock."""
-    return min((owed.decided_seconds for owed in parcel.all_owed), default=0.0) - CLOCKS_SECONDS
+    return parcel.since_seconds - CLOCKS_SECONDS

@@ -109,7 +109,8 @@ class Facts(Struct, frozen=True, omit_defaults=True):
 class Owed(Struct, frozen=True, omit_defaults=True):
     """A message that was decided and not yet acknowledged by its receiver. `number` is unique in the alert.
 
-    `bundle` names the one message that it is told in together with others.
+    `bundle` names the one message that it is told in together with others. `first_decided_seconds` is that of the
+    oldest message merged into it, which may have arrived.
     """
 
     number: int
@@ -119,6 +120,13 @@ class Owed(Struct, frozen=True, omit_defaults=True):
     decided_seconds: float  # our clock: the order over all alerts
     facts: Facts
     bundle: str | None = None
+    first_decided_seconds: float | None = None
+
+    @property
+    def begun_seconds(self) -> float:
+        """No attempt at any of it was made before (our clock)."""
+        first = self.first_decided_seconds
+        return self.decided_seconds if first is None else min(first, self.decided_seconds)
 
 
 class Ref(Struct, frozen=True):

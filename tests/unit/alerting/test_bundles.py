@@ -166,7 +166,8 @@ def test_a_crash_around_the_binding_loses_nothing(before_store: bool) -> None:
     found.crash()
     found.advance(5.0)
     assert all(slack.told(name) == ["firing"] for name in names(10))
-    assert len(slack.taken) == 1
+    # One that is not bound may have been on its way by itself, and is looked for by itself.
+    assert len(slack.taken) == (2 if before_store else 1)
 
 
 def test_a_machine_gets_each_by_itself_without_a_cap() -> None:
