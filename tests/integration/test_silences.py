@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+from embedwatch.services.slack_standin import SlackStandIn
 from embedwatch.settings import KafkaSettings
+from tests.harness.alerting import alerting, of_alert
 from tests.harness.commands import say
 
 
@@ -28,3 +31,19 @@ def test_a_silence_is_added_listed_and_ended(embedded_settings: KafkaSettings) -
     assert listed[added["silence_id"]]["ends_seconds"] < added["ends_seconds"]
     assert len(listed) == 2
     assert "there is no silence 'nobody'" in say(kafka, "silence", "end", "nobody", code=3)
+
+
+def test_alerting_obeys_a_silence_and_tells_what_still_fires_when_it_is_ended(
+    embedded_settings: KafkaSettings, tmp_path: Path
+) -> None:
+    kafka = embedded_settings
+    asked = ("silence", "add", "--match", "severity=warning", "--for", "2h", "--json")
+    with SlackStandIn(messages_per_second=None) as slack, alerting(kafka, slack, tmp_path) as bench:
+        silence = json.loads(say(kafka, *asked))["silence_id"]
+        bench.start()
+        bench.say("breached", "quiet", severity="warning")
+        bench.say("breached", "loud")
+        bench.wait_for(lambda inbox: of_alert(inbox, "loud"))
+        assert not of_alert(slack.inbox(), "quiet")
+        say(kafka, "silence", "end", silence)
+        bench.wait_for(lambda inbox: of_alert(inbox, "quiet"))
