@@ -8,7 +8,16 @@ from typing import Any
 import msgspec
 
 from embedwatch.errors import InvalidEvent
-from embedwatch.events import VERSION, AlertAction, CorrectionEvent, MetricEvent, Silence, Verdict, WindowEvent
+from embedwatch.events import (
+    VERSION,
+    AlertAction,
+    BatchEvent,
+    CorrectionEvent,
+    MetricEvent,
+    Silence,
+    Verdict,
+    WindowEvent,
+)
 
 #: A metric event is a few KiB (its sketches are the bulk). A larger one is not ours.
 MAX_EVENT_BYTES = 256 * 1024
@@ -31,11 +40,13 @@ def encode(event: msgspec.Struct) -> bytes:
 
 
 def decode_metric(data: bytes | None) -> MetricEvent:
-    """One metric event.
+    """One metric event. The parts of a batch add up (`BatchEvent.misfit`).
 
     Raises `InvalidEvent` with a bounded reason: empty, too_large, not_json, wrong_version or invalid.
     """
     event: MetricEvent = _decode(_metric_decoder, data)
+    if isinstance(event, BatchEvent) and (misfit := event.misfit()) is not None:
+        raise InvalidEvent("invalid", misfit)
     return event
 
 

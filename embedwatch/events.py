@@ -117,6 +117,25 @@ class BatchEvent(Struct, frozen=True, tag="batch", tag_field="type"):
     duplicate_tokens: Count = 0
     v: int = VERSION
 
+    def misfit(self) -> str | None:
+        """What does not add up, in words; None when all does. Readers refuse an event that does not: of its parts
+        nobody knows which one is wrong, and every rate would be.
+
+        Tokens received are not compared with those embedded and saved: they may be counted by different means.
+        """
+        parts = self.cache_hits + self.duplicates + self.misses
+        if self.errors:
+            parts += sum(self.errors.values())
+        if parts != self.texts:
+            return f"texts is {self.texts}, cache_hits, duplicates, misses and errors add up to {parts}"
+        if self.unpriced_tokens > self.tokens_embedded:
+            return f"unpriced_tokens is {self.unpriced_tokens}, of {self.tokens_embedded} tokens_embedded"
+        if self.duplicate_tokens > self.tokens_saved:
+            return f"duplicate_tokens is {self.duplicate_tokens}, of {self.tokens_saved} tokens_saved"
+        if self.unpriced_saved_tokens is not None and self.unpriced_saved_tokens > self.tokens_saved:
+            return f"unpriced_saved_tokens is {self.unpriced_saved_tokens}, of {self.tokens_saved} tokens_saved"
+        return None
+
 
 class GpuSample(Struct, frozen=True):
     """One device. A reading the driver cannot give is None, and `missing` says why, by the name of its field;

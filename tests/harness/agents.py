@@ -127,7 +127,7 @@ def put(client: Any, topic: str, values: Iterable[BatchEvent | bytes]) -> None:
 
 
 def mark(tenant: str) -> BatchEvent:
-    return batch_event(time_seconds=time.time(), texts=1, tenant=tenant)
+    return batch_event(time_seconds=time.time(), texts=1, cache_hits=0, misses=1, tenant=tenant)
 
 
 def events(count: int, start: int = 0, **fields: Any) -> list[BatchEvent]:

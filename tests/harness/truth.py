@@ -102,7 +102,7 @@ def totals_of(*answers: Iterable[Mapping[str, Any]]) -> Totals:
     for row in (row for rows in answers for row in rows):
         found = totals.setdefault((row["day"], row["scope"]), dict.fromkeys(FIELDS, 0))
         for field in FIELDS:
-            found[field] += row[field]
+            found[field] += row[field] or 0  # null: nothing has a price
     return totals
 
 

@@ -47,7 +47,10 @@ def test_budgets_corrections_and_machines_are_the_same_after_kill_9(
     (tmp_path / "config.yaml").write_text(CONFIG)
     options = ("--rules", tmp_path / "rules.yaml", "--config", tmp_path / "config.yaml", "--tz", zone)
     address = ("--agents-url", f"http://127.0.0.1:{agents.port}")
-    fillers = [batch_event(n, time_seconds=now, cost_nano_usd=0, texts=1) for n in range(PARTITIONS - 1)]
+    fillers = [
+        batch_event(n, time_seconds=now, cost_nano_usd=0, texts=1, cache_hits=0, misses=1)
+        for n in range(PARTITIONS - 1)
+    ]
 
     def rows() -> list[dict[str, Any]]:
         return list(agents.get("/api/v1/ledger?scope=all")[1].get("rows", ()))

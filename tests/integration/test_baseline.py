@@ -24,7 +24,7 @@ def batches(count: int, factor: float, start: int = 0) -> list[BatchEvent]:
     now = time.time()
     return [
         batch_event(
-            start + n, time_seconds=now - n / 100, texts=20, latency_sketch=Sketch.of(values).to_text(),
+            start + n, time_seconds=now - n / 100, texts=20, misses=18, latency_sketch=Sketch.of(values).to_text(),
             phase_seconds=PhaseSeconds(embed=0.1 * factor, publish=0.01),
         )
         for n, values in enumerate(spread)

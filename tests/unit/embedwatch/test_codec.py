@@ -129,3 +129,37 @@ def test_the_bounded_reasons_of_errors_are_those_of_the_type() -> None:
     assert get_args(events.ErrorClass) == events.ERROR_CLASSES
     assert "other" in events.ERROR_CLASSES
     assert set(events.PHASES) == set(events.PhaseSeconds.__struct_fields__)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"texts": 11}, "texts is 11, cache_hits, duplicates, misses and errors add up to 10"),
+        ({"misses": 6}, "texts is 10, cache_hits, duplicates, misses and errors add up to 11"),
+        ({"errors": {}}, "add up to 9"),
+        ({"errors": {"timeout": 1, "other": 1}}, "add up to 11"),
+        ({"unpriced_tokens": 51}, "unpriced_tokens is 51, of 50 tokens_embedded"),
+        ({"duplicate_tokens": 41}, "duplicate_tokens is 41, of 40 tokens_saved"),
+        ({"unpriced_saved_tokens": 41}, "unpriced_saved_tokens is 41, of 40 tokens_saved"),
+    ],
+    ids=str,
+)
+def test_a_batch_whose_parts_do_not_add_up_is_refused_and_says_which(change: dict[str, Any], told: str) -> None:
+    with pytest.raises(InvalidEvent, match=told) as caught:
+        decode_metric(changed(**change))
+    assert caught.value.reason == "invalid"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"unpriced_tokens": 50, "duplicate_tokens": 40, "unpriced_saved_tokens": 40},
+        {"texts": 0, "cache_hits": 0, "duplicates": 0, "misses": 0, "errors": {}},
+        {"texts": 3, "duplicates": 0, "misses": 0, "errors": {}},
+        {"texts": 7, "cache_hits": 0, "duplicates": 0, "misses": 0, "errors": {"timeout": 3, "other": 4}},
+        {"tokens_received": 1},
+    ],
+    ids=str,
+)
+def test_a_batch_of_one_kind_of_texts_only_or_of_none_adds_up(change: dict[str, Any]) -> None:
+    assert isinstance(decode_metric(changed(**change)), events.BatchEvent)

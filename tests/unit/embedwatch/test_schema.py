@@ -177,7 +177,8 @@ def test_what_people_ask_lacks_what_it_may_lack(event: dict[str, Any], field: st
 
 @pytest.mark.parametrize("field", sorted(BATCH))
 def test_schema_and_codec_can_do_without_the_same_fields(field: str, schema: dict[str, Any]) -> None:
-    without = {name: value for name, value in BATCH.items() if name != field}
+    # No schema says that the parts of a batch add up: here they do without the errors, too.
+    without = {name: value for name, value in {**BATCH, "errors": {"timeout": 0}, "texts": 9}.items() if name != field}
     assert fits(without, schema, schema["$defs"]) == decodes(without)
 
 

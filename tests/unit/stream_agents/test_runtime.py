@@ -93,8 +93,9 @@ def test_an_event_that_does_not_decode_is_rejected_once_and_stops_nothing() -> N
     [
         {"time_seconds": 1e20}, {"time_seconds": -1e20}, {"time_seconds": 1e300}, {"time_seconds": NOW * 1000},
         {"time_seconds": NOW + 3 * 86_400}, {"time_seconds": -62135596801.0}, {"queue_wait_sketch": "AAAA"},
-        {"latency_sketch": "é"}, {"cost_nano_usd": 10**400}, {"texts": 2**53 + 1}, {"padding_tokens": 2**64},
-        {"errors": {"other": 10**30}},
+        {"latency_sketch": "é"}, {"cost_nano_usd": 10**400}, {"texts": 2**53 + 9, "misses": 2**53 + 7},
+        {"padding_tokens": 2**64},
+        {"texts": 10**30 + 10, "errors": {"other": 10**30}}, {"texts": 11}, {"texts": 11, "errors": {"other": 2}},
     ],
 )  # fmt: skip
 def test_an_event_that_decodes_but_cannot_be_booked_is_rejected_and_left_out_of_everything(

@@ -168,7 +168,8 @@ def test_what_another_process_counted_too_late_is_in_the_longer_windows_that_are
     async def scenario() -> None:
         slow = Sketch.of([700.0] * 10).to_text()
         late = [
-            batch_event(n, time_seconds=NOW + 70, tenant="t", latency_sketch=slow, errors={"other": 1}) for n in (4, 5)
+            batch_event(n, time_seconds=NOW + 70, tenant="t", latency_sketch=slow, misses=7, errors={"other": 1})
+            for n in (4, 5)
         ]
         cluster = Cluster([log()[0], [*log()[1], *late]], 2)
         cluster.assign([0, 1])

@@ -23,7 +23,7 @@ def event(number: int, ago_seconds: int, tenant: int, latency_ms: int) -> BatchE
     return batch_event(
         number, time_seconds=NOW - ago_seconds, tenant=f"t{tenant}", cost_nano_usd=3 ** (number % 33),
         latency_sketch=Sketch.of([float(latency_ms)] * 10).to_text(), phase_seconds=PhaseSeconds(embed=0.25),
-        errors={"other": 1} if number % 5 == 0 else {},
+        misses=7 if number % 5 == 0 else 8, errors={"other": 1} if number % 5 == 0 else {},
     )  # fmt: skip
 
 

@@ -49,7 +49,7 @@ def busy() -> Runtime:
     )  # fmt: skip
     beat = HeartbeatEvent(event_id="b", time_seconds=NOW, worker="w", model="m", state="running")
     slow = batch_event(
-        model="slow", tenant="acme", texts=30, cache_hits=10, misses=20, errors={"timeout": 3},
+        model="slow", tenant="acme", texts=30, cache_hits=10, misses=17, errors={"timeout": 3},
         latency_sketch=Sketch.of([2000.0] * 30).to_text(), cost_nano_usd=2_000_000_000,
     )  # fmt: skip
     yesterday = batch_event(time_seconds=NOW - 86_400, cost_nano_usd=5)
@@ -199,7 +199,7 @@ def test_prometheus_reads_base_units_by_scope() -> None:
     assert found["embedwatch_latency_seconds", (("quantile", "0.99"),)] == pytest.approx(2.0, rel=0.005)
     assert found["embedwatch_model_latency_seconds", (("model", "m"), ("quantile", "0.5"))] == 0.05
     assert found["embedwatch_error_ratio", ()] == pytest.approx(3 / 40)
-    assert found["embedwatch_model_cache_hit_ratio", (("model", "slow"),)] == pytest.approx(1 / 3)
+    assert found["embedwatch_model_cache_hit_ratio", (("model", "slow"),)] == pytest.approx(10 / 27)
     assert found["embedwatch_cost_usd_today", ()] == pytest.approx(2.001234567)
     assert found["embedwatch_texts_today", ()] == 40
     assert found["embedwatch_queue_depth_texts", ()] == 30

@@ -60,6 +60,7 @@ def test_texts_tokens_and_money_of_all_events_add_up_to_the_truth(make_rig: Call
     once = {" ".join(text.split(" ")) for text in embeddable if "poison" not in text.split()[:MAX_TOKENS]}
 
     assert total(events, "texts") == len(every)
+    assert [event.misfit() for event in events] == [None] * len(events)
     for event in events:
         assert event.texts == event.cache_hits + event.duplicates + event.misses + sum(event.errors.values())
     # Each different text is embedded once, whatever the number of polls and tenants it came in.
