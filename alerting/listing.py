@@ -31,7 +31,8 @@ def in_order(states: Iterable[AlertState]) -> list[AlertState]:
 def as_table(states: Iterable[AlertState]) -> Table:
     table = Table()
     for name in ("status", "severity", "alert", "value", "limit", "since", "not delivered"):
-        table.add_column(name, overflow="fold")  # a name that is cut cannot be looked up
+        # A name that is cut cannot be looked up, a moment in four lines not be read.
+        table.add_column(name, overflow="fold", no_wrap=name in ("status", "since"))
     for state in states:
         verdict = state.verdict
         style = _STYLE.get(state.status, "")

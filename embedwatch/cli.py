@@ -8,6 +8,7 @@ image without torch or Faust has all commands listed and says what is missing wh
 from __future__ import annotations
 
 import difflib
+import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -78,6 +79,17 @@ def build() -> typer.Typer:
     return root
 
 
+def unfold(command: Any) -> None:
+    """Help is folded by the terminal alone: our own line breaks inside a paragraph would stay in it."""
+    for field in ("help", "epilog"):
+        text = getattr(command, field, None)
+        if text:
+            paragraphs = inspect.cleandoc(text).split("\n\n")
+            setattr(command, field, "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs))
+    for below in getattr(command, "commands", {}).values():
+        unfold(below)
+
+
 def variables(command: Any) -> set[str]:
     """The environment variables of all options below a command."""
     found: set[str] = set()
@@ -113,6 +125,7 @@ def main() -> None:
     try:
         # Not standalone: what is wrong with the options is told as everything else is, in one line.
         command = typer.main.get_command(build())
+        unfold(command)
         if not {"-h", "--help", "--version"} & set(sys.argv[1:]):
             refuse_unknown_variables(command, os.environ)
         code = command.main(prog_name="embedwatch", standalone_mode=False)

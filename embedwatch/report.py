@@ -112,7 +112,7 @@ def _performance(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:
     if found["truncated_texts"]:
         yield (
             "Truncated",
-            f"{found['truncated_texts']:,} texts longer than the model reads; the rest of them is not embedded",
+            f"{counted(found['truncated_texts'], 'text')} longer than the model reads; what is beyond is not embedded",
         )
     yield "Padding waste", percent(found["padding_waste_pct"])
     phases = {name: found["phase_seconds"].get(name, 0.0) for name in WORKING_PHASES}
@@ -175,9 +175,9 @@ def _budget(day: dict[str, Any]) -> Iterable[tuple[str, str]]:
     """Forecast, what is left, and what was booked late. Agents of an older version do not tell."""
     if day.get("late_events"):
         last = datetime.fromtimestamp(day["last_correction_seconds"], ZoneInfo(day["timezone"]))
-        events = f"{day['late_events']:,} event{'s' * (day['late_events'] != 1)}"
+        events = counted(day["late_events"], "event")
         # Agents that did not count texts yet have booked some of the events.
-        texts = f"{day['late_texts']:,} texts in " if day.get("late_texts") else ""
+        texts = f"{counted(day['late_texts'], 'text')} in " if day.get("late_texts") else ""
         yield (
             "Corrected",
             f"after its close by {usd(day['late_cost_usd'])}, {texts}{events}, the last one at "
@@ -238,6 +238,11 @@ def breach(row: dict[str, Any]) -> str:
 def number(value: float) -> str:
     """At most two decimals, none where they say nothing."""
     return f"{value:,.2f}".rstrip("0").rstrip(".")
+
+
+def counted(count: int, name: str) -> str:
+    """ "1 text", "2 texts"."""
+    return f"{count:,} {name}{'' if count == 1 else 's'}"
 
 
 def _money(amount: float | None, unpriced_tokens: int) -> str:

@@ -386,6 +386,14 @@ def _label(entry: dict[str, Any], field: str, longest: int = 100) -> str | None:
         raise _Wrong(field, f"{field} is a text of 1 to {longest} characters")
     if "|" in str(value) and field == "name":
         raise _Wrong(field, "a name holds no `|`")
+    # They end in logs, alerts and Slack, where they would move the cursor or break a line. A text may have lines.
+    breaks = "\n\t" if field == "text" else ""
+    for at, character in enumerate(str(value), 1):
+        if not character.isprintable() and character not in breaks:
+            raise _Wrong(
+                field,
+                f"{field} holds a character that cannot be shown: {character!r} at position {at} of {_shown(value)}",
+            )
     return str(value)
 
 

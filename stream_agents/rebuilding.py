@@ -53,6 +53,7 @@ def compare(settings: Settings, now: float) -> Comparison:
     try:
         kept = _kept_states(settings)
         zone = _zone(settings, kept.values())
+        _require_events(settings, kept)
         without_state = _without_state(settings, kept)
         rebuilt, removed = _replayed(settings, kept, zone)
     except OffsetOutOfRangeError:
@@ -119,7 +120,8 @@ def _kept_states(settings: Settings) -> dict[int, PartitionState]:
     tps = kafka.partitions_of(settings.kafka, topic)
     if not tps:
         raise InputError(
-            f"topic {topic} does not exist: no agents with --app-id {settings.agents.app_id} have written a state yet"
+            f"topic {topic} does not exist: no agents with --app-id {settings.agents.app_id} have written a state yet; "
+            "name the --app-id (or the --topic-prefix, which it follows) that the agents run with"
         )
     ends = kafka.true_end_offsets(settings.kafka, tps)
     if len(ends) < len(tps):
@@ -154,6 +156,24 @@ def _zone(settings: Settings, states: Iterable[PartitionState]) -> ZoneInfo:
             "(EMBEDWATCH_BUDGET_TIMEZONE), the days are compared in the zone of the states"
         )
     return ZoneInfo(zones[0])
+
+
+def _require_events(settings: Settings, kept: Collection[int]) -> None:
+    """Raises `InputError` where the topic, or a partition that the states have read, is not there: it would be waited
+    for."""
+    topic = settings.topics.metrics
+    there = {tp.partition for tp in kafka.partitions_of(settings.kafka, topic)}
+    missing = sorted(set(kept) - there)
+    if not there:
+        raise InputError(
+            f"topic {topic} does not exist, so there are no events to replay: name the --topic-prefix and --app-id "
+            f"that the agents run with (this state is of --app-id {settings.agents.app_id}), or was the topic deleted?"
+        )
+    if missing:
+        raise InputError(
+            f"topic {topic} has no partition {missing[0]}, of which --app-id {settings.agents.app_id} keeps a state: "
+            "name the --topic-prefix that these agents run with, or was the topic made anew with fewer partitions?"
+        )
 
 
 def _without_state(settings: Settings, kept: Collection[int]) -> dict[int, int]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from embedwatch import logs, options
+from embedwatch.errors import ConfigError
 from embedwatch.settings import load
 
 _MODEL, _API, _WORK = "Model", "Endpoint (--backend openai)", "Batches and polls"
@@ -102,6 +103,9 @@ def app(
         "gpu_usd_per_hour": "pricing.gpu_usd_per_hour",
     }
     settings = load(config_path, {sections.get(field, f"worker.{field}"): value for field, value in given.items()})
+    if settings.worker.backend == "openai" and settings.worker.api_base_url is None:
+        # Told here: the backend would say so when Kafka has been asked, and each of several processes again.
+        raise ConfigError("the openai backend needs --api-base-url, e.g. https://api.openai.com/v1")
     logs.configure()
     # What only watches others loads neither Kafka's client nor a model's libraries.
     from workers.members import members

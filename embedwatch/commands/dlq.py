@@ -15,6 +15,7 @@ import typer
 from embedwatch import options
 from embedwatch.errors import ConfigError, InputError
 from embedwatch.events import ERROR_CLASSES
+from embedwatch.report import counted
 from embedwatch.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def list_(
             summary.add(found)
             newest.add(found)
     if out is not None:
-        typer.echo(f"{out}: {summary.letters} dead letters")
+        typer.echo(f"{out}: {counted(summary.letters, 'dead letter')}")
     elif not as_json:
         _print_list(settings, summary, newest, every, len(taken) - len(taken.without(sent)), sent)
 
@@ -200,9 +201,11 @@ def _print_list(
 
     topic = settings.topics.dead_letters
     if not summary.letters:
-        typer.echo(f"{topic} has {every} dead letters, none of which is meant" if every else f"{topic} is empty")
+        typer.echo(
+            f"{topic} has {counted(every, 'dead letter')}, none of which is meant" if every else f"{topic} is empty"
+        )
         return
-    typer.echo(f"{summary.letters} dead letters in {topic}")
+    typer.echo(f"{counted(summary.letters, 'dead letter')} in {topic}")
     typer.echo(f"  first {_when(summary.first_seconds)}, last {_when(summary.last_seconds)}")
     if sent_back:
         typer.echo(f"  {sent_back} of them were sent back by `dlq replay`")
@@ -268,7 +271,9 @@ def _print_plan(settings: Settings, plan: Plan, dry_run: bool) -> None:
     kinds = sorted(((len(letters), name) for name, letters in plan.sendable.items()), reverse=True)
     named = ", ".join(f"{printable(name, 40)} {count}" for count, name in kinds[:8])
     verb = "would be" if dry_run else "to be"
-    typer.echo(f"{plan.letters} dead letters {verb} sent to {settings.topics.texts}{f' ({named})' if named else ''}")
+    typer.echo(
+        f"{counted(plan.letters, 'dead letter')} {verb} sent to {settings.topics.texts}{f' ({named})' if named else ''}"
+    )
     if len(plan.clipped):
         typer.echo(f"{len(plan.clipped)} of them are clipped: their texts are fetched from where they came from")
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import msgspec
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from embedwatch import options
 from embedwatch.settings import load
@@ -48,7 +48,10 @@ def create(
 def list_(config: options.ConfigFile = None, topic_prefix: options.TopicPrefix = None) -> None:
     """What each topic holds, who writes it and how long it is kept. Asks no broker."""
     settings = load(config, {"kafka.topic_prefix": topic_prefix})
-    table = Table("topic", "key", "value", "written by", "cleanup", "kept")
+    # A name that is cut cannot be looked up.
+    table = Table(Column("topic", no_wrap=True, overflow="fold"), "key", "value", "written by", "cleanup", "kept")
+    for column in table.columns[1:]:
+        column.overflow = "fold"
     for spec in settings.topics.specs():
         table.add_row(spec.name, spec.key, spec.value, spec.written_by, spec.cleanup_policy, spec.kept())
     Console().print(table)

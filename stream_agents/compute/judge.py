@@ -223,13 +223,18 @@ def _bounded(identity: str) -> str:
     return f"{identity[: LONGEST_ID - 17]}#{hashlib.sha256(identity.encode()).hexdigest()[:16]}"
 
 
+def _needed(samples: int) -> str:
+    return "1 is needed" if samples == 1 else f"{samples} are needed"
+
+
 def _judgement(rule: Rule, reading: Reading, threshold: float) -> tuple[Judgement, str]:
     if METRICS[rule.metric].windowed and reading.samples == 0:
         return "no_data", "nothing in the window"
     if reading.value is None:
         return "inconclusive", reading.reason or "not known"
     if reading.samples < rule.min_samples:
-        return "inconclusive", f"{reading.samples} samples, {rule.min_samples} are needed"
+        unit = "sample" if reading.samples == 1 else "samples"
+        return "inconclusive", f"{reading.samples} {unit}, {_needed(rule.min_samples)}"
     if reading.judged is not None:
         return reading.judged
     breached = reading.value > threshold if rule.comparison == ">" else reading.value < threshold

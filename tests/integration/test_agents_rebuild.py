@@ -128,6 +128,11 @@ def test_a_log_whose_beginning_is_gone_proves_the_days_it_holds_whole_and_no_oth
     assert "removed before they were counted" in text
     assert "partition 3: 1 offsets were written, and there is no state." in text
 
+    # The state of these agents, and the events of others: told at once, not after a wait for what is not there.
+    code, text = rebuild(agents, "--topic-prefix", "another")
+    assert code == 3
+    assert "topic another.metrics does not exist, so there are no events to replay" in text
+
 
 def test_where_nothing_is_kept_nothing_is_the_same(kafka_settings: KafkaSettings, tmp_path: Path) -> None:
     """The topic of states is there as soon as agents have started, with no state in it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
 from collections.abc import Iterator
@@ -75,6 +76,20 @@ def test_help_names_the_variables_and_succeeds(run: Any, path: tuple[str, ...]) 
     code, out, err = run(*path, "--help")
     assert (code, err) == (0, "")
     assert "Usage: embedwatch" in out
+
+
+@pytest.mark.parametrize("path", [("up",), ("worker",), ("dlq", "replay"), ("agents", "rebuild")])
+def test_a_paragraph_of_the_help_is_folded_once(
+    run: Any, monkeypatch: pytest.MonkeyPatch, path: tuple[str, ...]
+) -> None:
+    """At the width of the terminal: a line that ends early is the last one of its paragraph."""
+    monkeypatch.setenv("COLUMNS", "80")
+    text = run(*path, "--help")[1].partition("╭")[0]
+    for paragraph in text.strip().split("\n" + " " * 80 + "\n")[1:]:
+        lines = [line.strip() for line in paragraph.splitlines()]
+        for line, after in itertools.pairwise(lines):
+            if line and after:
+                assert len(line) + 1 + len(after.split()[0]) > 76, (line, after)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ ANY = {
 ARGUMENTS = {
     ("collect",): ["out.npy"], ("produce",): ["texts.txt"], ("compare",): ["a", "b"], ("baseline", "save"): ["v1"],
     ("baseline", "diff"): ["v1"], ("dlq", "show"): ["0:17"], ("dlq", "replay"): ["--yes"],
+    ("alerts", "show"): ["x"], ("alerts", "ack"): ["x"], ("alerts", "snooze"): ["x", "--for", "1h"],
     ("silence", "add"): ["--all", "--for", "1h"], ("silence", "end"): ["3f9a1c04"],
 }  # fmt: skip
 #: Arguments that are wrong in themselves, by command.
@@ -53,6 +54,7 @@ WRONG_ARGUMENTS = [
     (("worker",), ["--cache-url", "redis://cache:port/0"]),
     (("worker",), ["--cache-url", "redis://cache:6379/first"]),
     (("worker",), ["--api-base-url", "http://:8080/v1"]),
+    (("worker",), ["--backend", "openai"]),
     (("agents",), ["-c", "no-such.yaml"]),
 ]
 

@@ -363,3 +363,32 @@ def test_a_file_is_read_and_named_in_its_mistakes(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match="check --rules or EMBEDWATCH_AGENTS_RULES"):
         load_rules(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [
+        ("name", '"a\\nb"', "name holds a character that cannot be shown: '\\n' at position 2 of 'a\\nb'"),
+        ("name", '"a\\u202eb"', "'\\u202e' at position 2"),
+        ("name", '"\\e[31mred"', "'\\x1b' at position 1"),
+        ("route", '"on\\tcall"', "route holds a character that cannot be shown: '\\t' at position 3"),
+        ("text", '"look\\0"', "text holds a character that cannot be shown: '\\x00' at position 5"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused_with_its_line_and_place(
+    tmp_path: Path, field: str, value: str, words: str
+) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text(f"rules:\n  - metric: latency_p95_ms\n    threshold: 20\n    {field}: {value}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_rules(path)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"rules file {path}, line 4: ")
+    assert words in line
+
+
+def test_a_text_may_have_lines_and_a_name_any_letters(tmp_path: Path) -> None:
+    path = tmp_path / "rules.yaml"
+    path.write_text('rules:\n  - {metric: queue_depth, threshold: 2, name: "Größe ✓", text: "one\\ntwo\\tthree"}\n')
+    (rule,) = load_rules(path)
+    assert (rule.name, rule.text) == ("Größe ✓", "one\ntwo\tthree")

@@ -73,6 +73,8 @@ def test_too_few_samples_are_inconclusive_and_say_how_many_are_needed() -> None:
     found = one("thresholds: {latency_p95_ms: 500}", world)
     assert (found.judgement, found.reason, found.samples) == ("inconclusive", "19 samples, 20 are needed", 19)
     assert found.value == 9000
+    single = world_of(batch_event(texts=1, latency_sketch=latency([9000.0])))
+    assert one("thresholds: {latency_p95_ms: 500}", single).reason == "1 sample, 20 are needed"
     found = one("rules: [{metric: latency_p95_ms, threshold: 500, min_samples: 19}]", world)
     assert found.judgement == "breached"
 

@@ -237,7 +237,7 @@ def test_too_few_samples_are_inconclusive_and_shown(metric: str) -> None:
     needed = table.needed or METRICS[metric].min_samples
     assert judgement == "inconclusive"
     assert value is not None
-    assert reason.endswith(f"samples, {needed} are needed")
+    assert reason.endswith((f"samples, {needed} are needed", f"1 sample, {needed} are needed"))
     # It is the number of samples that holds it back, not the value.
     assert judged(metric, table.few, min_samples=1)[0] == "breached"
 
@@ -251,7 +251,7 @@ def test_nothing_is_a_state_of_its_own(metric: str, events: Events) -> None:
         assert (judgement, reason) == ("no_data", "nothing in the window")
         assert not value
     elif metric in ("daily_cost_usd", "budget_burn_pct"):
-        assert (judgement, value, reason) == ("inconclusive", 0.0, "0 samples, 1 are needed")
+        assert (judgement, value, reason) == ("inconclusive", 0.0, "0 samples, 1 is needed")
     else:
         assert (judgement, value) == ("inconclusive", None)
         assert reason

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
+import pytest
+
 from stream_agents.quiet import EVERY_SECONDS, OnceInAWhile
 from tests.harness.agents_log import SetClock
 
@@ -31,6 +33,37 @@ def test_what_we_say_ourselves_and_what_is_critical_is_never_held_back() -> None
     assert all(calm.filter(record("agents", "a gap")) for _ in range(3))
     assert all(calm.filter(record("kafkaesque", "a story")) for _ in range(3))
     assert all(calm.filter(record("faust", "crashed", level=logging.CRITICAL)) for _ in range(3))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "values"),
+    [
+        ("aiokafka.consumer.group_coordinator", "Heartbeat failed for group %s because it is rebalancing", ("g",)),
+        (
+            "stream_agents.transport",
+            "[^--ReadCommittedConsumer]: exception performing seek when flow not active IllegalStateError: No current "
+            "assignment for partition TopicPartition(topic='t', partition=0)",
+            (),
+        ),
+    ],
+)
+def test_what_belongs_to_a_rebalance_is_no_warning(
+    name: str, text: str, values: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calm, root = OnceInAWhile(SetClock()), logging.getLogger()
+    monkeypatch.setattr(root, "level", logging.INFO)
+    root.manager._clear_cache()  # type: ignore[attr-defined]
+    assert not calm.filter(record(name, text, *values, level=logging.WARNING))
+    monkeypatch.setattr(root, "level", logging.DEBUG)
+    root.manager._clear_cache()  # type: ignore[attr-defined]
+    told = record(name, text, *values, level=logging.WARNING)
+    assert calm.filter(told)
+    assert told.levelname == "DEBUG"
+    other = record(name, "exception performing seek when flow not active KafkaTimeoutError", level=logging.WARNING)
+    assert calm.filter(other)
+    assert other.levelno == logging.WARNING
+    monkeypatch.undo()
+    root.manager._clear_cache()  # type: ignore[attr-defined]
 
 
 def test_its_memory_is_bounded() -> None:
