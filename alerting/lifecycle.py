@@ -18,6 +18,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from msgspec.structs import replace
 
 from alerting.acting import act_of, outgrown, refusal, remembered, snoozing
+from alerting.flapping import Condition, Flapping, changes_lately, moved_on
 from alerting.outbox import FINAL, SAID_THOUGH_QUIET, compact, for_receivers, will_know, worst
 from alerting.quiet import Quiet
 from alerting.states import MAX_HISTORY, Act, AlertState, Facts, Kind, Owed, Reason, Status, Transition, trim
@@ -39,6 +40,9 @@ class Policy:
     no_data_resolve_seconds: float | None = None  # close an alert after so long without data; None: never
     forget_after_seconds: float = 7 * 86_400.0
     timezone: tzinfo = UTC  # of budget days
+    flapping_changes: int | None = 6  # more of them within the window are flapping; None: nothing is
+    flapping_window_seconds: float = 1800.0
+    flapping_calm_seconds: float = 600.0  # how long it does not change when it is calm
     route: Callable[[Verdict], Collection[str]] | None = None
 
 
@@ -100,6 +104,7 @@ def step(
     change = _Change(state, now, policy, quiet)
     change.judge(judgement, from_verdict=heard is not None)
     change.close_past_day()
+    change.calm_down()
     change.wake()
     change.hush({*in_flight, *in_doubt})
     change.repeat()
@@ -174,6 +179,7 @@ class _Change:
         self.reason: Reason = "waiting"
         self.moved_by: Reason = "waiting"  # of the last transition: saying something may give another reason after it
         self.did: Act | None = None
+        self.was_flapping = state.flapping is not None
 
     @property
     def quiet(self) -> Quiet | None:
@@ -237,6 +243,7 @@ class _Change:
             self.state = replace(self.state, clear_since_seconds=None)
             if state.status == "no_data":
                 self._move("firing", "data_returned")
+                self._note_flapping()
                 self._say("data_back")
             elif outgrown(state):
                 self._move("firing", "severity_rose")
@@ -246,7 +253,10 @@ class _Change:
             return
         clear_since = self.at if state.clear_since_seconds is None else state.clear_since_seconds
         self.state = replace(self.state, clear_since_seconds=clear_since)
-        if self.at - clear_since >= state.verdict.keep_firing_for_seconds:
+        keep = state.verdict.keep_firing_for_seconds
+        if state.flapping is not None:
+            keep = max(keep, self.policy.flapping_calm_seconds)
+        if self.at - clear_since >= keep:
             self._resolve("recovered")
         elif state.status == "no_data":
             self._move("firing", "data_returned")
@@ -260,6 +270,37 @@ class _Change:
                 self._resolve("day_over")
             elif self.state.status == "pending":
                 self._stand_down("day_over")
+
+    def calm_down(self) -> None:
+        """Flapping ends when nothing changed for a while; a clear one ends by being over."""
+        state = self.state
+        if state.flapping is None or not state.active:
+            return
+        condition: Condition = "breached"
+        if state.clear_since_seconds is not None:
+            condition = "clear"
+        elif state.no_data_since_seconds is not None:
+            condition = "no_data"
+        flapping = moved_on(state.flapping, condition, self.at)
+        self.state = replace(state, flapping=flapping)
+        if condition == "clear" or self.at - flapping.changed_seconds < self.policy.flapping_calm_seconds:
+            return
+        self.reason = "calm"
+        if state.status == "firing":
+            self._say("steady")
+        self.state = replace(self.state, flapping=None, calm_since_seconds=self.at)
+
+    def _note_flapping(self) -> None:
+        """It just changed: was that too often?"""
+        state, most = self.state, self.policy.flapping_changes
+        if most is None or state.flapping is not None:
+            return
+        since = self.at - self.policy.flapping_window_seconds
+        if state.calm_since_seconds is not None:
+            since = max(since, state.calm_since_seconds)
+        changes = 1 + changes_lately(((t.at_seconds, t.reason) for t in state.history), since)
+        if changes > most:
+            self.state = replace(state, flapping=Flapping(self.at, changes, "breached", self.at))
 
     def obey(self, action: AlertAction) -> None:
         """A person acknowledges or snoozes it. That it is told is up to `tell`."""
@@ -300,7 +341,7 @@ class _Change:
     def say_held(self) -> None:
         """Quiet is over: what stopped or came back meanwhile is said, if it is still so."""
         held, state = self.state.held, self.state
-        if held is None or (self.quiet is not None and state.active):
+        if held is None or ((self.quiet is not None or self._told_as_flapping(held)) and state.active):
             return
         self.state = replace(state, held=None)
         if state.status == ("no_data" if held == "no_data" else "firing"):
@@ -308,7 +349,9 @@ class _Change:
 
     def repeat(self) -> None:
         state = self.state
-        if self.quiet is not None or state.status == "acknowledged" or budget_of(state.verdict) is not None:
+        if self.quiet is not None or state.flapping is not None or state.status == "acknowledged":
+            return
+        if budget_of(state.verdict) is not None:
             return
         if not state.active or state.clear_since_seconds is not None or state.said_at_seconds is None:
             return
@@ -359,12 +402,15 @@ class _Change:
             applied=(),
         )
         self._move("firing", "fired")
+        self._note_flapping()
         self.tell_newcomers()
 
     def _resolve(self, reason: Reason) -> None:
         self.state = replace(self.state, resolved_at_seconds=self.at, clear_since_seconds=None)
         self._move("resolved", reason)
         self._say("resolved")
+        if self.state.flapping is not None:
+            self.state = replace(self.state, flapping=None, calm_since_seconds=self.at, held=None)
 
     def _stand_down(self, reason: Reason) -> None:
         """Pending came to nothing: back to how it was before."""
@@ -382,7 +428,7 @@ class _Change:
             self.state = replace(self.state, breach=verdict, worst_value=value)
 
     def _say(self, kind: Kind) -> None:
-        if self.quiet is not None and kind not in FINAL:
+        if kind not in FINAL and (self.quiet is not None or self._told_as_flapping(kind)):
             self._hold(kind)
             return
         self.tell(kind)
@@ -394,12 +440,16 @@ class _Change:
             if will_know(self.state, receiver):
                 self._owe(kind, receiver)
 
+    def _told_as_flapping(self, kind: Kind) -> bool:
+        """That it comes and goes was said before this step, and is not over."""
+        return self.was_flapping and self.state.flapping is not None and kind in ("no_data", "data_back")
+
     def _hold(self, kind: Kind) -> None:
         """Data that stops and comes back while it is quiet is no news at its end; a reminder comes by itself."""
         if kind in ("no_data", "data_back"):
             opposite = "data_back" if kind == "no_data" else "no_data"
             self.state = replace(self.state, held=None if self.state.held == opposite else kind)
-        elif kind in ("snooze_over", "escalated"):
+        elif kind in ("snooze_over", "escalated", "steady"):
             self.state = replace(self.state, held=kind)
 
     def _owe(self, kind: Kind, receiver: str) -> None:
@@ -413,6 +463,7 @@ class _Change:
             resolved_at_seconds=state.resolved_at_seconds,
             reason=self.reason,
             act=state.act,
+            flapping_changes=0 if state.flapping is None else state.flapping.changes,
         )
         owed = Owed(state.next_number, receiver, kind, state.episode, self.now, facts)
         self.state = replace(state, owed=(*state.owed, owed), next_number=state.next_number + 1)

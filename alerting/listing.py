@@ -53,7 +53,9 @@ def _status(state: AlertState) -> str:
     if state.status in ("acknowledged", "snoozed") and state.act is not None:
         until = f" until {utc(state.act.until_seconds)}" if state.act.until_seconds is not None else ""
         return escape(f"{state.status}{until} by {clean(state.act.by, 60)}")
-    return f"{state.status} ({state.quiet.kind})" if state.quiet is not None else state.status
+    if state.quiet is not None:
+        return f"{state.status} ({state.quiet.kind})"
+    return f"{state.status} (flapping)" if state.flapping is not None else state.status
 
 
 def undelivered(state: AlertState) -> str:

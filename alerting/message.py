@@ -68,11 +68,18 @@ def compose(owed: Owed, dashboard_url: str | None = None) -> Message:
     lasted = _lasted(facts)
     said = _sentence(verdict)
     action: str | None = ACTIONS.get(verdict.alert_type)
-    if owed.kind == "firing":
+    if facts.flapping_changes and owed.kind in ("firing", "data_back"):
+        heading = f"{emoji} Flapping: {about}"
+        sentence = (
+            f"It came and went {facts.flapping_changes} times lately; the next message is about how it ends. {said}"
+        )
+    elif owed.kind == "firing":
         heading, sentence = f"{emoji} {verdict.severity.capitalize()}: {about}", said
     elif owed.kind == "repeat":
         so_far = duration(verdict.time_seconds - facts.since_seconds)
         heading, sentence = f"{emoji} Still firing after {so_far}: {about}", said
+    elif owed.kind == "steady":
+        heading, sentence = f"{emoji} Not flapping any more, still firing: {about}", said
     elif owed.kind == "data_back":
         heading, sentence = f"{emoji} Data is back, still firing: {about}", said
     elif owed.kind == "no_data":
@@ -85,6 +92,8 @@ def compose(owed: Owed, dashboard_url: str | None = None) -> Message:
         times = f" {facts.episodes} times" if facts.episodes > 1 else ""
         heading = f"✅ Resolved: {about}" if owed.kind == "resolved" else f"✅ Fired and cleared{times}: {about}"
         sentence, action = _over(facts), None
+        if facts.flapping_changes:
+            sentence += f" It came and went {facts.flapping_changes} times."
     news = heading.removesuffix(f": {about}")
     if lasted and owed.kind == "resolved":
         news += f" after {lasted}"
@@ -230,7 +239,7 @@ def _details(kind: Kind, facts: Facts, where: str, lasted: str | None) -> tuple[
         found.append(Detail("Until", moment_seconds=facts.resolved_at_seconds))
     if lasted:
         found.append(Detail("Lasted", lasted))
-    if kind in ("firing", "repeat", "data_back", "snooze_over", "escalated") and verdict.samples:
+    if kind in ("firing", "repeat", "data_back", "snooze_over", "escalated", "steady") and verdict.samples:
         found.append(Detail("Judged on", f"{verdict.samples:,} samples" if verdict.samples > 1 else "1 sample"))
     found += _who(facts.act)
     found.append(Detail("Rule", clean(verdict.rule, NAME_CHARS), code=True))

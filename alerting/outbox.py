@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from alerting.states import AlertState, Owed, Ref, Told
 
 #: News about an alert that the receiver already knows to be firing.
-UPDATES = ("repeat", "no_data", "data_back", "acknowledged", "snoozed", "snooze_over", "escalated")
+UPDATES = ("repeat", "no_data", "data_back", "acknowledged", "snoozed", "snooze_over", "escalated", "steady")
 #: What a person did: told to whoever knows of the alert, though it be quiet.
 PERSONAL = ("acknowledged", "snoozed")
 #: After these the receiver knows that it is over.

@@ -68,6 +68,9 @@ def as_lines(state: AlertState) -> list[str]:
     if state.quiet is not None:
         until = "" if state.quiet.until_seconds is None else f" until {utc(state.quiet.until_seconds)}"
         lines.append(f"  quiet:     {state.quiet.kind} ({clean(state.quiet.by, NAME_CHARS)}){until}")
+    if state.flapping is not None:
+        since = utc(state.flapping.since_seconds)
+        lines.append(f"  flapping:  since {since}, {state.flapping.changes} changes")
     for receiver, told in sorted(state.told.items()):
         lines.append(f"  told:      {receiver}, of episode {told.episode}{', which is over' if not told.open else ''}")
     if state.owed:

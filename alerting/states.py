@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from alerting.flapping import Flapping
 from alerting.quiet import Quiet
 from embedwatch.errors import InvalidEvent
 from embedwatch.events import AlertType, Severity, Verdict
@@ -23,7 +24,8 @@ READABLE = (1, 2)
 #: In this order, for tables and tests. `acknowledged` and `snoozed` fire too, and a person knows of it.
 Status = Literal["inactive", "pending", "firing", "acknowledged", "snoozed", "no_data", "resolved"]
 #: `cleared`: fired and cleared, said in one message because the first had not gone out when it was over.
-#: `escalated`: it became more severe than what a person had acknowledged or snoozed.
+#: `steady`: it was flapping, and now just fires. `escalated`: it became more severe than what a person had
+#: acknowledged or snoozed.
 Kind = Literal[
     "firing",
     "repeat",
@@ -33,6 +35,7 @@ Kind = Literal[
     "snoozed",
     "snooze_over",
     "escalated",
+    "steady",
     "resolved",
     "cleared",
 ]
@@ -60,6 +63,7 @@ Reason = Literal[
     "snooze_over",
     "severity_rose",
     "step_reached",
+    "calm",
     # Why an act of a person changed nothing:
     "not_active",
     "another_episode",
@@ -104,6 +108,7 @@ class Facts(Struct, frozen=True, omit_defaults=True):
     reason: Reason = "fired"
     episodes: int = 1  # how often it fired, where several were merged into one message
     act: Act | None = None  # the newest of the episode
+    flapping_changes: int = 0  # how often it changed lately; 0: it is not flapping
 
 
 class Owed(Struct, frozen=True, omit_defaults=True):
@@ -176,6 +181,8 @@ class AlertState(Struct, frozen=True, omit_defaults=True, tag="alert", tag_field
     said_at_seconds: float | None = None  # when it last decided to say something
     quiet: Quiet | None = None  # why nobody is told of it now
     held: Kind | None = None  # what is to be said when quiet ends, should it still be so
+    flapping: Flapping | None = None
+    calm_since_seconds: float | None = None  # the last time it was flapping ended here
     act: Act | None = None  # the newest of the episode
     applied: tuple[str, ...] = ()  # ids of its acts
     worst_value: float | None = None

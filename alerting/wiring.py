@@ -55,6 +55,9 @@ def policy(settings: Settings, names: tuple[str, ...]) -> Policy:
         no_data_grace_seconds=alerts.no_data_grace_seconds,
         no_data_resolve_seconds=alerts.no_data_resolve_seconds,
         forget_after_seconds=alerts.forget_after_seconds,
+        flapping_changes=alerts.flapping_changes,
+        flapping_window_seconds=alerts.flapping_window_seconds,
+        flapping_calm_seconds=alerts.flapping_calm_seconds,
         timezone=ZoneInfo(settings.budget.timezone),
         route=router(settings, names).receivers if settings.alerts.routes else None,
     )

@@ -18,6 +18,13 @@ class LifeSettings(Section):
     no_data_resolve_seconds: float | None = Field(
         None, ge=1, description="a firing alert without data is closed after this; never by default"
     )
+    flapping_changes: int | None = Field(
+        6, ge=3, le=10, description="an alert that fires or clears more often than this is told once, as flapping"
+    )
+    flapping_window_seconds: float = Field(1800.0, ge=10, description="within which those changes count")
+    flapping_calm_seconds: float = Field(
+        600.0, ge=1, description="an alert that did not change for so long is not flapping any more, and told how it is"
+    )
     forget_after_seconds: float = Field(7 * 86_400.0, ge=60, description="how long alerts that are over are kept")
 
 

@@ -6,63 +6,21 @@ from typing import Any
 
 import pytest
 
-from alerting.lifecycle import Heard, Policy, Tick, act, step
+from alerting.lifecycle import Policy, act
 from alerting.message import compose
-from alerting.outbox import delivered, failed
+from alerting.outbox import failed
 from alerting.parcels import SendFailed, Traits
 from alerting.quiet import Quiet
-from alerting.states import MAX_APPLIED, AlertState, Owed, Ref
+from alerting.states import MAX_APPLIED, Ref
 from tests.harness.actions import action
 from tests.harness.alert_world import START_SECONDS, FakeReceiver, World, alert_id
-from tests.harness.verdicts import verdict
+from tests.harness.stories import START, Alert
 
 POLICY = Policy(("slack",), repeat_interval_seconds=3600.0, no_data_grace_seconds=60.0)
-START = 1000.0
-
-
-class Alert:
-    """One alert and one receiver that takes each message at once, unless it is away."""
-
-    def __init__(self, **fields: Any) -> None:
-        self.state: AlertState | None = None
-        self.told: list[str] = []
-        self.messages: list[Owed] = []
-        self.away = False
-        self.fields = fields
-        self.reason = ""
-        self._offset = -1
-
-    def hear(self, judgement: Any, second: float, quiet: Quiet | None = None, **more: Any) -> Alert:
-        self._offset += 1
-        said = verdict(judgement, START + second, **(self.fields | more))
-        outcome = step(self.state, Heard(said, 0, self._offset), START + second, POLICY, (), quiet)
-        return self._after(outcome)
-
-    def tick(self, second: float, quiet: Quiet | None = None) -> Alert:
-        return self._after(step(self.state, Tick(START), START + second, POLICY, (), quiet))
-
-    def act(self, do: str, second: float, quiet: Quiet | None = None, **more: Any) -> Alert:
-        if do == "snooze":
-            more = {"until_seconds": START + second + 600.0, **more}
-        asked = action(do, START + second, **more)
-        return self._after(act(self.state, asked, START + second, POLICY, (), quiet))
-
-    def _after(self, outcome: Any) -> Alert:
-        self.state, self.reason = outcome.state, outcome.reason
-        while self.state is not None and self.state.owed and not self.away:
-            owed = self.state.owed[0]
-            self.messages.append(owed)
-            self.told.append(owed.kind)
-            self.state = delivered(self.state, owed.number, Ref("C1", str(owed.number)))
-        return self
-
-    @property
-    def status(self) -> str:
-        return "inactive" if self.state is None else self.state.status
 
 
 def test_an_acknowledged_alert_is_not_repeated_and_its_end_is_told() -> None:
-    alert = Alert().hear("breached", 0).act("acknowledge", 10)
+    alert = Alert(POLICY).hear("breached", 0).act("acknowledge", 10)
     assert (alert.status, alert.reason) == ("acknowledged", "acknowledged")
     alert.hear("breached", 20).hear("breached", 9000)
     assert alert.told == ["firing", "acknowledged"]
@@ -71,18 +29,18 @@ def test_an_acknowledged_alert_is_not_repeated_and_its_end_is_told() -> None:
 
 
 def test_missing_data_does_not_take_an_acknowledgement_back() -> None:
-    alert = Alert().hear("breached", 0).act("acknowledge", 10).tick(500)
+    alert = Alert(POLICY).hear("breached", 0).act("acknowledge", 10).tick(500)
     assert (alert.status, alert.told) == ("acknowledged", ["firing", "acknowledged"])
     assert alert.hear("breached", 600).status == "acknowledged"
 
 
 def test_an_alert_without_data_can_be_acknowledged() -> None:
-    alert = Alert().hear("breached", 0).tick(100).act("acknowledge", 110)
+    alert = Alert(POLICY).hear("breached", 0).tick(100).act("acknowledge", 110)
     assert (alert.status, alert.told) == ("acknowledged", ["firing", "no_data", "acknowledged"])
 
 
 def test_the_next_episode_fires_as_if_nobody_had_acknowledged() -> None:
-    alert = Alert().hear("breached", 0).act("acknowledge", 10).hear("ok", 20).hear("breached", 30)
+    alert = Alert(POLICY).hear("breached", 0).act("acknowledge", 10).hear("ok", 20).hear("breached", 30)
     assert alert.status == "firing"
     assert alert.state is not None
     assert (alert.state.act, alert.state.applied) == (None, ())
@@ -90,7 +48,7 @@ def test_the_next_episode_fires_as_if_nobody_had_acknowledged() -> None:
 
 
 def test_what_gets_more_severe_than_what_was_acknowledged_is_told() -> None:
-    alert = Alert().hear("breached", 0, severity="warning").act("acknowledge", 10)
+    alert = Alert(POLICY).hear("breached", 0, severity="warning").act("acknowledge", 10)
     alert.hear("breached", 20, severity="warning").hear("breached", 30, severity="info")
     assert alert.status == "acknowledged"
     alert.hear("breached", 40, severity="critical")
@@ -101,7 +59,7 @@ def test_what_gets_more_severe_than_what_was_acknowledged_is_told() -> None:
 
 
 def test_a_snoozed_alert_is_silent_until_its_time_and_then_told_if_it_still_fires() -> None:
-    alert = Alert().hear("breached", 0).act("snooze", 10, until_seconds=START + 8000)
+    alert = Alert(POLICY).hear("breached", 0).act("snooze", 10, until_seconds=START + 8000)
     assert (alert.status, alert.reason) == ("snoozed", "snoozed")
     for second in range(100, 8000, 50):
         alert.hear("breached", second)
@@ -113,31 +71,31 @@ def test_a_snoozed_alert_is_silent_until_its_time_and_then_told_if_it_still_fire
 
 
 def test_time_alone_ends_a_snooze() -> None:
-    alert = Alert().hear("breached", 0).act("snooze", 1, until_seconds=START + 30).tick(31)
+    alert = Alert(POLICY).hear("breached", 0).act("snooze", 1, until_seconds=START + 30).tick(31)
     assert (alert.status, alert.told[-1]) == ("firing", "snooze_over")
 
 
 def test_a_snooze_that_ends_without_data_says_that() -> None:
-    alert = Alert().hear("breached", 0).act("snooze", 10).tick(300)
+    alert = Alert(POLICY).hear("breached", 0).act("snooze", 10).tick(300)
     assert alert.status == "snoozed"
     alert.tick(610)
     assert (alert.status, alert.told) == ("no_data", ["firing", "snoozed", "no_data"])
 
 
 def test_an_end_is_told_though_it_is_snoozed() -> None:
-    alert = Alert().hear("breached", 0).act("snooze", 10).hear("ok", 20)
+    alert = Alert(POLICY).hear("breached", 0).act("snooze", 10).hear("ok", 20)
     assert (alert.status, alert.told) == ("resolved", ["firing", "snoozed", "resolved"])
     assert alert.tick(700).told == ["firing", "snoozed", "resolved"]
 
 
 def test_a_snooze_does_not_end_while_the_alert_is_about_to() -> None:
-    alert = Alert(keep_firing_for_seconds=100.0).hear("breached", 0).act("snooze", 10).hear("ok", 600)
+    alert = Alert(POLICY, keep_firing_for_seconds=100.0).hear("breached", 0).act("snooze", 10).hear("ok", 600)
     assert alert.hear("ok", 650).told == ["firing", "snoozed"]
     assert alert.hear("ok", 700).told == ["firing", "snoozed", "resolved"]
 
 
 def test_a_snooze_is_moved_by_another_and_replaced_by_an_acknowledgement() -> None:
-    alert = Alert().hear("breached", 0).act("snooze", 10).act("snooze", 20, until_seconds=START + 5000)
+    alert = Alert(POLICY).hear("breached", 0).act("snooze", 10).act("snooze", 20, until_seconds=START + 5000)
     assert alert.hear("breached", 4000).status == "snoozed"
     assert alert.act("acknowledge", 4001).status == "acknowledged"
     assert alert.hear("breached", 5001).status == "acknowledged"
@@ -145,7 +103,7 @@ def test_a_snooze_is_moved_by_another_and_replaced_by_an_acknowledgement() -> No
 
 
 def test_what_nobody_heard_of_when_it_was_snoozed_is_told_afterwards() -> None:
-    alert = Alert()
+    alert = Alert(POLICY)
     alert.away = True
     alert.hear("breached", 0).act("snooze", 10)
     assert alert.state is not None
@@ -156,7 +114,7 @@ def test_what_nobody_heard_of_when_it_was_snoozed_is_told_afterwards() -> None:
 
 
 def test_an_acknowledgement_before_the_message_went_out_is_part_of_it() -> None:
-    alert = Alert()
+    alert = Alert(POLICY)
     alert.away = True
     alert.hear("breached", 0).act("acknowledge", 10)
     alert.away = False
@@ -178,7 +136,7 @@ def test_an_acknowledgement_before_the_message_went_out_is_part_of_it() -> None:
 def test_an_act_that_races_the_end_changes_nothing(
     do: str, events: list[tuple[str, float]], episode: int, reason: str
 ) -> None:
-    alert = Alert()
+    alert = Alert(POLICY)
     for judgement, second in events:
         alert.hear(judgement, second)
     before, told = alert.state, list(alert.told)
@@ -187,14 +145,14 @@ def test_an_act_that_races_the_end_changes_nothing(
 
 
 def test_a_pending_alert_cannot_be_acknowledged() -> None:
-    alert = Alert(for_seconds=30.0).hear("breached", 0)
+    alert = Alert(POLICY, for_seconds=30.0).hear("breached", 0)
     before = alert.state
     assert alert.act("acknowledge", 10, episode=0).state == before
     assert alert.reason == "not_active"
 
 
 def test_an_act_that_comes_again_changes_nothing() -> None:
-    alert = Alert().hear("breached", 0).act("acknowledge", 10, action_id="one").act("snooze", 20, action_id="two")
+    alert = Alert(POLICY).hear("breached", 0).act("acknowledge", 10, action_id="one").act("snooze", 20, action_id="two")
     before = alert.state
     for do, name in (("acknowledge", "one"), ("snooze", "two"), ("acknowledge", "one")):
         alert.act(do, 30, action_id=name)
@@ -202,7 +160,7 @@ def test_an_act_that_comes_again_changes_nothing() -> None:
 
 
 def test_who_acknowledges_what_another_did_is_not_told_of() -> None:
-    alert = Alert().hear("breached", 0).act("acknowledge", 10, by="kim").act("acknowledge", 20, by="lee")
+    alert = Alert(POLICY).hear("breached", 0).act("acknowledge", 10, by="kim").act("acknowledge", 20, by="lee")
     assert alert.reason == "already_acknowledged"
     assert alert.state is not None
     assert alert.state.act is not None
@@ -211,14 +169,16 @@ def test_who_acknowledges_what_another_did_is_not_told_of() -> None:
 
 @pytest.mark.parametrize("until", [None, START, START + 10.0])
 def test_a_snooze_that_is_over_already_changes_nothing(until: float | None) -> None:
-    alert = Alert().hear("breached", 0)
+    alert = Alert(POLICY).hear("breached", 0)
     before = alert.state
     alert.act("snooze", 10, until_seconds=until)
     assert (alert.state, alert.reason) == (before, "snooze_is_past")
 
 
 def test_who_when_how_and_why_is_kept() -> None:
-    alert = Alert().hear("breached", 0).act("acknowledge", 10, by="kim", via="command", note="looking").hear("ok", 20)
+    alert = (
+        Alert(POLICY).hear("breached", 0).act("acknowledge", 10, by="kim", via="command", note="looking").hear("ok", 20)
+    )
     assert alert.state is not None
     assert [(t.status, t.reason) for t in alert.state.history] == [
         ("firing", "fired"),
@@ -232,13 +192,13 @@ def test_who_when_how_and_why_is_kept() -> None:
 
 
 def test_a_second_snooze_is_kept_too() -> None:
-    alert = Alert().hear("breached", 0).act("snooze", 10, by="kim").act("snooze", 20, by="lee")
+    alert = Alert(POLICY).hear("breached", 0).act("snooze", 10, by="kim").act("snooze", 20, by="lee")
     assert alert.state is not None
     assert [t.act.by for t in alert.state.history if t.act is not None] == ["kim", "lee"]
 
 
 def test_few_ids_are_remembered() -> None:
-    alert = Alert().hear("breached", 0)
+    alert = Alert(POLICY).hear("breached", 0)
     for second in range(1, 3 * MAX_APPLIED):
         alert.act("snooze", second, by=f"p{second}")
     assert alert.state is not None
@@ -247,7 +207,7 @@ def test_few_ids_are_remembered() -> None:
 
 def test_an_acknowledgement_is_told_under_a_silence_and_a_snooze_that_ends_there_waits() -> None:
     quiet = Quiet("silence", "s1")
-    alert = Alert().hear("breached", 0).act("acknowledge", 10, quiet)
+    alert = Alert(POLICY).hear("breached", 0).act("acknowledge", 10, quiet)
     assert alert.told == ["firing", "acknowledged"]
     alert.act("snooze", 20, quiet, until_seconds=START + 50).tick(51, quiet)
     assert (alert.status, alert.told[-1]) == ("firing", "snoozed")
@@ -255,7 +215,7 @@ def test_an_acknowledgement_is_told_under_a_silence_and_a_snooze_that_ends_there
 
 
 def test_what_was_decided_and_not_sent_survives_a_failure() -> None:
-    alert = Alert()
+    alert = Alert(POLICY)
     alert.away = True
     alert.hear("breached", 0)
     assert alert.state is not None
@@ -271,7 +231,7 @@ def test_what_was_decided_and_not_sent_survives_a_failure() -> None:
     [("acknowledge", "👀 Acknowledged by kim: high latency"), ("snooze", "💤 Snoozed for 10 min by kim: high latency")],
 )
 def test_the_message_says_who_and_until_when(do: str, heading: str) -> None:
-    alert = Alert().hear("breached", 0).act(do, 10, note="a deploy")
+    alert = Alert(POLICY).hear("breached", 0).act(do, 10, note="a deploy")
     message = compose(alert.messages[-1])
     assert message.title.startswith(heading)
     assert any(detail.text == "a deploy" for detail in message.details)
