@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import logging
+import queue
+import random
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from alerting.message import Message
-from alerting.parcels import SendFailed, trial
+from alerting.parcels import Job, Result, SendFailed, trial
 from alerting.receivers import Receiver
+from alerting.sending import Sender
 from alerting.slack import SlackBot, SlackWebhook
 from alerting.slack_api import bypass_proxy
 from alerting.states import Ref
 from embedwatch.processes import free_port
 from embedwatch.services.slack_standin import Fault, SlackStandIn
 from tests.harness.parcels import parcel
+from tests.harness.waiting import eventually
 
 TOKEN = "xoxb-1234-verysecret"
 
@@ -246,3 +251,16 @@ def test_a_test_message_reaches_the_channel(slack: SlackStandIn) -> None:
     (posted,) = slack.inbox()
     assert posted.text.startswith("🧪 Test message of embedwatch")
     assert posted.metadata is None
+
+
+def test_slack_never_has_to_ask_to_slow_down() -> None:
+    """The stand-in takes one a second, five at once, as Slack does; what we send stays below that by itself."""
+    with SlackStandIn() as slack:
+        results: queue.SimpleQueue[Result] = queue.SimpleQueue()
+        sender = Sender(bot(slack), results, random.Random(1))
+        for number in range(7):
+            assert eventually(lambda: sender.ready(time.monotonic()))
+            sender.offer(Job("slack", (("a", number),), parcel(message(), number=number)))
+            sender.settle(results.get(timeout=20), time.monotonic())
+        assert sender.close(10)
+        assert [each.status for each in slack.requests() if each.method == "chat.postMessage"] == [200] * 7
