@@ -21,6 +21,7 @@ WORDS: dict[Kind, tuple[str, str]] = {
     "repeat": ("still fires", "still fire"),
     "snooze_over": ("was snoozed and still fires", "were snoozed and still fire"),
     "escalated": ("has become more severe", "have become more severe"),
+    "steady": ("does not flap any more and still fires", "do not flap any more and still fire"),
     "acknowledged": ("is acknowledged", "are acknowledged"),
     "snoozed": ("is snoozed", "are snoozed"),
     "data_back": ("has data again and still fires", "have data again and still fire"),
