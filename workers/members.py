@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import SecretStr
+from pydantic import BaseModel, SecretStr
 
 from embedwatch.errors import ConfigError
 from embedwatch.settings import PREFIX, Settings, env_name, load
@@ -84,4 +84,6 @@ def _written(value: Any) -> str | None:
     if isinstance(value, Mapping):
         # As text: a float would not be the same decimal. Unescaped, as YAML does not join JSON's halves of a character.
         return json.dumps({key: str(item) for key, item in value.items()}, ensure_ascii=False)
+    if isinstance(value, tuple) and all(isinstance(item, BaseModel) for item in value):
+        return json.dumps([item.model_dump(mode="json", by_alias=True, exclude_none=True) for item in value])
     return str(value)

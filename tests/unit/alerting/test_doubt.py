@@ -11,7 +11,7 @@ from alerting.slack_lookup import metadata
 from alerting.states import Ref
 from tests.harness.alert_world import FakeReceiver, World, alert_id
 
-POLICY = Policy(("slack",))
+POLICY = Policy(("slack",), flapping_changes=None)
 
 
 class Channel:

@@ -203,8 +203,8 @@ class AlertMachine(RuleBasedStateMachine):
         for receiver in list(self.sending):
             self.send_ends(receiver, True)
         self.hear("ok", 0.0, 0.0)
-        for _ in range(5):
-            self.time_goes_on(10.0)
+        for _ in range(25):  # longer than what flaps has to be calm
+            self.time_goes_on(30.0)
             self.hear("ok", 0.0, 0.0)
         for receiver in RECEIVERS:
             for _ in range(MOST_OWED):
