@@ -7,9 +7,11 @@ import binascii
 import re
 
 from alerting.alertmanager import AlertmanagerReceiver
+from alerting.heartbeat import Heartbeat
 from alerting.pagerduty import PagerDutyReceiver
 from alerting.receivers import Receiver
 from alerting.webhook import WebhookReceiver
+from embedwatch.clock import SystemClock
 from embedwatch.errors import ConfigError
 from embedwatch.settings import Settings
 
@@ -41,6 +43,17 @@ def build(settings: Settings) -> list[Receiver]:
             )
         found.append(PagerDutyReceiver(key, alerts.pagerduty_url, timeout_seconds=timeout))
     return found
+
+
+def heartbeat(settings: Settings) -> Heartbeat | None:
+    """None where nobody watches. Raises `ConfigError`, without the value, for an address that cannot be one."""
+    alerts = settings.alerts
+    if alerts.heartbeat_url is None:
+        return None
+    url = address(alerts.heartbeat_url.get_secret_value(), "heartbeat_url", "https://hc-ping.com/your-uuid")
+    return Heartbeat(
+        url, alerts.heartbeat_seconds, SystemClock(), timeout_seconds=min(alerts.send_timeout_seconds, 10.0)
+    )
 
 
 def address(url: str, setting: str, example: str) -> str:

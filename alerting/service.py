@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import queue
 import random
 import threading
@@ -23,6 +24,7 @@ from alerting import store
 from alerting.actions import Actions
 from alerting.calm import Calm
 from alerting.engine import Engine, Move
+from alerting.heartbeat import Pulse
 from alerting.lifecycle import Heard, Policy
 from alerting.ownership import Ownership
 from alerting.parcels import Result
@@ -60,8 +62,10 @@ class AlertingService:
         clock: Clock,
         rng: random.Random,
         calm: Calm | None = None,
+        pulse: Pulse | None = None,
     ) -> None:
         self._settings, self._clock = settings, clock
+        self._pulse = pulse or Pulse(math.inf, 0.0)
         self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
         self._senders = {receiver.name: Sender(receiver, self._results, rng) for receiver in receivers}
         traits = {name: sender.receiver.traits for name, sender in self._senders.items()}
@@ -105,6 +109,8 @@ class AlertingService:
             self._take_over(now, monotonic)
         if self._engine.owned is None:
             return
+        if not self._engine.owned:
+            self._pulse.stands_by(monotonic)
         self._collect(monotonic)
         self._hear(records, now, monotonic)
         self._silences.apply(self._engine)
@@ -117,6 +123,7 @@ class AlertingService:
             for move in self._engine.tick(now, monotonic, self._listening_since):
                 _tell(move)
         if self._save(monotonic):
+            self._pulse.stored(monotonic)
             self._commit(monotonic)
             if self._catching_up is None:
                 self._dispatch(monotonic)
@@ -149,6 +156,7 @@ class AlertingService:
                 except InvalidEvent as error:
                     self._keep(record, error)
                     continue
+                self._pulse.heard(monotonic, now - record.timestamp / 1000.0)
                 move = self._engine.hear(Heard(verdict, partition.partition, record.offset), now, monotonic)
                 if move is not None:
                     _tell(move)

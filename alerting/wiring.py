@@ -78,8 +78,17 @@ def run(settings: Settings) -> None:
     names = tuple(receiver.name for receiver in told)
     # Only the spread of retries depends on it.
     rng = random.Random()  # noqa: S311
+    clock, beats = SystemClock(), http_wiring.heartbeat(settings)
     with stop_signals() as stop, slack_wiring.buttons(settings), slack_wiring.charts(settings, told):
-        AlertingService(settings, policy(settings, names), told, SystemClock(), rng, calm(settings)).run(stop)
+        try:
+            pulse = None
+            if beats is not None:
+                beats.start()
+                pulse = beats.pulse
+            AlertingService(settings, policy(settings, names), told, clock, rng, calm(settings), pulse).run(stop)
+        finally:
+            if beats is not None:
+                beats.close()
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from benchmarks import (
     agents_recovery,
     agents_sketch,
     agents_speed,
+    alerts_latency,
     workers_cache,
     workers_memory,
     workers_speed,
@@ -35,6 +36,7 @@ GROUPS: tuple[Group, ...] = (
     (agents_latency.CLAIMS, agents_latency.measure),
     (agents_sketch.CLAIMS, agents_sketch.measure),
     (agents_recovery.CLAIMS, agents_recovery.measure),
+    (alerts_latency.CLAIMS, alerts_latency.measure),
 )
 
 

@@ -79,7 +79,13 @@ class MachineSettings(Section):
     pagerduty_routing_key: SecretStr | None = Field(None, description="integration key of an Events API v2 integration")
     pagerduty_url: str = Field("https://events.pagerduty.com/v2/enqueue", description="where PagerDuty takes events")
 
-    @field_validator("webhook_url", "webhook_secret", "alertmanager_url", "pagerduty_routing_key")
+    heartbeat_url: SecretStr | None = Field(
+        None,
+        description="posted to at a steady pace while an alert would come; who watches it tells when it falls silent",
+    )
+    heartbeat_seconds: float = Field(60.0, ge=1, le=3600, description="how often")
+
+    @field_validator("webhook_url", "webhook_secret", "alertmanager_url", "pagerduty_routing_key", "heartbeat_url")
     @classmethod
     def _machine_stripped(cls, value: SecretStr | None) -> SecretStr | None:
         return stripped(value)

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pytest
 from pydantic import SecretStr
 
+from alerting.http_wiring import heartbeat
 from alerting.parcels import Job, Parcel, Result, SendFailed
 from alerting.receivers import Receiver
 from alerting.sending import Sender
@@ -45,6 +46,7 @@ def secrets(url: str) -> dict[str, str]:
         "webhook_secret": f"whsec_{KEY}",
         "alertmanager_url": url.replace("://", f"://user:{MARK}@"),
         "pagerduty_routing_key": f"{MARK}-{MARK}-1",
+        "heartbeat_url": f"{url}/beat/{MARK}",
     }
 
 
@@ -114,6 +116,10 @@ def test_a_receiver_that_is_not_there_is_told_without_its_address(caplog: pytest
         url = server.url
     for receiver in every_receiver(url):  # nobody listens there any more
         clean(send(receiver, told()))
+    beats = heartbeat(configured(url))
+    assert beats is not None
+    assert not beats.beat()
+    assert "no heartbeat: who watches the heartbeat is not reached" in caplog.text
     clean(caplog.text)
 
 
@@ -162,6 +168,7 @@ def test_a_wrong_secret_is_refused_or_used_but_never_shown(
         settings = load(None, {}, given)
         for build in BUILDERS:
             said += repr(build(settings))
+        said += repr(heartbeat(settings))
     except ConfigError as error:
         said += "".join(traceback.format_exception(error))
         named = str(error)
