@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from alerting.links import dashboard
 from alerting.message import SEVERITY_EMOJI, Detail, Link, Message, compose
 from alerting.outbox import FINAL
 from alerting.phrases import TITLES
@@ -52,7 +53,7 @@ def compose_bundle(entries: Sequence[Owed], dashboard_url: str | None = None) ->
         news=title,
         details=(*_severities(entries), Detail("Types", _types(entries))),
         lines=tuple(lines),
-        links=(Link("Dashboard", dashboard_url),) if dashboard_url else (),
+        links=(Link("Dashboard", dashboard(dashboard_url)),) if dashboard_url else (),
     )
 
 

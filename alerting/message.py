@@ -6,18 +6,18 @@ cleaned and clipped here.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
-from alerting.phrases import ACTIONS, KNOWN_SENTENCES, PHASE_CAUSES, SUBJECTS, TITLES
+from alerting.cause import cause
+from alerting.links import dashboard, runbook
+from alerting.phrases import ACTIONS, KNOWN_SENTENCES, SUBJECTS, TITLES
 from alerting.states import Act, Facts, Kind, Owed
-from alerting.wording import clean, duration, pair, quantity
-from embedwatch.events import Contributor, Severity, Verdict
+from alerting.wording import clean, duration, pair
+from embedwatch.events import Severity, Verdict
 
 NAME_CHARS = 80
 NOTE_CHARS = 500
-_KINDS = {"error_class": "error class"}
 SEVERITY_EMOJI: dict[Severity, str] = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
 
 
@@ -106,10 +106,16 @@ def compose(owed: Owed, dashboard_url: str | None = None) -> Message:
         cause=None if owed.kind in ("resolved", "no_data") else cause(verdict),
         action=action,
         note=clean(verdict.text, NOTE_CHARS) if verdict.text else None,
-        links=(Link("Dashboard", dashboard_url),) if dashboard_url else (),
+        links=_links(verdict, dashboard_url),
         alert_id=clean(verdict.alert_id, 2 * NAME_CHARS),
         episode=owed.episode,
     )
+
+
+def _links(verdict: Verdict, dashboard_url: str | None) -> tuple[Link, ...]:
+    found = [Link("Dashboard", dashboard(dashboard_url, verdict))] if dashboard_url else []
+    book = runbook(verdict.text)
+    return (*found, *([Link("Runbook", book)] if book else ()))
 
 
 def _of_person(owed: Owed, emoji: str, about: str) -> str:
@@ -139,45 +145,6 @@ def scope(verdict: Verdict) -> str:
     """`model all-MiniLM-L6-v2, tenant acme`; empty for the whole pipeline."""
     parts = (f"{clean(k, NAME_CHARS)} {clean(v, NAME_CHARS) or '(empty)'}" for k, v in verdict.scope.items())
     return ", ".join(parts)
-
-
-def cause(verdict: Verdict) -> str | None:
-    """What moved the number, from the verdict's contributors; None where there is nothing to tell."""
-    if verdict.alert_type == "LATENCY_REGRESSION" and verdict.contributors:
-        # Here a part is what it added to the time of a batch, in percent of the baseline's.
-        parts = [_added(part) for part in verdict.contributors[:3]]
-        return f"more time a batch in {', '.join(parts)}."
-    ranked = sorted(verdict.contributors, key=lambda c: (c.share_pct or 0.0, c.value), reverse=True)
-    if not ranked:
-        return None
-    first = ranked[0]
-    name = clean(first.name, NAME_CHARS)
-    if first.kind == "phase":
-        what, advice = PHASE_CAUSES.get(first.name, (name, ""))
-        text = f"mostly {what} ({_share(first, verdict)}){': ' if advice else ''}{advice}"
-    else:
-        text = f"mostly {_KINDS.get(first.kind, first.kind)} {name} ({_share(first, verdict)})"
-    others = [
-        f"{'' if c.kind in (first.kind, 'phase') else _KINDS.get(c.kind, c.kind) + ' '}{clean(c.name, NAME_CHARS)}"
-        f" ({_share(c, verdict)})"
-        for c in ranked[1:3]
-    ]
-    return f"{text}; then {', '.join(others)}." if others else f"{text}."
-
-
-def _added(part: Contributor) -> str:
-    what, _ = PHASE_CAUSES.get(part.name, (clean(part.name, NAME_CHARS), ""))
-    share = f", {quantity(part.share_pct, '%')} of the growth" if part.share_pct is not None else ""
-    return f"{what} (+{quantity(part.value, '%')} of the baseline's{share})"
-
-
-def _share(part: Contributor, verdict: Verdict) -> str:
-    value = quantity(part.value, _unit(verdict))
-    if part.kind == "worker" and verdict.metric.startswith("latency_"):
-        value += " on average"
-    if part.factor is not None and math.isfinite(part.factor) and not 0.95 < part.factor < 1.05:
-        value += f", {quantity(part.factor, '')} times what it was"
-    return f"{value}, {quantity(part.share_pct, '%')}" if part.share_pct is not None else value
 
 
 def subject(verdict: Verdict) -> str:

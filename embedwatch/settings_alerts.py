@@ -110,7 +110,9 @@ class DeliverySettings(Section):
     console: bool = Field(True, description="also print each message")
     send_timeout_seconds: float = Field(10.0, gt=0, le=120, description="how long one attempt to send may take")
     drain_seconds: float = Field(5.0, ge=0, le=300, description="how long SIGTERM waits for messages owed")
-    dashboard_url: str | None = Field(None, max_length=1000, description="linked in each message")
+    dashboard_url: str | None = Field(
+        None, max_length=1000, description="linked in each message; {model}, {tenant}, {worker}, {rule} are filled in"
+    )
 
     @field_validator("dashboard_url")
     @classmethod

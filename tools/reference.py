@@ -1,7 +1,7 @@
 """Make or check the pages of docs/reference: what is generated from the code and must not drift from it.
 
-`make` writes the schema of events, topics.md, settings.md, exit-codes.md, openapi.json and api.md; `check` compares
-them with the code and names what is old.
+`make` writes alerts.md, the schema of events, topics.md, settings.md, exit-codes.md, openapi.json and api.md; `check`
+compares them with the code and names what is old.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from pydantic import BaseModel
 
+from alerting import examples
 from embedwatch import events
 from embedwatch.errors import EXIT_CODES
 from embedwatch.settings import Settings, env_name
@@ -130,6 +131,7 @@ def exit_codes_page() -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
+    "alerts.md": lambda: examples.page(NOTE.format(source="alerting/examples.py")),
     "events.schema.json": events_schema,
     "topics.md": topics_page,
     "settings.md": settings_page,

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerting.message import Message, cause, compose, scope, trial_message
+from alerting.cause import cause
+from alerting.message import Message, compose, scope, trial_message
 from alerting.phrases import ACTIONS, KNOWN_SENTENCES, PHASE_CAUSES, SUBJECTS, TITLES
 from alerting.receivers import text
 from alerting.slack_blocks import render, render_news
@@ -141,7 +142,8 @@ def test_the_cause_says_how_much_it_grew_and_what_kind_it_is() -> None:
         Contributor("phase", "publish", 50.0, 5.0),
     ]  # fmt: skip
     assert cause(verdict(contributors=parts)) == (
-        "mostly looking up the cache (610 ms, 61 times what it was, 95 %): it is slow or far away; "
+        "mostly looking up the cache (610 ms, 61 times what it was, 95 %), the model itself is as fast as before: "
+        "it is slow or far away; "
         "then tenant acme (900 ms, 90 %), publish (50 ms, 5 %)."
     )
     errors = [Contributor("error_class", "timeout", 42.0, 99.0)]

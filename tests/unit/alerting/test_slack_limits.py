@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from alerting.links import runbook
 from alerting.message import Detail, Link, Message, compose
 from alerting.slack_blocks import render, render_news
 from alerting.states import Facts, Owed
@@ -105,14 +106,14 @@ def tokens(text: str) -> list[str]:
     return re.findall(r"<([^<>]*)>", text)
 
 
-def check(text: str, blocks: list[Any], mentions: list[str]) -> None:
+def check(text: str, blocks: list[Any], mentions: list[str], links: tuple[str, ...] = ()) -> None:
     assert check_message(text, blocks) is None
     assert len(text) <= MAX_UPDATE_TEXT_CHARS
     allowed = {mention.strip("<>") for mention in mentions}
     assert set(tokens(text)) <= allowed
     for part in markup(blocks):
         for token in tokens(part):
-            assert token in allowed or token.startswith(("!date^", "https://dash.example/?q="))
+            assert token in allowed or token.startswith(("!date^", "https://dash.example/?q=", *links))
             assert token in allowed or "|" in token
 
 
@@ -130,7 +131,9 @@ def test_hostile_names_go_through_the_whole_way(name: str, text: str, value: flo
     )
     facts = Facts(breach=said, since_seconds=1000.0, fired_at_seconds=1000.0, worst_value=value)
     message = compose(Owed(1, "slack", "firing", 1, 1000.0, facts), "https://dash.example/?q=1")
-    check(*render(message), [])
+    # The text of a rule is configuration: the address in it is its runbook.
+    book = (runbook(said.text) or "").replace("&", "&amp;")
+    check(*render(message), [], (f"{book}|Runbook",) if book else ())
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alerting.links import MAX_URL_CHARS, dashboard, runbook
+from alerting.message import compose
+from tests.harness.verdicts import verdict
+from tests.unit.alerting.test_message import owed
+
+
+def test_a_dashboard_opens_at_what_the_alert_is_about() -> None:
+    address = "https://d.example/x?m={model}&t={tenant}&r={rule}&other={other}"
+    about = verdict(scope={"model": "a b/c&d"}, rule="p95")
+    assert dashboard(address, about) == "https://d.example/x?m=a%20b%2Fc%26d&t=&r=p95&other={other}"
+    assert dashboard(address) == "https://d.example/x?m=&t=&r=&other={other}"
+
+
+@given(st.text(max_size=600))
+def test_no_name_leaves_its_place_in_the_address(name: str) -> None:
+    found = dashboard("https://d.example/?m={model}&end", verdict(scope={"model": name}))
+    assert found.startswith("https://d.example/?m=")
+    assert found.endswith("&end")
+    assert len(found) <= MAX_URL_CHARS
+    assert not set(found.removeprefix("https://d.example/?m=").removesuffix("&end")) & set("&<>|\"' /?#{}")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (None, None),
+        ("ask Ada", None),
+        ("See https://wiki.example/a?b=c.", "https://wiki.example/a?b=c"),
+        ("(https://wiki.example/a), then https://other.example", "https://wiki.example/a"),
+        ("javascript:alert(1) ftp://x", None),
+    ],
+)
+def test_the_address_in_a_rules_text_is_its_runbook(text: str | None, found: str | None) -> None:
+    assert runbook(text) == found
+    links = compose(owed("firing", verdict(text=text))).links
+    assert [(link.label, link.url) for link in links] == ([("Runbook", found)] if found else [])
