@@ -6,21 +6,29 @@ lies beyond our next reminder, so that it stays until we say that it is over, an
 
 from __future__ import annotations
 
+import logging
 import re
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx
 import msgspec
 
 from alerting.http_send import HttpSender
-from alerting.parcels import Parcel, Traits
+from alerting.parcels import Parcel, SendFailed, Traits
 from alerting.payload import rfc3339, status
 from alerting.states import Ref
 
+log = logging.getLogger(__name__)
+
 #: A reminder that is late, as in an outage of ours, still finds the alert there.
 MARGIN_SECONDS = 3600.0
+#: Alertmanager keeps no alert over a restart: what fires is posted again after this (see `still_open`).
+RESEND_SECONDS = 60.0
+#: Keeps a request far below what a server or proxy takes.
+ALERTS_A_REQUEST = 200
 #: How long a test message stands there.
 TEST_SECONDS = 300.0
 
@@ -44,15 +52,48 @@ class AlertmanagerReceiver:
         self._stays_seconds = repeat_interval_seconds + MARGIN_SECONDS
         self._now = now
         self.address = httpx.URL(url).host
+        self._lock = threading.Lock()  # what is over is never overtaken by "it still fires"
+        self._over: set[str] = set()  # since the last look at what fires
+        self._next_resend = 0.0
+        self._resending: threading.Thread | None = None
         self._sender = HttpSender("Alertmanager", timeout_seconds=timeout_seconds, transport=transport)
 
     def check(self) -> str:
         return "Alertmanager can only be tried by sending: embedwatch alerts test"
 
     def send(self, parcel: Parcel) -> Ref | None:
-        now = self._now()
-        self._sender.post(self._url, msgspec.json.encode([alert(parcel, now, self._stays_seconds)]), {}, now)
+        with self._lock:
+            if status(parcel) == "resolved":
+                self._over.add(parcel.key)
+            self._post([parcel])
         return None
+
+    def due(self, monotonic: float) -> bool:
+        return monotonic >= self._next_resend and not (self._resending is not None and self._resending.is_alive())
+
+    def keep_open(self, parcels: Sequence[Parcel], monotonic: float) -> None:
+        """All that fires now. Never waits: a thread of its own says it again."""
+        self._next_resend = monotonic + RESEND_SECONDS
+        self._over = set()
+        if parcels:
+            self._resending = threading.Thread(target=self._resend, args=(parcels,), daemon=True)
+            self._resending.start()
+
+    def _resend(self, parcels: Sequence[Parcel]) -> None:
+        try:
+            for start in range(0, len(parcels), ALERTS_A_REQUEST):
+                with self._lock:
+                    some = parcels[start : start + ALERTS_A_REQUEST]
+                    firing = [parcel for parcel in some if parcel.key not in self._over]
+                    if firing:
+                        self._post(firing)
+        except SendFailed as failed:
+            log.warning("alertmanager: what still fires could not be said again: %s", failed.reason)
+
+    def _post(self, parcels: Sequence[Parcel]) -> None:
+        now = self._now()
+        body = msgspec.json.encode([alert(parcel, now, self._stays_seconds) for parcel in parcels])
+        self._sender.post(self._url, body, {}, now)
 
 
 def alert(parcel: Parcel, now: float, stays_seconds: float) -> dict[str, Any]:

@@ -79,6 +79,10 @@ class Engine:
     def states(self) -> Mapping[str, AlertState]:
         return self._states
 
+    def mine(self) -> Mapping[str, AlertState]:
+        """Alerts that are ours to tell of."""
+        return {alert_id: state for alert_id, state in self._states.items() if self._owns(state)}
+
     # --- ownership ---
 
     def release(self) -> None:

@@ -31,6 +31,7 @@ from alerting.parcels import Result
 from alerting.receivers import Receiver
 from alerting.sending import Sender
 from alerting.silences import Silences
+from alerting.still_open import StillOpen
 from alerting.store import DeadLetter, dead_letter
 from alerting.wording import clean
 from embedwatch.clock import Clock
@@ -70,6 +71,7 @@ class AlertingService:
         self._senders = {receiver.name: Sender(receiver, self._results, rng) for receiver in receivers}
         traits = {name: sender.receiver.traits for name, sender in self._senders.items()}
         self._engine = Engine(policy, traits, settings.alerts.dashboard_url, calm)
+        self._still_open = StillOpen(sender.receiver for sender in self._senders.values())
         self._store = store.Store(settings)
         self._ownership = Ownership()
         self._actions = Actions(settings)
@@ -126,6 +128,7 @@ class AlertingService:
             self._pulse.stored(monotonic)
             self._commit(monotonic)
             if self._catching_up is None:
+                self._still_open.tick(self._engine, monotonic, self._settings.alerts.dashboard_url)
                 self._dispatch(monotonic)
 
     # --- verdicts and time ---
