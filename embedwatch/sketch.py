@@ -34,6 +34,10 @@ _FORMAT = 1
 _NOTHING: npt.NDArray[np.int64] = np.zeros(0, np.int64)  # shared: what has no elements cannot be written to
 
 
+#: Thirty thousand years: sums of what is larger could become infinite.
+_ABSURD_MS = 1e15
+
+
 class Sketch:
     """Distribution of values in milliseconds.
 
@@ -162,8 +166,10 @@ class Sketch:
         index = np.frombuffer(data, "<u2", filled, _HEAD.size)
         counts = np.frombuffer(data, "<u4", filled, _HEAD.size + 2 * filled)
         low, dense = _dense(index, counts) if filled else (0, _NOTHING)
-        finite = math.isfinite(total) and math.isfinite(minimum) and math.isfinite(maximum)
-        if int(np.add.reduce(dense)) != count or not finite:
+        # NaN is in no range.
+        in_range = abs(total) <= _ABSURD_MS * max(count, 1) and max(abs(minimum), abs(maximum)) <= _ABSURD_MS
+        in_order = minimum <= maximum or not count
+        if int(np.add.reduce(dense)) != count or not in_range or not in_order:
             raise InvalidEvent("invalid", "a latency sketch whose counts do not add up")
         if count:
             sketch._low, sketch._counts = low, dense

@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from msgspec.structs import replace
+
 from embedwatch.clock import Clock
 from embedwatch.codec import decode_metric
 from embedwatch.errors import InvalidEvent
@@ -210,9 +212,14 @@ class Runtime:
             self.world.apply_batch(event, now, partition, offset)
             state.book(event, self.world.zone, self.world.max_scopes, now, self.world.closer.grace_seconds)
             self._news.set()
-        elif isinstance(event, HeartbeatEvent):
-            self.world.apply_heartbeat(event)
+            return
+        if isinstance(event, HeartbeatEvent):
             state.allocation.add(event, self.world.zone, now)
+        # A sample from the future would be the newest one until then: nothing that is true could take its place.
+        if event.time_seconds > now:
+            event = replace(event, time_seconds=now)
+        if isinstance(event, HeartbeatEvent):
+            self.world.apply_heartbeat(event)
             self.publisher.note(partition, event)
         elif isinstance(event, CacheEvent):
             self.world.apply_cache(event)

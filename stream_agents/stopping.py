@@ -6,6 +6,7 @@ what was counted and not written is read again from the committed offsets by the
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -24,6 +25,7 @@ log = logging.getLogger("agents")
 STOP_SECONDS = 15.0
 #: As after `embedwatch: cannot connect`: it was the broker that did not answer.
 TIMED_OUT = 4
+TELL_SECONDS = 1.0
 #: `timeout` and some shells signal a process and then its whole group: one wish to stop, said twice.
 SAME_WISH_SECONDS = 0.5
 
@@ -64,14 +66,22 @@ class BoundedStop:
         self._end(f"not stopped within {self._limit_seconds:g} s, Kafka does not answer", TIMED_OUT)
 
     def _end(self, why: str, code: int) -> None:
+        # In a thread: a pipe that nobody reads, as after Ctrl-C of `embedwatch agents 2>&1 | tee`, fails or blocks, and
+        # the signal may have come in the middle of another line.
+        words = threading.Thread(target=self._tell, args=(why,), daemon=True)
+        words.start()
+        words.join(TELL_SECONDS)
+        self._leave(code)
+
+    def _tell(self, why: str) -> None:
         count = self._unwritten()
         what = f"{count} records are counted and not written: the next start reads them again" if count else (
             "all that was counted is written"
         )  # fmt: skip
         log.error("agents: %s; ended at once, %s", why, what)
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
-        self._leave(code)
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
 
 
 class StoppableWorker(faust.Worker):

@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from embedwatch.errors import InvalidEvent
-from embedwatch.events import BatchEvent, CorrectionEvent
+from embedwatch.events import PHASES, BatchEvent, CorrectionEvent
 from embedwatch.pricing import SOURCE_GPU_HOUR
 from stream_agents.compute.adding import adder
 from stream_agents.compute.allocated import Allocation
@@ -37,14 +37,17 @@ from stream_agents.compute.scopes import ALL, OTHER, scope_key, scopes_of
 from stream_agents.compute.sums import BOOKED, Sums
 
 #: 2 added what a day's spend was over time, 3 the corrections that are not said yet, and put the history in a record of
-#: its own. Older records are read; a newer one is refused.
-STATE_VERSION = 3
+#: its own; 4 added the time zone and what has no price. Older records are read; a newer one is refused.
+STATE_VERSION = 4
+OLDER_VERSIONS = (1, 2, 3)
 #: Today, yesterday and the day before: late events and `report --day yesterday` need no more.
 KEEP_DAYS = 3
 #: A clock may be wrong by hours (a zone taken for UTC), not by days.
 MAX_AHEAD_SECONDS = 86_400.0
 #: Above it a JSON number is not exact in every language. No batch has so many texts or costs 9 million USD.
 LARGEST_COUNT = 2**53
+#: Thirty years. Two absurd ones would add up to infinity, which JSON cannot hold: the pane would be lost for everybody.
+LARGEST_SECONDS = 1e9
 
 
 class DayTotals(Sums):
@@ -97,6 +100,7 @@ class BookedDay(DayTotals, omit_defaults=True):
 _COUNTS = (*BOOKED, "batches", "truncated_texts", "padding_tokens", "cache_errors")
 _merge = adder(DayTotals.__struct_fields__)
 _counts_of = attrgetter(*_COUNTS)
+_seconds_of = attrgetter("busy_seconds", *(f"phase_seconds.{name}" for name in PHASES))
 
 
 def check_bookable(event: BatchEvent, zone: ZoneInfo, now: float) -> None:
@@ -115,6 +119,8 @@ def check_bookable(event: BatchEvent, zone: ZoneInfo, now: float) -> None:
     counts = _counts_of(event)
     if max(counts) > LARGEST_COUNT:
         raise InvalidEvent("invalid", f"{_COUNTS[counts.index(max(counts))]} is above {LARGEST_COUNT}")
+    if max(_seconds_of(event)) > LARGEST_SECONDS:
+        raise InvalidEvent("invalid", f"busy_seconds or a phase is above {LARGEST_SECONDS:g}")
     if any(count > LARGEST_COUNT for count in event.errors.values()):
         raise InvalidEvent("invalid", f"a count of errors is above {LARGEST_COUNT}")
 
@@ -141,6 +147,8 @@ class PartitionState(msgspec.Struct):
     allocation: Allocation = msgspec.field(default_factory=Allocation)
     #: Whose days these are; None in a state that was written before it was noted.
     timezone: str | None = None
+    #: Days that an older version has booked on: what that one did not know is missing in their sums.
+    older_days: list[str] = msgspec.field(default_factory=list)
     v: int = STATE_VERSION
 
     def hold_to(self, zone: ZoneInfo) -> None:
@@ -246,6 +254,7 @@ class PartitionState(msgspec.Struct):
                 for booked in scopes.values():
                     booked.close()
         self.allocation.prune(oldest)
+        self.older_days = [day for day in self.older_days if day in self.days]
 
     def _remember(self, day: str, scopes: dict[str, BookedDay]) -> None:
         for scope, booked in scopes.items():
@@ -266,12 +275,14 @@ class PartitionState(msgspec.Struct):
         Raises ValueError for a record of a newer version, or one that is no state.
         """
         history: Any = record.get("history", 0)
-        if record.get("v") in (1, 2):
+        version, days = record.get("v"), record.get("days")
+        if version in OLDER_VERSIONS:
+            record = {**record, "v": STATE_VERSION, "older_days": sorted(days) if isinstance(days, Mapping) else []}
+        if version in (1, 2):
             # All that is new has a default, and sums stay what they were. What version 2 had of earlier days is not
             # in a record of its own yet.
             spend = record.get("history", {})
             history = {"spend": spend, "changed": bool(spend)}
-            record = {**record, "v": STATE_VERSION}
         elif isinstance(history, int):
             history = msgspec.to_builtins(History.named(history, histories))
         record = {**record, "history": history}

@@ -14,9 +14,12 @@ from embedwatch.events import BatchEvent, HeartbeatEvent
 from stream_agents.compute.curve import hourly
 from stream_agents.compute.ledger import KEEP_DAYS, DayTotals, PartitionState, check_bookable, day_of
 from stream_agents.compute.scopes import scope_key
+from stream_agents.compute.windows import sketches_of
 
 #: Of a day and scope, whenever it was booked.
 _SUMS = tuple(name for name in DayTotals.__struct_fields__ if not name.startswith("late_"))
+#: Not in a state of a version before 4.
+_SINCE_4 = ("unpriced_texts", "unpriced_saved_tokens")
 #: Not in a state of version 1.
 _NEW = ("spend_nano_usd[", "allocated_ms", "gpu_hour_nano_usd", "unpriced_texts", "unpriced_saved_tokens")
 
@@ -63,6 +66,7 @@ def book_record(
         event = decode_metric(value)
         if isinstance(event, BatchEvent):
             check_bookable(event, zone, time_seconds)
+            sketches_of(event)
             state.book(event, zone, max_scopes, time_seconds)
         elif isinstance(event, HeartbeatEvent):
             state.allocation.add(event, zone, time_seconds)
@@ -102,6 +106,7 @@ def differences(
     old = {
         day for state in kept for day, scopes in state.days.items() if any(b.untimed_nano_usd for b in scopes.values())
     }
+    older = {day for state in kept for day in state.older_days}
     wanted = set(days)
     return [
         Difference(*key, left.get(key), right.get(key))
@@ -109,6 +114,7 @@ def differences(
         if key[0] in wanted
         and (left.get(key) or 0) != (right.get(key) or 0)
         and not (key[0] in old and key[2].startswith(_NEW))
+        and not (key[0] in older and key[2] in _SINCE_4)
     ]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from embedwatch.events import BatchEvent
 from embedwatch.rules import MAX_WINDOW_SECONDS, PANE_SECONDS
 from stream_agents.compute.scopes import ALL, OTHER, Scope
-from stream_agents.compute.windows import Totals, Windows, counted_at, pane_start
+from stream_agents.compute.windows import Totals, Windows, counted_at, pane_start, sketches_of
 from stream_agents.compute.worker_panes import WorkerPanes, Workers
 
 #: A pane of another process may lie ahead of ours by as much as clocks differ; one further ahead is refused.
@@ -41,10 +41,15 @@ class PartitionPanes(Windows):
 
         Raises `InvalidEvent`, and changes nothing, when a sketch does not decode.
         """
-        if offset < self.next_offset:
-            return None
         start = pane_start(counted_at(event, now))
-        scopes = self.add(event, now) if offset >= self._as_of.get(start, 0) else None
+        if offset < self.next_offset or offset < self._as_of.get(start, 0):
+            # Who counted it may have refused it: it must be refused here, too, or it would be booked.
+            sketches_of(event)
+            if offset < self.next_offset:
+                return None
+            scopes = None
+        else:
+            scopes = self.add(event, now)
         self.next_offset = offset + 1
         self.last_batch_seconds = max(self.last_batch_seconds or 0.0, min(event.time_seconds, now))
         if scopes:

@@ -212,6 +212,11 @@ def counted_at(event: BatchEvent, now: float) -> float:
     return event.time_seconds if event.time_seconds <= now + MAX_AHEAD_SECONDS else now
 
 
+def sketches_of(event: BatchEvent) -> tuple[Sketch, Sketch]:
+    """Latency and queue wait of its texts. Raises `InvalidEvent` when one does not decode."""
+    return Sketch.from_text(event.latency_sketch), Sketch.from_text(event.queue_wait_sketch)
+
+
 class Windows:
     """Panes of all scopes. Memory is bounded by `max_scopes` and by the longest window kept.
 
@@ -235,8 +240,7 @@ class Windows:
 
         Raises `InvalidEvent` when a sketch does not decode.
         """
-        latency = Sketch.from_text(event.latency_sketch)
-        queue_wait = Sketch.from_text(event.queue_wait_sketch)
+        latency, queue_wait = sketches_of(event)
         time_seconds = counted_at(event, now)
         start = pane_start(time_seconds)
         if start <= pane_start(now) - self.keep_seconds:

@@ -201,3 +201,13 @@ def test_counts_that_do_not_add_up_are_refused() -> None:
     data[1] = 9  # the count
     with pytest.raises(InvalidEvent, match="add up"):
         Sketch.from_bytes(bytes(data))
+
+
+@pytest.mark.parametrize(
+    ("total", "minimum", "maximum"), [(1e300, 1.0, 2.0), (3.0, 1.0, 1e300), (3.0, 2.0, 1.0), (math.nan, 1.0, 2.0)]
+)
+def test_a_sketch_that_no_latencies_make_is_refused(total: float, minimum: float, maximum: float) -> None:
+    sketch = Sketch.of([1.0, 2.0])
+    sketch.total, sketch.minimum, sketch.maximum = total, minimum, maximum
+    with pytest.raises(InvalidEvent):
+        Sketch.from_bytes(sketch.to_bytes())

@@ -233,7 +233,10 @@ def test_a_record_is_a_copy_that_later_bookings_do_not_touch() -> None:
 @pytest.mark.parametrize(
     ("record", "words"),
     [
-        ({"v": STATE_VERSION + 1, "next_offset": 1}, "state of version 4; this agent knows 3"),
+        (
+            {"v": STATE_VERSION + 1, "next_offset": 1},
+            f"of version {STATE_VERSION + 1}; this agent knows {STATE_VERSION}",
+        ),
         ({"next_offset": 1}, "state of version None"),
         ({"v": STATE_VERSION}, "not a state record: .*next_offset"),
         ({"v": STATE_VERSION, "next_offset": "1"}, "not a state record"),

@@ -113,3 +113,26 @@ def test_a_day_is_whole_when_the_oldest_event_left_of_every_cut_log_is_older(
 @pytest.mark.parametrize(("start", "uncounted"), [(3, 0), (9, 0), (10, 1), (20, 11)])
 def test_what_was_removed_before_a_state_covered_it_is_told_apart(start: int, uncounted: int) -> None:
     assert Removed(0, start, 9, None).uncounted == uncounted
+
+
+def test_an_event_whose_sketch_does_not_decode_is_in_neither_ledger() -> None:
+    fresh = PartitionState(next_offset=0)
+    for offset, sketch in enumerate(("!", "AAAA")):
+        book_record(fresh, offset, encode(batch_event(latency_sketch=sketch)), NOW, UTC, 100)
+    assert (fresh.days, fresh.rejected, fresh.next_offset) == ({}, {"invalid": 2}, 2)
+
+
+def test_what_an_older_version_did_not_know_is_no_difference_on_its_days() -> None:
+    fresh = PartitionState(next_offset=0)
+    book_record(fresh, 0, encode(batch_event(cost_nano_usd=9, tokens_embedded=9, unpriced_tokens=9)), NOW, UTC, 100)
+    record = fresh.to_record() | {"v": 3}
+    for booked in record["days"][TODAY].values():
+        booked["unpriced_texts"] = 0
+    kept = PartitionState.from_record(record)
+    assert kept.older_days == [TODAY]
+    assert differences([kept], [fresh], [TODAY]) == []
+    assert differences([fresh], [PartitionState(next_offset=0)], [TODAY]) != []
+    again = PartitionState.from_record(kept.to_record())
+    assert again.older_days == [TODAY], "it is kept with the day"
+    again.prune(NOW + 9 * 86_400, UTC)
+    assert again.older_days == []

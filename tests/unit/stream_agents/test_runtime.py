@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from embedwatch.codec import encode
-from embedwatch.events import BatchEvent, HeartbeatEvent, LagEvent, window_key
+from embedwatch.events import BatchEvent, HeartbeatEvent, LagEvent, PhaseSeconds, window_key
 from embedwatch.rules import default_rules
 from stream_agents.compute.ledger import STATE_VERSION, DayTotals
 from stream_agents.runtime import IDLE_CHECK_SECONDS, LASTING_GAP_SECONDS, Runtime
@@ -683,5 +684,51 @@ def test_of_two_flushes_at_once_the_older_state_is_not_written_last() -> None:
         go_on.set()
         await asyncio.gather(first, second)
         assert (log.table[0]["next_offset"], log.acked) == (2, {0: {0, 1}})
+
+    asyncio.run(scenario())
+
+
+def test_an_event_that_was_refused_is_refused_by_whoever_takes_over_with_the_panes_of_the_first() -> None:
+    """The panes of the first process are out, its state is not: what they cover was refused, not counted."""
+
+    async def scenario() -> None:
+        log = log_of(batch_event(), batch_event(latency_sketch="!"), batch_event())
+        runtime = started(log)
+        runtime.world.windows.part(0).complete_to(3)
+        await deliver(log, runtime, 3)
+        await runtime.flush()
+        state = runtime.world.partitions[0]
+        assert (state.events, state.rejected) == (2, {"invalid": 1})
+
+    asyncio.run(scenario())
+
+
+def test_a_sample_from_the_future_is_one_of_now() -> None:
+    async def scenario() -> None:
+        ahead = LagEvent(
+            event_id="a", time_seconds=1e300, group="g", topic="t", partition=0, committed_offset=0,
+            log_end_offset=0, lag_messages=0, status="OK",
+        )  # fmt: skip
+        right = replace(ahead, event_id="b", lag_messages=1_000_000, log_end_offset=1_000_000, time_seconds=NOW + 1)
+        beat = HeartbeatEvent(event_id="h", time_seconds=NOW + 3 * 86_400, worker="w", model="m", state="running")
+        clock = SetClock()
+        log = log_of(encode(ahead), encode(beat), encode(right))
+        runtime = started(log, clock)
+        await deliver(log, runtime, 2)
+        assert runtime.world.workers["w"].time_seconds <= clock.now()
+        clock.passed_seconds += 5
+        await deliver(log, runtime, 1)
+        assert runtime.world.lags[0].lag_messages == 1_000_000
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("absurd", [{"busy_seconds": 1e308}, {"phase_seconds": PhaseSeconds(embed=1e308)}])
+def test_absurd_seconds_are_refused(absurd: dict[str, Any]) -> None:
+    async def scenario() -> None:
+        log = log_of(batch_event(**absurd), batch_event())
+        runtime = started(log)
+        await deliver(log, runtime, 2)
+        assert runtime.world.partitions[0].rejected == {"invalid": 1}
 
     asyncio.run(scenario())
