@@ -14,8 +14,8 @@ import httpx
 import msgspec
 
 from alerting.http_send import HttpSender
-from alerting.parcels import Parcel, Traits
-from alerting.payload import digest, document, rfc3339, status
+from alerting.parcels import Parcel, Traits, digest
+from alerting.payload import document, rfc3339, status
 from alerting.states import Ref
 
 SUMMARY_CHARS = 1024

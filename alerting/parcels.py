@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -120,6 +121,11 @@ def pack_bundle(
 ) -> Parcel:
     """The parcel of many messages that are told in one."""
     return Parcel(message, name, name, None, doubtful, since_seconds, many=tuple(many))
+
+
+def digest(key: str) -> str:
+    """A key for others: keys hold names of any length."""
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def trial(what: str) -> Parcel:

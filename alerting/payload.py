@@ -5,13 +5,14 @@ Fields are only ever added; a change of meaning counts `version` up.
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
-from alerting.parcels import Parcel
+from alerting.parcels import Parcel, digest
 
 VERSION = 1
+_OF_VERDICT = ("metric", "unit", "value", "threshold", "comparison", "window_seconds", "samples")
+_OF_FACTS = ("latest_value", "worst_value", "since_seconds", "fired_at_seconds", "resolved_at_seconds")
 
 
 def document(parcel: Parcel) -> dict[str, Any]:
@@ -31,18 +32,8 @@ def document(parcel: Parcel) -> dict[str, Any]:
         "severity": None if verdict is None else verdict.severity,
         "rule": None if verdict is None else verdict.rule,
         "scope": {} if verdict is None else verdict.scope,
-        "metric": None if verdict is None else verdict.metric,
-        "unit": None if verdict is None else verdict.unit,
-        "value": None if verdict is None else verdict.value,
-        "threshold": None if verdict is None else verdict.threshold,
-        "comparison": None if verdict is None else verdict.comparison,
-        "window_seconds": None if verdict is None else verdict.window_seconds,
-        "samples": None if verdict is None else verdict.samples,
-        "latest_value": None if facts is None else facts.latest_value,
-        "worst_value": None if facts is None else facts.worst_value,
-        "since_seconds": None if facts is None else facts.since_seconds,
-        "fired_at_seconds": None if facts is None else facts.fired_at_seconds,
-        "resolved_at_seconds": None if facts is None else facts.resolved_at_seconds,
+        **{name: None if verdict is None else getattr(verdict, name) for name in _OF_VERDICT},
+        **{name: None if facts is None else getattr(facts, name) for name in _OF_FACTS},
         "title": message.title,
         "text": message.sentence,
         "cause": message.cause,
@@ -58,11 +49,6 @@ def status(parcel: Parcel) -> str:
     if kind == "test":
         return "test"
     return "resolved" if kind in ("resolved", "cleared") else "firing"
-
-
-def digest(key: str) -> str:
-    """Keys hold names of others, of any length."""
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def rfc3339(seconds: float | None) -> str | None:

@@ -11,7 +11,7 @@ from typing import Literal
 from msgspec import Struct
 
 #: `silence`: a person asked for it beforehand; `inhibited`: another alert says it already.
-QuietKind = Literal["silence", "inhibited", "snoozed", "flapping"]
+QuietKind = Literal["silence", "inhibited", "snoozed"]
 
 
 class Quiet(Struct, frozen=True, omit_defaults=True):

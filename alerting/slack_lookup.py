@@ -6,14 +6,13 @@ looked for before it is sent again. Where the app may not read the channel it is
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from alerting.parcels import Parcel, SendFailed
+from alerting.parcels import Parcel, SendFailed, digest
 from alerting.slack_api import SlackApi
 from alerting.states import Ref
 
@@ -53,10 +52,6 @@ def metadata(parcel: Parcel) -> dict[str, Any] | None:
         "news_key": digest(parcel.news_key),
     }
     return {"event_type": METADATA_EVENT, "event_payload": payload}
-
-
-def digest(key: str) -> str:
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 class Lookup:

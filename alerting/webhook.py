@@ -16,8 +16,8 @@ import httpx
 import msgspec
 
 from alerting.http_send import HttpSender
-from alerting.parcels import Parcel, Traits
-from alerting.payload import digest, document
+from alerting.parcels import Parcel, Traits, digest
+from alerting.payload import document
 from alerting.states import Ref
 
 
