@@ -17,7 +17,11 @@ NAME_CHARS = 80
 NEARLY_ALL_PCT = 90.0
 _KINDS = {"error_class": "error class"}
 #: Of these a contributor is one of those that it is about, and no part of a whole.
-_OF_WORKERS = {"worker_silent_seconds": "silent for", "model_load_seconds": "took"}
+_OF_WORKERS = {
+    "worker_silent_seconds": "silent for",
+    "workers_silent_seconds": "silent for",
+    "model_load_seconds": "took",
+}
 
 
 def cause(verdict: Verdict) -> str | None:

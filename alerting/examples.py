@@ -70,8 +70,16 @@ TYPES: dict[AlertType, dict[str, Any]] = {
         "severity": "critical",
         "contributors": [Contributor("worker", "gpu-1", 42.0), Contributor("worker", "gpu-2", 39.0)],
     },
-    "NO_DATA": {"metric": "data_silent_seconds", "value": 310.0, "threshold": 300.0, **_NOW, "samples": 1},
+    "NO_DATA": {
+        "metric": "workers_silent_seconds", "value": 75.0, "threshold": 60.0, **_NOW, "samples": 2,
+        "contributors": [Contributor("worker", "gpu-1", 82.0), Contributor("worker", "gpu-2", 75.0)],
+    },
     "CACHE_UNAVAILABLE": {"metric": "cache_errors", "value": 214.0, "threshold": 10.0, "scope": {}, "samples": 214},
+    "REJECTED_EVENTS": {
+        "metric": "rejected_events", "value": 12.0, "threshold": 0.0, "scope": {}, "window_seconds": 900.0,
+        "samples": 4800, "reason": "above the threshold (12 invalid)",
+        "contributors": [Contributor("worker", "gpu-2", 12.0, 100.0)],
+    },
 }  # fmt: skip
 
 _ACKNOWLEDGED = Act("acknowledge", "Ada", "slack", FIRED + 300, "critical", note="adding two workers")

@@ -22,6 +22,7 @@ TITLES: dict[AlertType, str] = {
     "WORKER_DOWN": "worker down",
     "NO_DATA": "no data",
     "CACHE_UNAVAILABLE": "cache unavailable",
+    "REJECTED_EVENTS": "events not counted",
 }
 
 #: What to do, as one or two sentences that a tired person can follow.
@@ -44,6 +45,8 @@ ACTIONS: dict[AlertType, str] = {
     "WORKER_DOWN": "Restart it and read its last log lines; its partitions go to the others meanwhile.",
     "NO_DATA": "Check that workers and agents run and that both reach Kafka: nothing is known until they do.",
     "CACHE_UNAVAILABLE": "Check that the cache runs and answers; until then every text is embedded and paid for anew.",
+    "REJECTED_EVENTS": "Look at the workers named: their version or clock may be wrong. What they sent is kept: "
+    "`embedwatch dlq list`; spend and counts are too low by it.",
 }
 
 #: Metrics as the subject of a sentence.
@@ -69,7 +72,9 @@ SUBJECTS: dict[str, str] = {
     "model_load_seconds": "model load time",
     "gpu_utilization_pct": "GPU utilisation",
     "worker_silent_seconds": "the longest silence of a worker",
+    "workers_silent_seconds": "the time without a sign of any worker",
     "data_silent_seconds": "the time without a batch",
+    "rejected_events": "the number of events not counted",
 }
 
 #: Metrics of which "X is V, limit L" would be poor English. `span` begins with a blank or is empty.
@@ -86,7 +91,9 @@ KNOWN_SENTENCES: dict[str, str] = {
     "stalled_partitions": "Nobody works on {value} of the queue, limit {limit}.",
     "model_load_seconds": "Loading the model took {value}, limit {limit}.",
     "worker_silent_seconds": "A worker has been silent for {value}, limit {limit}.",
+    "workers_silent_seconds": "No worker has been heard of for {value}, limit {limit}.",
     "data_silent_seconds": "No batch was reported for {value}, limit {limit}.",
+    "rejected_events": "Could not be counted: {value}{span}, limit {limit}.",
 }
 
 #: Phases of a batch as a likely cause: what happens in it, and what that suggests.

@@ -242,6 +242,7 @@ AlertType = Literal[
     "WORKER_DOWN",
     "NO_DATA",
     "CACHE_UNAVAILABLE",
+    "REJECTED_EVENTS",
 ]
 Severity = Literal["info", "warning", "critical"]
 Judgement = Literal["ok", "breached", "inconclusive", "no_data"]

@@ -95,7 +95,7 @@ class PriceBook:
         listed = None if local else _listed(model, provider)
         if listed is not None:
             return listed
-        if self.gpu_usd_per_hour is not None:
+        if local and self.gpu_usd_per_hour is not None:
             hourly = Fraction(self.gpu_usd_per_hour) * NANO_USD_PER_USD
             return Price(SOURCE_GPU_HOUR, nano_usd_per_second=hourly / 3600)
         return UNKNOWN

@@ -142,8 +142,11 @@ def _cache(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:
         yield "Cache server", f"NOT AVAILABLE ({found['reason']})"
     else:
         each = found["bytes_per_entry"]
-        yield "Entries", f"{found['entries']:,}" + ("" if each is None else f" of {each:,.0f} bytes each")
-        yield "Memory", f"{found['memory_bytes'] / 1024 / 1024:,.1f} MiB, {found['evictions'] or 0:,} evictions"
+        entries, memory, evictions = found["entries"], found["memory_bytes"], found["evictions"]
+        of_each = "" if each is None else f" of {each:,.0f} bytes each"
+        yield "Entries", _UNKNOWN if entries is None else f"{entries:,}{of_each}"
+        used = _UNKNOWN if memory is None else f"{memory / 1024 / 1024:,.1f} MiB"
+        yield "Memory", f"{used}, evictions {_UNKNOWN if evictions is None else f'{evictions:,}'}"
 
 
 def _cost(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:

@@ -53,6 +53,8 @@ class Metric:
     min_samples: int = 1
     scoped: bool = True  # False: only of the whole pipeline
     default_threshold: float | None = None
+    default_window_seconds: int = 60
+    default_severity: Severity = "warning"
     what: str = ""
 
 
@@ -76,6 +78,16 @@ METRICS: dict[str, Metric] = {
     "throughput_tokens_per_s": Metric("LOW_THROUGHPUT", "<", "tokens/s", what="tokens embedded a second"),
     "unpriced_tokens": Metric("UNPRICED_MODEL", ">", "tokens", what="tokens embedded at no known price"),
     "cache_errors": Metric("CACHE_UNAVAILABLE", ">", "errors", what="cache calls that failed"),
+    # A window as long as somebody takes to look: each event that could not be counted is missing in the numbers.
+    "rejected_events": Metric(
+        "REJECTED_EVENTS",
+        ">",
+        "events",
+        scoped=False,
+        default_threshold=0,
+        default_window_seconds=900,
+        what="events that could not be counted",
+    ),
     "daily_cost_usd": Metric("BUDGET_EXCEEDED", ">", "USD", windowed=False, what="spend since midnight"),
     "daily_forecast_usd": Metric("BUDGET_FORECAST", ">", "USD", windowed=False, what="spend expected by midnight"),
     # Its threshold is the day's budget in USD; what is judged is the share of it spent in 15 min and in 2 h.
@@ -99,12 +111,23 @@ METRICS: dict[str, Metric] = {
         scoped=False,
         what="longest silence of a worker that did not say goodbye",
     ),
+    "workers_silent_seconds": Metric(
+        "NO_DATA",
+        ">",
+        "s",
+        windowed=False,
+        scoped=False,
+        default_severity="critical",
+        what="time since any worker was heard of",
+    ),
+    # Of a pipeline that is never idle: at night there may be nothing to do.
     "data_silent_seconds": Metric(
         "NO_DATA", ">", "s", windowed=False, scoped=False, what="time since the last batch event"
     ),
 }
 
-#: The guide's thresholds. Used where there is no rules file.
+#: The guide's thresholds, and what makes its numbers untrue: a model without a price, events that could not be counted,
+#: workers that are not heard of. Used where there is no rules file.
 DEFAULT_THRESHOLDS: dict[str, float] = {
     "latency_p95_ms": 500,
     "error_rate_pct": 1.0,
@@ -112,6 +135,10 @@ DEFAULT_THRESHOLDS: dict[str, float] = {
     "daily_cost_usd": 100,
     "queue_depth": 1000,
     "unpriced_tokens": 0,
+    "rejected_events": 0,
+    # None at all before the one: what follows from it is then not told by itself.
+    "workers_silent_seconds": 45,
+    "worker_silent_seconds": 60,
 }
 #: Judged by the ledger of a day, whose name is part of the alert's identity.
 DAILY_METRICS = ("daily_cost_usd", "daily_forecast_usd", "budget_burn_pct")
@@ -261,7 +288,7 @@ def _build(entry: dict[str, Any], read_baseline: ReadBaseline = _no_baselines) -
         raise _Wrong("threshold", f"threshold of {name} must be 0 or more, is {threshold:g}")
     if name.endswith("_pct") and threshold > 100 and name not in DAILY_METRICS:
         raise _Wrong("threshold", f"threshold of {name} is a percentage between 0 and 100, is {threshold:g}")
-    window = duration(entry.get("window", 60), "window")
+    window = duration(entry.get("window", metric.default_window_seconds), "window")
     if not metric.windowed and "window" in entry:
         raise _Wrong("window", f"{name} has no window: it is {metric.what}")
     if metric.windowed and (window % PANE_SECONDS or not PANE_SECONDS <= window <= MAX_WINDOW_SECONDS):
@@ -284,7 +311,7 @@ def _build(entry: dict[str, Any], read_baseline: ReadBaseline = _no_baselines) -
         raise _Wrong("scope" if scope else "by", f"{name} exists for the whole pipeline only")
     if set(scope) & set(by):
         raise _Wrong("by", "a dimension stands in `scope` or in `by`, not in both")
-    severity = entry.get("severity", "warning")
+    severity = entry.get("severity", metric.default_severity)
     if severity not in SEVERITIES:
         raise _Wrong("severity", f"unknown severity {severity!r}{closest(str(severity), SEVERITIES)}")
     return Rule(

@@ -25,6 +25,7 @@ from stream_agents.compute.guard import Gap, GapGuard
 from stream_agents.compute.judge import Announcer, judge
 from stream_agents.compute.ledger import PartitionState, check_bookable
 from stream_agents.compute.merger import Merger
+from stream_agents.compute.rejections import sender_of
 from stream_agents.compute.world import World
 from stream_agents.edges import Delivery, Edges, Record
 from stream_agents.publisher import Publisher
@@ -195,6 +196,8 @@ class Runtime:
             # Whatever it is: an exception here would end the stream, and the same record would end the next one.
             problem = error if isinstance(error, InvalidEvent) else InvalidEvent("not_counted", repr(error)[:200])
             state.rejected[problem.reason] = state.rejected.get(problem.reason, 0) + 1
+            state.rejections.add(problem.reason, sender_of(value), self.clock.now())
+            self._news.set()
             self._rejects.append(partial(self.edges.reject, partition, offset, value, problem))
             if sum(state.rejected.values()) in (1, 10, 100, 1000):
                 log.warning("an event that does not decode, partition %d offset %d: %s", partition, offset, problem)

@@ -21,6 +21,7 @@ from stream_agents.compute.baseline import against
 from stream_agents.compute.budget import NO_PRICE, burn, worse
 from stream_agents.compute.contributors import Explainer, latency_ms
 from stream_agents.compute.ledger import day_scopes
+from stream_agents.compute.rejections import rejected
 from stream_agents.compute.scopes import ALL, Scope, parse_scope, scope_key
 from stream_agents.compute.windows import Totals
 from stream_agents.compute.world import World
@@ -30,6 +31,8 @@ REPEAT_SECONDS = 15.0
 REPEAT_UNWELL_SECONDS = 5.0
 TOP_CONTRIBUTORS = 3
 LONGEST_ID = 256
+#: Agents that have run for less may not have heard of every worker yet.
+LEARN_WORKERS_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ def read(
         return Reading(expected.usd, texts, expected.reason, spenders, note=expected.reason)
     if rule.metric == "budget_burn_pct":
         return _burning(rule, scope, world, now)
-    return _present(rule.metric, world, now)
+    return _present(rule, world, now)
 
 
 def _windowed(rule: Rule, scope: Scope, totals: Totals, world: World, now: float) -> Reading:
@@ -105,6 +108,8 @@ def _windowed(rule: Rule, scope: Scope, totals: Totals, world: World, now: float
             rule.baseline, scope, totals, threshold_pct=rule.threshold, min_texts=rule.min_samples
         )
         return Reading(value, totals.latency.count, reason, phases, judged=(judgement, reason))
+    if metric == "rejected_events":
+        return _rejected(rule.window_seconds, totals, world, now)
     if metric.startswith("latency_"):
         return Reading(latency_ms(metric, totals.latency), totals.latency.count)
     if metric == "error_rate_pct":
@@ -120,6 +125,18 @@ def _windowed(rule: Rule, scope: Scope, totals: Totals, world: World, now: float
         return Reading(None, 0)
     amount = totals.tokens_embedded if metric == "throughput_tokens_per_s" else totals.texts
     return Reading(amount / covered, totals.texts)
+
+
+def _rejected(window_seconds: int, totals: Totals, world: World, now: float) -> Reading:
+    """With the workers that sent most of them, and the reasons."""
+    parts = (state.rejections for state in world.partitions.values())
+    reasons, workers = rejected(parts, window_seconds, now)
+    count = reasons.total()
+    worst = tuple(
+        Contributor("worker", name, float(n), 100.0 * n / count) for name, n in workers.most_common(TOP_CONTRIBUTORS)
+    )
+    note = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common(TOP_CONTRIBUTORS))
+    return Reading(float(count), totals.events + count, contributors=worst, note=note)
 
 
 def _burning(rule: Rule, scope: Scope, world: World, now: float) -> Reading:
@@ -138,14 +155,13 @@ def _burning(rule: Rule, scope: Scope, world: World, now: float) -> Reading:
     )
 
 
-def _present(metric: str, world: World, now: float) -> Reading:
+def _present(rule: Rule, world: World, now: float) -> Reading:
+    metric = rule.metric
     if metric == "data_silent_seconds":
         since = world.started_seconds if world.last_batch_seconds is None else world.last_batch_seconds
         return Reading(None if since is None else max(now - since, 0.0), 1)
-    if metric == "worker_silent_seconds":
-        silences = world.silent_workers(now)
-        worst = tuple(Contributor("worker", name[:256], silence) for name, silence in silences[:TOP_CONTRIBUTORS])
-        return Reading(silences[0][1] if silences else None, len(silences), contributors=worst)
+    if metric in ("worker_silent_seconds", "workers_silent_seconds"):
+        return _silent(rule, world, now)
     if metric == "model_load_seconds":
         loads = {n: b.model_load_seconds for n, b in world.workers.items() if b.model_load_seconds is not None}
         top = tuple(Contributor("worker", n[:256], s) for n, s in sorted(loads.items(), key=lambda p: -p[1])[:3])
@@ -159,6 +175,22 @@ def _present(metric: str, world: World, now: float) -> Reading:
         "stalled_partitions": queue.stalled_partitions,
     }[metric]
     return Reading(None if value is None else float(value), queue.partitions, queue.reason or "")
+
+
+def _silent(rule: Rule, world: World, now: float) -> Reading:
+    """The longest silence of a worker, or the shortest: how long none was heard of."""
+    silences = world.silent_workers(now)
+    if not silences:
+        since = world.started_seconds
+        if since is None or now - since < max(rule.threshold, LEARN_WORKERS_SECONDS):
+            return Reading(None, 0, "no worker is known yet")
+        # They said goodbye, or were silent for so long that nobody misses them: an alert of them is over.
+        return Reading(None, 0, judged=("ok", "no worker is known, so none is missed"))
+    all_of_them = rule.metric == "workers_silent_seconds"
+    worst = tuple(Contributor("worker", name[:256], silence) for name, silence in silences[:TOP_CONTRIBUTORS])
+    silent = sum(silence > rule.threshold for _, silence in silences)
+    note = f"{silent} of {len(silences)} workers" if silent else ""
+    return Reading(silences[-1 if all_of_them else 0][1], len(silences), contributors=worst, note=note)
 
 
 def _gpu_use(world: World) -> Reading:
@@ -230,6 +262,8 @@ def _needed(samples: int) -> str:
 def _judgement(rule: Rule, reading: Reading, threshold: float) -> tuple[Judgement, str]:
     if METRICS[rule.metric].windowed and reading.samples == 0:
         return "no_data", "nothing in the window"
+    if reading.value is None and reading.judged is not None and reading.judged[0] == "ok":
+        return reading.judged
     if reading.value is None:
         return "inconclusive", reading.reason or "not known"
     if reading.samples < rule.min_samples:

@@ -33,6 +33,7 @@ from stream_agents.compute.days import day_of as day_of
 from stream_agents.compute.days import days_before as days_before
 from stream_agents.compute.days import days_of
 from stream_agents.compute.history import HISTORY_DAYS, History
+from stream_agents.compute.rejections import Rejections
 from stream_agents.compute.scopes import ALL, OTHER, scope_key, scopes_of
 from stream_agents.compute.sums import BOOKED, Sums
 
@@ -116,6 +117,8 @@ def check_bookable(event: BatchEvent, zone: ZoneInfo, now: float) -> None:
     if event.time_seconds > now + MAX_AHEAD_SECONDS:
         days = (event.time_seconds - now) / 86_400
         raise InvalidEvent("invalid", f"time_seconds {event.time_seconds:.0f} is {days:.0f} days ahead")
+    if not event.model:
+        raise InvalidEvent("invalid", "the model has no name")
     counts = _counts_of(event)
     if max(counts) > LARGEST_COUNT:
         raise InvalidEvent("invalid", f"{_COUNTS[counts.index(max(counts))]} is above {LARGEST_COUNT}")
@@ -143,6 +146,8 @@ class PartitionState(msgspec.Struct):
     #: Day and scope: what was booked on closed days and is not said yet.
     unsaid: dict[str, dict[str, Unsaid]] = msgspec.field(default_factory=dict)
     rejected: dict[str, int] = msgspec.field(default_factory=dict)
+    #: Those of the last hour, for the alert. Not compared by `rebuild`: when they came is not in the log.
+    rejections: Rejections = msgspec.field(default_factory=Rejections)
     accepted_gaps: int = 0
     allocation: Allocation = msgspec.field(default_factory=Allocation)
     #: Whose days these are; None in a state that was written before it was noted.
@@ -254,6 +259,7 @@ class PartitionState(msgspec.Struct):
                 for booked in scopes.values():
                     booked.close()
         self.allocation.prune(oldest)
+        self.rejections.prune(now)
         self.older_days = [day for day in self.older_days if day in self.days]
 
     def _remember(self, day: str, scopes: dict[str, BookedDay]) -> None:

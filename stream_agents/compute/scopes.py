@@ -13,6 +13,6 @@ __all__ = ["ALL", "OTHER", "Scope", "asked_scope", "parse_scope", "scope_key", "
 @lru_cache(maxsize=4096)
 def scopes_of(model: str, tenant: str | None) -> tuple[Scope, ...]:
     """The scopes an event counts in."""
-    if tenant is None:
+    if not tenant:  # an empty name is none: Prometheus, too, takes an empty label for an absent one
         return (ALL, (("model", model),))
     return (ALL, (("model", model),), (("tenant", tenant),), (("model", model), ("tenant", tenant)))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from operator import attrgetter
 
+from embedwatch.errors import InvalidEvent
 from embedwatch.events import PHASES, BatchEvent, PhaseSeconds
 from embedwatch.rules import MAX_WINDOW_SECONDS, PANE_SECONDS
 from embedwatch.sketch import Sketch
@@ -213,8 +214,11 @@ def counted_at(event: BatchEvent, now: float) -> float:
 
 
 def sketches_of(event: BatchEvent) -> tuple[Sketch, Sketch]:
-    """Latency and queue wait of its texts. Raises `InvalidEvent` when one does not decode."""
-    return Sketch.from_text(event.latency_sketch), Sketch.from_text(event.queue_wait_sketch)
+    """Latency and queue wait of its texts. Raises `InvalidEvent` when one does not decode, or has more texts."""
+    latency, queue_wait = Sketch.from_text(event.latency_sketch), Sketch.from_text(event.queue_wait_sketch)
+    if max(latency.count, queue_wait.count) > event.texts:
+        raise InvalidEvent("invalid", f"a sketch has more than the {event.texts} texts of its batch")
+    return latency, queue_wait
 
 
 class Windows:

@@ -26,6 +26,8 @@ from stream_agents.compute.windows import pane_start
 FORGET_WORKER_SECONDS = 3600.0
 #: A lag sample older than this says nothing about now.
 STALE_LAG_SECONDS = 30.0
+#: A partition is forgotten when others have been sampled for so long without it: a topic made anew may have fewer.
+FORGET_PARTITION_SECONDS = 600.0
 MAX_WORKERS = 20_000
 
 
@@ -116,6 +118,11 @@ class World:
         for worker, beat in list(self.workers.items()):
             if now - beat.time_seconds > FORGET_WORKER_SECONDS:
                 del self.workers[worker]
+        newest = max((lag.time_seconds for lag in self.lags.values()), default=0.0)
+        for partition, lag in list(self.lags.items()):
+            # Others are sampled still and this one is not: the partition is gone.
+            if newest - lag.time_seconds > FORGET_PARTITION_SECONDS:
+                del self.lags[partition]
         for worker, sample in list(self.caches.items()):
             if now - sample.time_seconds > FORGET_WORKER_SECONDS:
                 del self.caches[worker]

@@ -128,7 +128,7 @@ class Routes:
 
 def _window(request: web.Request) -> int:
     text = request.query.get("window_seconds", "300")
-    seconds = int(text) if text.isdecimal() and len(text) < 7 else 0
+    seconds = int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else 0
     if seconds % PANE_SECONDS or not PANE_SECONDS <= seconds <= MAX_WINDOW_SECONDS:
         raise BadRequest(
             "window_seconds",

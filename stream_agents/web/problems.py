@@ -33,6 +33,10 @@ def problem(status: int, error: str, *, parameter: str | None = None, known: Ite
     return answer(Problem(error=error, parameter=parameter, known=list(known)), status)
 
 
+#: Asked by scrapers and probes, which may add parameters of their own (`name[]`, a number against caches).
+MACHINES = ("/metrics", "/healthz", "/readyz")
+
+
 def guarded(route: Route, handler: Handler) -> Handler:
     """A parameter that is wrong, unknown or doubled is the caller's: 400 with what is allowed."""
     known = [parameter.name for parameter in route.parameters]
@@ -49,6 +53,8 @@ def guarded(route: Route, handler: Handler) -> Handler:
 
 def _check_names(request: web.Request, path: str, known: list[str]) -> None:
     """What is not looked at would be an answer to another question."""
+    if path in MACHINES:
+        return
     for name in request.query:
         if name not in known:
             takes = closest(name, known) if known else "; it takes none"

@@ -28,14 +28,16 @@ NOW = 1_800_000_000.0
 
 
 def batch_event(number: int = 0, **fields: Any) -> BatchEvent:
-    """A batch of ten texts; `fields` replace what matters to the test."""
+    """A batch of ten texts, or of `texts`; `fields` replace what matters to the test."""
+    texts = fields.get("texts", 10)
+    sketched = min(texts, 5000)  # absurd numbers are refused, and need no sketch of their own
     base: dict[str, Any] = {
         "event_id": f"w:{number}", "time_seconds": NOW, "worker": "w", "model": "m", "texts": 10, "cache_hits": 2,
         "duplicates": 0, "misses": 8, "batches": 1, "tokens_received": 1000, "tokens_embedded": 800,
         "tokens_saved": 200, "truncated_texts": 0, "token_method": "model", "padding_tokens": 10,
         "cost_nano_usd": 1_234_567, "saved_nano_usd": 200, "price_source": "override",
-        "phase_seconds": PhaseSeconds(embed=0.2), "latency_sketch": Sketch.of([50.0] * 10).to_text(),
-        "queue_wait_sketch": Sketch.of([5.0] * 10).to_text(),
+        "phase_seconds": PhaseSeconds(embed=0.2), "latency_sketch": Sketch.of([50.0] * sketched).to_text(),
+        "queue_wait_sketch": Sketch.of([5.0] * sketched).to_text(),
     }  # fmt: skip
     return BatchEvent(**{**base, **fields})
 

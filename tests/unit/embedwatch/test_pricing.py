@@ -68,6 +68,10 @@ def test_the_machine_is_paid_by_the_hour_only_where_no_token_price_is_known() ->
     assert "3.6 USD per hour" in price.describe()
 
 
+def test_the_hour_of_our_machine_is_no_price_of_a_hosted_model() -> None:
+    assert PriceBook(gpu_usd_per_hour=Decimal("3.60")).quote("nobody-lists-this") == UNKNOWN
+
+
 def test_a_local_model_is_never_booked_at_a_providers_price() -> None:
     assert PriceBook().quote("voyage-3", local=True) == UNKNOWN
 

@@ -55,7 +55,8 @@ def test_the_short_form_is_the_guides() -> None:
     rules = parsed(text)
     assert rules == default_rules() == load_rules(None)
     assert {rule.name: (rule.metric, rule.threshold, rule.severity) for rule in rules} == {
-        metric: (metric, number, "warning") for metric, number in DEFAULT_THRESHOLDS.items()
+        metric: (metric, number, "critical" if metric == "workers_silent_seconds" else "warning")
+        for metric, number in DEFAULT_THRESHOLDS.items()
     }
     latency = rules[0]
     assert latency == Rule(
@@ -70,7 +71,7 @@ def test_every_metric_has_a_short_form(metric: str) -> None:
     (rule,) = parsed(f"thresholds: {{{metric}: 7}}")
     spec = METRICS[metric]
     assert (rule.alert_type, rule.comparison, rule.unit) == (spec.alert_type, spec.comparison, spec.unit)
-    assert rule.window_seconds == (60 if spec.windowed else 0)
+    assert rule.window_seconds == (spec.default_window_seconds if spec.windowed else 0)
 
 
 def test_every_alert_type_has_a_metric_or_is_said_to_come() -> None:

@@ -135,7 +135,7 @@ def test_events_of_one_moment_are_one_batch_and_tenants_of_it_are_not_counted_tw
 
 def test_batches_of_unequal_sizes_weigh_less_than_their_number() -> None:
     events = [
-        batch_event(n, time_seconds=NOW - n, latency_sketch=Sketch.of([50.0] * size).to_text(), batches=number)
+        batch_event(n, time_seconds=NOW - n, texts=size, batches=number)
         for n, (size, number) in enumerate([(100, 1), (10, 1), (10, 10)])
     ]
     kept = from_answer(snapshot(world_of(events), NOW, 300)).scopes["all"]

@@ -278,7 +278,7 @@ def test_recent_and_open_windows_of_a_scope() -> None:
 def test_a_window_is_small_enough_and_the_same_after_the_wire() -> None:
     line = whole()
     rng = np.random.default_rng(3)
-    line.event(5, latency_sketch=Sketch.of(rng.lognormal(3, 2, 5000)).to_text(), errors={"timeout": 2})
+    line.event(5, texts=5000, latency_sketch=Sketch.of(rng.lognormal(3, 2, 5000)).to_text(), errors={"timeout": 2})
     (window,) = [w for w in line.tick(200) if w.scope == "all" and w.events]
     assert decode_window(encode(window)) == window
 

@@ -51,11 +51,12 @@ def one(text: str, world: World, now: float = NOW) -> Verdict:
     return verdict
 
 
-def test_a_quiet_pipeline_is_never_ok() -> None:
+def test_of_a_quiet_pipeline_nothing_is_ok_but_that_no_worker_is_missed() -> None:
     verdicts = judge(default_rules(), world_of(), NOW)
     assert {v.metric: v.judgement for v in verdicts} == {
         "latency_p95_ms": "no_data", "error_rate_pct": "no_data", "cache_hit_rate_pct": "no_data",
         "unpriced_tokens": "no_data", "daily_cost_usd": "inconclusive", "queue_depth": "inconclusive",
+        "rejected_events": "no_data", "worker_silent_seconds": "ok", "workers_silent_seconds": "ok",
     }  # fmt: skip
     assert all(v.reason for v in verdicts)
 
@@ -129,7 +130,7 @@ def test_tokens_at_no_known_price_are_an_alert_and_not_free() -> None:
 
 def test_one_alert_for_each_model_or_tenant_and_a_fixed_scope() -> None:
     world = world_of(*[
-        batch_event(model=model, tenant=tenant, latency_sketch=latency([value] * count))
+        batch_event(model=model, tenant=tenant, texts=count, latency_sketch=latency([value] * count))
         for model, tenant, value, count in (("a", "x", 100.0, 40), ("a", "y", 900.0, 30), ("b", None, 900.0, 30))
     ])  # fmt: skip
     rule = "metric: latency_p50_ms, threshold: 500, name: r"
@@ -166,7 +167,10 @@ def test_long_names_never_make_two_alerts_one() -> None:
 def test_latency_statistics_and_what_the_time_went_into() -> None:
     values = list(np.arange(1.0, 1001.0))
     event = batch_event(
-        latency_sketch=latency(values), batches=2, phase_seconds=PhaseSeconds(queue_wait=99.0, embed=3.0, publish=1.0)
+        texts=1000,
+        latency_sketch=latency(values),
+        batches=2,
+        phase_seconds=PhaseSeconds(queue_wait=99.0, embed=3.0, publish=1.0),
     )
     world = world_of(event)
     expected = {"p50": 501, "p95": 951, "p99": 991, "avg": 500.5, "max": 1000}
@@ -207,6 +211,26 @@ def test_workers() -> None:
     found = one("thresholds: {model_load_seconds: 20}", world)
     assert (found.judgement, found.value, found.contributors[0].name) == ("breached", 30, "slow")
     assert one("thresholds: {gpu_utilization_pct: 60}", world).value == 50
+
+
+@pytest.mark.parametrize("metric", ["worker_silent_seconds", "workers_silent_seconds"])
+def test_an_alert_of_silence_ends_when_the_silent_are_forgotten(metric: str) -> None:
+    world, text = world_of(), f"thresholds: {{{metric}: 45}}"
+    world.started_seconds = NOW - 100
+    world.apply_heartbeat(beat("gone", 50))
+    assert one(text, world).reason == "above the threshold (1 of 1 workers)"
+    world.tidy(NOW + 3500)
+    assert one(text, world, NOW + 3500).judgement == "breached"
+    world.tidy(NOW + 3600)
+    found = one(text, world, NOW + 3600)
+    assert (found.judgement, found.value, found.reason) == ("ok", None, "no worker is known, so none is missed")
+
+
+@pytest.mark.parametrize(("age", "judgement"), [(59.0, "inconclusive"), (60.0, "ok")])
+def test_agents_that_have_just_started_do_not_end_an_alert_of_silence(age: float, judgement: str) -> None:
+    world = world_of()
+    world.started_seconds = NOW - age
+    assert one("thresholds: {worker_silent_seconds: 45}", world).judgement == judgement
 
 
 def test_a_machine_without_a_gpu_is_not_a_lazy_gpu() -> None:
@@ -261,7 +285,7 @@ def test_a_verdict_carries_what_alerting_needs_of_its_rule() -> None:
         "rules: [{name: r, metric: latency_p95_ms, threshold: 10, window: 2m, for: 30s, keep_firing_for: 1m, "
         "severity: critical, route: gpu, text: Look at the GPU.}]"
     )
-    found = one(text, world_of(batch_event(latency_sketch=latency([50.0] * 30))))
+    found = one(text, world_of(batch_event(texts=30)))
     assert (found.rule, found.severity, found.route, found.text) == ("r", "critical", "gpu", "Look at the GPU.")
     assert (found.window_seconds, found.for_seconds, found.keep_firing_for_seconds) == (120, 30, 60)
     assert (found.unit, found.metric, found.time_seconds, found.day) == ("ms", "latency_p95_ms", NOW, None)

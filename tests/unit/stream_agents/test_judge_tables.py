@@ -22,7 +22,18 @@ from stream_agents.compute.world import World
 from tests.harness.agents_log import NOW, batch_event
 
 UTC_ZONE = ZoneInfo("UTC")
-Events = Sequence[MetricEvent]
+
+
+@dataclass(frozen=True)
+class Refused:
+    """An event that could not be counted."""
+
+    worker: str = "w"
+    reason: str = "invalid"
+    ago: float = 0.0
+
+
+Events = Sequence[MetricEvent | Refused]
 
 
 @dataclass(frozen=True)
@@ -118,6 +129,10 @@ TABLES: dict[str, Table] = {
         2, [*batch(cache_errors=2), *batch(cache_errors=1)], batch(cache_errors=1), batch(cache_errors=2),
         batch(texts=4, cache_errors=9), ((), OLD), needed=5,
     ),
+    "rejected_events": Table(
+        1, [Refused(), Refused("v", "not_json", 800.0)], [*batch(), Refused(ago=960.0)], [Refused(ago=899.0)],
+        [Refused()] * 4, ((), [Refused(ago=961.0)]), needed=5,
+    ),
     "daily_forecast_usd": Table(
         # A third of the day has passed.
         99, batch(cost_nano_usd=33_100_000_000), batch(cost_nano_usd=32_900_000_000),
@@ -166,6 +181,10 @@ TABLES: dict[str, Table] = {
         # One that said goodbye is not missed.
         ((), [beat(ago=90.0), HeartbeatEvent("w:2", NOW - 89, "w", "m", "stopping")]), needed=2,
     ),
+    "workers_silent_seconds": Table(
+        30, [beat(ago=31.0), beat("v", ago=90.0)], [beat(ago=29.0), beat("v", ago=90.0)], [beat(ago=30.0)],
+        [beat(ago=90.0)], ((), [beat(ago=90.0), HeartbeatEvent("w:2", NOW - 89, "w", "m", "stopping")]), needed=2,
+    ),
     "data_silent_seconds": Table(
         60, batch(time_seconds=NOW - 61), batch(time_seconds=NOW - 59), batch(time_seconds=NOW - 60),
         # There is one answer, never two; a rule that asks for more is never judged.
@@ -187,6 +206,8 @@ def world_of(events: Events, *, begun: bool = True) -> World:
             world.apply_lag(event)
         elif isinstance(event, CacheEvent):
             world.apply_cache(event)
+        elif isinstance(event, Refused):
+            world.partitions[0].rejections.add(event.reason, event.worker, NOW - event.ago)
     return world
 
 

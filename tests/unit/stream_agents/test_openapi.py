@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from stream_agents.web.openapi import ADDRESS, document, page
+from stream_agents.web.problems import MACHINES
 from stream_agents.web.routes import ROUTES, Route
 from tests.harness.agents_log import log_of, runtime_on
 from tests.harness.agents_web import busy_runtime, serving
@@ -45,6 +46,8 @@ def test_every_answer_is_as_described(state: str) -> None:
                         kind = response.content_type
                         data = json.loads(body) if kind == "application/json" else body
                         check(route.path, response.status, kind, data, described)
+                if route.path in MACHINES:
+                    continue
                 for name in (*(parameter.name for parameter in route.parameters), "unheard-of"):
                     async with client.get(f"{route.path}?{name}=nonsense") as response:
                         assert response.status == 400

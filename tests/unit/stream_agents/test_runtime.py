@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from embedwatch.codec import encode
 from embedwatch.events import BatchEvent, HeartbeatEvent, LagEvent, PhaseSeconds, window_key
 from embedwatch.rules import default_rules
+from embedwatch.sketch import Sketch
 from stream_agents.compute.ledger import STATE_VERSION, DayTotals
 from stream_agents.runtime import IDLE_CHECK_SECONDS, LASTING_GAP_SECONDS, Runtime
 from tests.harness.agents_log import (
@@ -97,6 +98,8 @@ def test_an_event_that_does_not_decode_is_rejected_once_and_stops_nothing() -> N
         {"latency_sketch": "é"}, {"cost_nano_usd": 10**400}, {"texts": 2**53 + 9, "misses": 2**53 + 7},
         {"padding_tokens": 2**64},
         {"texts": 10**30 + 10, "errors": {"other": 10**30}}, {"texts": 11}, {"texts": 11, "errors": {"other": 2}},
+        {"model": ""}, {"latency_sketch": Sketch.of([50.0] * 11).to_text()},
+        {"queue_wait_sketch": Sketch.of([5.0] * 11).to_text()},
     ],
 )  # fmt: skip
 def test_an_event_that_decodes_but_cannot_be_booked_is_rejected_and_left_out_of_everything(

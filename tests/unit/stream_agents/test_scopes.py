@@ -17,6 +17,11 @@ def test_an_event_counts_for_everything_its_model_its_tenant_and_both() -> None:
     assert scopes_of("m", "t") == (ALL, (("model", "m"),), (("tenant", "t"),), (("model", "m"), ("tenant", "t")))
 
 
+def test_an_empty_tenant_is_none() -> None:
+    # Prometheus takes an empty label for an absent one: there would be two series of one name.
+    assert scopes_of("m", "") == scopes_of("m", None)
+
+
 def test_keys_are_readable_for_usual_names() -> None:
     assert [scope_key(scope) for scope in (ALL, OTHER)] == ["all", "scope=other"]
     assert scope_key((("model", "BAAI/bge-m3:v1"), ("tenant", "acme corp"))) == "model=BAAI/bge-m3:v1,tenant=acme corp"

@@ -17,6 +17,7 @@ from embedwatch.rules import default_rules
 from embedwatch.sketch import Sketch
 from stream_agents.runtime import LASTING_GAP_SECONDS, Runtime
 from stream_agents.web.api import add_routes
+from stream_agents.web.problems import MACHINES
 from stream_agents.web.routes import ROUTES, Route
 from tests.harness.agents_log import NOW, SetClock, batch_event, deliver, log_at, log_of, runtime_on
 from tests.harness.agents_web import busy_runtime, serving
@@ -79,7 +80,7 @@ def test_the_summary_has_the_numbers_and_what_is_breached() -> None:
     assert data["performance"]["texts"] == 40
     assert data["today"]["cost_nano_usd"] == 2_001_234_567
     assert data["rejected_events"] == {"not_json": 1}
-    assert {row["type"] for row in data["breached"]} == {"HIGH_LATENCY", "HIGH_ERROR_RATE"}
+    assert {row["type"] for row in data["breached"]} == {"HIGH_LATENCY", "HIGH_ERROR_RATE", "REJECTED_EVENTS"}
     assert (model["scope"], model["performance"]["texts"], model["today"]["cost_nano_usd"]) == (
         "model=slow", 30, 2_000_000_000,
     )  # fmt: skip
@@ -95,6 +96,7 @@ def test_the_summary_has_the_numbers_and_what_is_breached() -> None:
         ("summary?window_seconds=1e1", "not '1e1'"),
         ("summary?window_seconds=" + "1" * 5000, "not '1111"),
         ("summary?window_seconds=%C2%B2", "window_seconds is a multiple of 10"),
+        ("summary?window_seconds=%D9%A6%D9%A0", "window_seconds is a multiple of 10"),
         ("summary?scope=model", "'model' is not a scope such as all or model=NAME,tenant=NAME"),
         ("ledger?scope=x", "'x' is not a scope"),
         ("ledger?scope=colour%3Dred", "'colour=red' is not a scope"),
@@ -113,7 +115,13 @@ def test_a_wrong_parameter_is_400_with_what_is_allowed(path: str, words: str) ->
     assert name in data["known"]
 
 
-@pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.path)
+@pytest.mark.parametrize("path", MACHINES)
+def test_scrapers_and_probes_may_add_parameters_of_their_own(path: str) -> None:
+    ((bare, _), (asked, _)) = ask(busy(), path, f"{path}?name[]=up&t=1&t=2")
+    assert bare == asked != 400
+
+
+@pytest.mark.parametrize("route", [r for r in ROUTES if r.path not in MACHINES], ids=lambda route: route.path)
 def test_a_parameter_that_is_unknown_or_doubled_is_400_and_named(route: Route) -> None:
     known = [parameter.name for parameter in route.parameters]
     first = known[0] if known else "x"
@@ -188,8 +196,8 @@ def test_the_ledger_lists_days_and_scopes_and_can_be_narrowed_down() -> None:
 def test_verdicts_are_listed_breached_first() -> None:
     ((_, data),) = ask(busy(), "/api/v1/verdicts")
     judgements = [row["judgement"] for row in data["verdicts"]]
-    assert judgements[:2] == ["breached", "breached"]
-    assert len(judgements) == 8
+    assert judgements[:4] == ["breached", "breached", "breached", "inconclusive"]
+    assert len(judgements) == 11
 
 
 def test_prometheus_reads_base_units_by_scope() -> None:

@@ -196,7 +196,7 @@ def test_what_no_window_reaches_is_forgotten_and_makes_room() -> None:
 events = st.builds(
     at,
     seconds_ago=st.floats(-5, 3590),
-    texts=st.integers(0, 10**6),
+    texts=st.integers(20, 10**6),
     cache_hits=st.integers(0, 10**6),
     misses=st.integers(0, 10**6),
     tokens_embedded=st.integers(0, 2**62),
@@ -292,7 +292,7 @@ def test_before_a_window_is_the_rest_of_the_hour() -> None:
 def test_percentiles_of_a_window_are_within_half_a_percent_of_the_exact_ones() -> None:
     rng = np.random.default_rng(7)
     values = [rng.lognormal(3, 1, size=200) for _ in range(100)]
-    windows = windows_of(*[at(n * 0.5, latency_sketch=Sketch.of(v).to_text()) for n, v in enumerate(values)])
+    windows = windows_of(*[at(n * 0.5, texts=200, latency_sketch=Sketch.of(v).to_text()) for n, v in enumerate(values)])
     totals = windows.window(ALL, 60, NOW)
     everything = np.concatenate(values)
     assert totals.latency.count == everything.size == 20_000

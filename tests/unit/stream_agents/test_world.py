@@ -6,9 +6,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from msgspec.structs import replace
 
 from embedwatch.events import CacheEvent, HeartbeatEvent, LagEvent
-from stream_agents.compute.world import FORGET_WORKER_SECONDS, STALE_LAG_SECONDS, World
+from stream_agents.compute.world import FORGET_PARTITION_SECONDS, FORGET_WORKER_SECONDS, STALE_LAG_SECONDS, World
 from tests.harness.agents_log import NOW, batch_event
 
 
@@ -81,6 +82,19 @@ def test_no_sample_and_an_old_sample_are_unknown_and_never_an_empty_queue() -> N
     old = queue_of(lag(0), lag(1, seconds_ago=STALE_LAG_SECONDS + 1))
     assert (old.status, old.depth_texts, old.lag_seconds) == ("UNKNOWN", None, None)
     assert old.reason == "the last lag sample is 31 s old"
+
+
+def test_a_partition_that_is_gone_is_forgotten_and_a_reader_that_stopped_is_not() -> None:
+    found = world()
+    found.apply_lag(lag(0))
+    found.apply_lag(lag(1, seconds_ago=FORGET_PARTITION_SECONDS))
+    found.tidy(NOW)
+    assert found.queue(NOW).status == "UNKNOWN"
+    found.apply_lag(replace(lag(0), time_seconds=NOW + 1))
+    found.tidy(NOW + 1)
+    assert (found.queue(NOW + 1).status, found.queue(NOW + 1).partitions) == ("OK", 1)
+    found.tidy(NOW + 90_000)
+    assert found.queue(NOW + 90_000).status == "UNKNOWN"
 
 
 def test_an_age_goes_on_between_samples_and_an_empty_queue_does_not_age() -> None:
