@@ -14,7 +14,7 @@ from alerting.receivers import text
 from alerting.slack_blocks import Block, render
 from alerting.states import Act, Facts, Kind, Owed
 from embedwatch.events import AlertType, Contributor, Verdict
-from embedwatch.rules import METRICS
+from embedwatch.rules import METRICS, Metric
 
 FIRED = datetime(2026, 3, 28, 14, 2, tzinfo=UTC).timestamp()
 SINCE = FIRED - 30
@@ -80,6 +80,13 @@ TYPES: dict[AlertType, dict[str, Any]] = {
         "samples": 4800, "reason": "above the threshold (12 invalid)",
         "contributors": [Contributor("worker", "gpu-2", 12.0, 100.0)],
     },
+    "ALERTING_BEHIND": {
+        "metric": "alerting_behind_seconds", "value": 48.0, "threshold": 30.0, **_NOW, "samples": 1,
+    },
+    "RECEIVER_FAILING": {
+        "metric": "receiver_failing_seconds", "value": 312.0, "threshold": 300.0, **_NOW, "samples": 1,
+        "scope": {"receiver": "pagerduty"}, "reason": "PagerDuty cannot be reached: connection refused",
+    },
 }  # fmt: skip
 
 _ACKNOWLEDGED = Act("acknowledge", "Ada", "slack", FIRED + 300, "critical", note="adding two workers")
@@ -130,7 +137,7 @@ def breach(kind: AlertType, **more: Any) -> Verdict:
         "severity": "warning", "scope": {"model": "all-MiniLM-L6-v2"}, "window_seconds": 60.0, "samples": 100,
         "rule": TYPES[kind]["metric"], **TYPES[kind], **more,
     }  # fmt: skip
-    spec = METRICS[chosen["metric"]]
+    spec = METRICS.get(chosen["metric"]) or Metric(kind, ">", "s")  # alerting's own are no rules
     scope = ",".join(f"{key}={value}" for key, value in chosen["scope"].items())
     return Verdict(
         alert_id=f"{chosen['rule']}|{scope or 'all'}",

@@ -172,8 +172,8 @@ def _sentence(verdict: Verdict) -> str:
     known = KNOWN_SENTENCES.get(verdict.metric)
     if known is not None and verdict.value is not None:
         told = known.format(value=value, limit=limit, span=span, day=day)
-        # The share alone does not say how much slower.
-        explained = verdict.metric == "latency_regression_pct" and verdict.reason
+        # The number alone does not say how much slower, or why.
+        explained = verdict.metric in ("latency_regression_pct", "receiver_failing_seconds") and verdict.reason
         return f"{told} {_capital(clean(verdict.reason, NOTE_CHARS))}." if explained else told
     word = "minimum" if verdict.comparison == "<" else "limit"
     text = f"{_capital(subject(verdict))} is {value}, {word} {limit}{',' + span if span else ''}."

@@ -23,6 +23,8 @@ TITLES: dict[AlertType, str] = {
     "NO_DATA": "no data",
     "CACHE_UNAVAILABLE": "cache unavailable",
     "REJECTED_EVENTS": "events not counted",
+    "ALERTING_BEHIND": "alerts come late",
+    "RECEIVER_FAILING": "messages do not arrive",
 }
 
 #: What to do, as one or two sentences that a tired person can follow.
@@ -47,6 +49,9 @@ ACTIONS: dict[AlertType, str] = {
     "CACHE_UNAVAILABLE": "Check that the cache runs and answers; until then every text is embedded and paid for anew.",
     "REJECTED_EVENTS": "Look at the workers named: their version or clock may be wrong. What they sent is kept: "
     "`embedwatch dlq list`; spend and counts are too low by it.",
+    "ALERTING_BEHIND": "Look at the log of `embedwatch alerts`, at its machine and at the broker: verdicts wait there.",
+    "RECEIVER_FAILING": "Its messages are kept and go out when it works again. `embedwatch alerts test` says what is "
+    "wrong with it.",
 }
 
 #: Metrics as the subject of a sentence.
@@ -75,6 +80,9 @@ SUBJECTS: dict[str, str] = {
     "workers_silent_seconds": "the time without a sign of any worker",
     "data_silent_seconds": "the time without a batch",
     "rejected_events": "the number of events not counted",
+    "agents_silent_seconds": "the time without a verdict",
+    "alerting_behind_seconds": "the age of a verdict when it is read",
+    "receiver_failing_seconds": "the time without a message taken",
 }
 
 #: Metrics of which "X is V, limit L" would be poor English. `span` begins with a blank or is empty.
@@ -94,6 +102,9 @@ KNOWN_SENTENCES: dict[str, str] = {
     "workers_silent_seconds": "No worker has been heard of for {value}, limit {limit}.",
     "data_silent_seconds": "No batch was reported for {value}, limit {limit}.",
     "rejected_events": "Could not be counted: {value}{span}, limit {limit}.",
+    "agents_silent_seconds": "The agents have given no verdict for {value}, limit {limit}: nothing is judged now.",
+    "alerting_behind_seconds": "Verdicts are {value} old when they are read, limit {limit}: alerts come later by that.",
+    "receiver_failing_seconds": "It has taken no message for {value}, limit {limit}.",
 }
 
 #: Phases of a batch as a likely cause: what happens in it, and what that suggests.

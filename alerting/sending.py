@@ -15,6 +15,7 @@ import traceback
 
 from alerting.parcels import Job, Result, SendFailed
 from alerting.receivers import Receiver
+from alerting.self_watch import Trouble
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,9 @@ class Sender:
         self.receiver = receiver
         self.pace = Pace()
         self.bucket = Bucket(receiver.traits.per_second, receiver.traits.burst)
-        self.in_flight: Job | None = None  # used by the service's thread only
+        self.in_flight: Job | None = None  # used by the service's thread only, as what follows
+        self._failing_since: float | None = None
+        self._reason = ""
         self._results = results
         self._rng = rng
         self._jobs: queue.Queue[Job | None] = queue.Queue(maxsize=1)
@@ -121,14 +124,22 @@ class Sender:
         self.bucket.take(monotonic)  # one is on its way at a time: to count it at its end is to count it late enough
         failure, name = result.failure, self.receiver.name
         if failure is None:
+            self._failing_since = None
             if self.pace.succeeded():
                 log.info("%s: works again", name)
             return None
+        if not failure.of_message:
+            self._failing_since = monotonic if self._failing_since is None else self._failing_since
+            self._reason = failure.reason
         wait = self.pace.failed(failure, monotonic, self._rng.random())
         if self.pace.is_news(failure.reason, monotonic):
             level = logging.WARNING if failure.retryable else logging.ERROR
             log.log(level, "%s: %s; the message stays owed, next attempt in %.1f s", name, failure.reason, wait)
         return wait
+
+    def trouble(self, monotonic: float) -> Trouble | None:
+        """Since when it takes nothing, and why; None while it works, as far as was tried."""
+        return None if self._failing_since is None else Trouble(monotonic - self._failing_since, self._reason)
 
     def close(self, timeout_seconds: float) -> bool:
         """Let the thread end. False when it still waits for its receiver: being a daemon, it ends with the process."""

@@ -29,6 +29,7 @@ from alerting.lifecycle import Heard, Policy
 from alerting.ownership import Ownership
 from alerting.parcels import Result
 from alerting.receivers import Receiver
+from alerting.self_watch import SelfWatch
 from alerting.sending import Sender
 from alerting.silences import Silences
 from alerting.still_open import StillOpen
@@ -74,6 +75,7 @@ class AlertingService:
         self._still_open = StillOpen(sender.receiver for sender in self._senders.values())
         self._store = store.Store(settings)
         self._ownership = Ownership()
+        self._watch = SelfWatch(settings.alerts.agents_silent_seconds, clock.monotonic())
         self._actions = Actions(settings)
         self._silences = Silences(settings)
         self._catching_up: dict[Any, int] | None = None
@@ -115,6 +117,7 @@ class AlertingService:
             self._pulse.stands_by(monotonic)
         self._collect(monotonic)
         self._hear(records, now, monotonic)
+        self._watch_ourselves(now, monotonic)
         self._silences.apply(self._engine)
         if not self._paused:
             self._actions.apply(self._engine, now, monotonic)
@@ -160,9 +163,22 @@ class AlertingService:
                     self._keep(record, error)
                     continue
                 self._pulse.heard(monotonic, now - record.timestamp / 1000.0)
+                self._watch.heard(monotonic, now - record.timestamp / 1000.0)
                 move = self._engine.hear(Heard(verdict, partition.partition, record.offset), now, monotonic)
                 if move is not None:
                     _tell(move)
+
+    def _watch_ourselves(self, now: float, monotonic: float) -> None:
+        """What is wrong with our own way of an alert is an alert, too."""
+        owned = self._engine.owned or frozenset()
+        if self._catching_up is not None:
+            self._watch.begin(monotonic)  # what waited for us is old, and says nothing of how long we take
+            return
+        failing = {name: sender.trouble(monotonic) for name, sender in self._senders.items()}
+        for heard in self._watch.due(self._engine.states, owned, failing, now, monotonic):
+            move = self._engine.hear(heard, now, monotonic)
+            if move is not None:
+                _tell(move)
 
     def _keep(self, record: Any, error: InvalidEvent) -> None:
         """A verdict that does not decode is counted, told and kept; it stops nothing."""

@@ -243,6 +243,8 @@ AlertType = Literal[
     "NO_DATA",
     "CACHE_UNAVAILABLE",
     "REJECTED_EVENTS",
+    "ALERTING_BEHIND",
+    "RECEIVER_FAILING",
 ]
 Severity = Literal["info", "warning", "critical"]
 Judgement = Literal["ok", "breached", "inconclusive", "no_data"]

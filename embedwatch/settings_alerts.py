@@ -15,6 +15,9 @@ class LifeSettings(Section):
 
     repeat_interval_seconds: float = Field(4 * 3600.0, ge=1, description="a firing alert is said again after this")
     no_data_grace_seconds: float = Field(60.0, ge=1, description="a firing alert without data is marked after this")
+    agents_silent_seconds: float = Field(
+        50.0, ge=5, le=86_400, description="no verdict of the agents for so long is an alert: nothing is judged then"
+    )
     no_data_resolve_seconds: float | None = Field(
         None, ge=1, description="a firing alert without data is closed after this; never by default"
     )

@@ -59,6 +59,8 @@ class Alerting:
             "ALERTS_SLACK_BOT_TOKEN": TOKEN,
             "ALERTS_SLACK_API_URL": self.slack.api_url,
             "ALERTS_SEND_TIMEOUT_SECONDS": "2",
+            # Here a test speaks for the agents, and not all the time.
+            "ALERTS_AGENTS_SILENT_SECONDS": "3600",
             **environ,
         }
         variables: Mapping[str, str | None] = {f"EMBEDWATCH_{name}": value or None for name, value in settings.items()}

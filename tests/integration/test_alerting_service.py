@@ -57,6 +57,20 @@ def committed(bench: Alerting) -> int | None:
         return found
 
 
+def test_agents_that_fall_silent_are_told_of_and_their_return_ends_it(quick: Alerting) -> None:
+    child = quick.start(ALERTS_AGENTS_SILENT_SECONDS="5")
+    (root,) = quick.wait_for(roots)
+    assert root.text.startswith("🔴 Critical: no data")
+    assert "The agents have given no verdict for" in root.text
+    quick.say("ok")
+    (reply,) = quick.wait_for(replies)
+    assert reply.thread_ts == root.ts
+    (root,) = roots(quick.slack.inbox())
+    assert root.text.startswith("✅ Resolved: no data")
+    assert child.stop() == 0
+    assert committed(quick) == 1
+
+
 def test_a_breach_is_posted_and_its_end_edits_the_message(bench: Alerting) -> None:
     child = bench.start()
     bench.say("ok")

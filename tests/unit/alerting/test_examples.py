@@ -8,6 +8,7 @@ import pytest
 
 from alerting.examples import KINDS, TYPES, breach, example, page, slack_text
 from alerting.message import compose
+from alerting.self_watch import WATCHED
 from alerting.slack_blocks import render
 from alerting.states import Kind
 from embedwatch.events import AlertType
@@ -28,7 +29,7 @@ def test_every_type_and_every_kind_has_an_example() -> None:
 @pytest.mark.parametrize("kind", get_args(AlertType))
 def test_an_example_breaches_its_limit_by_a_metric_of_its_type(kind: AlertType) -> None:
     verdict = breach(kind)
-    assert METRICS[verdict.metric].alert_type == kind
+    assert (METRICS.get(verdict.metric) or WATCHED[verdict.metric]).alert_type == kind
     assert verdict.value is not None
     assert verdict.value > verdict.threshold if verdict.comparison == ">" else verdict.value < verdict.threshold
 

@@ -11,6 +11,7 @@ from alerting.cause import cause
 from alerting.message import Message, compose, scope, trial_message
 from alerting.phrases import ACTIONS, KNOWN_SENTENCES, PHASE_CAUSES, SUBJECTS, TITLES
 from alerting.receivers import text
+from alerting.self_watch import WATCHED
 from alerting.slack_blocks import render, render_news
 from alerting.states import Facts, Kind, Owed, trim
 from embedwatch.events import PHASES, AlertType, Contributor, Verdict
@@ -153,13 +154,13 @@ def test_the_cause_says_how_much_it_grew_and_what_kind_it_is() -> None:
 def test_every_alert_type_has_a_title_and_an_action() -> None:
     types = set(get_args(AlertType))
     assert set(TITLES) == set(ACTIONS) == types
-    assert len(types) == 18
+    assert len(types) == 20
     assert all(action.endswith(".") for action in ACTIONS.values())
 
 
 def test_every_metric_and_phase_has_words() -> None:
-    assert set(SUBJECTS) == set(METRICS)
-    assert set(KNOWN_SENTENCES) <= set(METRICS)
+    assert set(SUBJECTS) == {*METRICS, *WATCHED}
+    assert set(KNOWN_SENTENCES) <= set(SUBJECTS)
     assert set(PHASE_CAUSES) == set(PHASES)
 
 

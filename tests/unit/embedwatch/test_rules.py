@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given
@@ -75,7 +75,10 @@ def test_every_metric_has_a_short_form(metric: str) -> None:
 
 
 def test_every_alert_type_has_a_metric_or_is_said_to_come() -> None:
-    assert {spec.alert_type for spec in METRICS.values()} == set(AlertType.__args__)  # type: ignore[attr-defined]
+    # Two are of alerting itself: no rule finds them.
+    assert {spec.alert_type for spec in METRICS.values()} == set(get_args(AlertType)) - {
+        "ALERTING_BEHIND", "RECEIVER_FAILING",
+    }  # fmt: skip
 
 
 def test_the_long_form_says_everything() -> None:
