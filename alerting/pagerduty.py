@@ -6,6 +6,7 @@ PagerDuty makes one incident of it, and an event that comes twice changes nothin
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import httpx
 import msgspec
 
-from alerting.http_send import HttpSender
+from alerting.http_exchange import Answer
+from alerting.http_send import HttpSender, Meaning
 from alerting.parcels import Parcel, Traits, digest
 from alerting.payload import document, rfc3339, status
 from alerting.states import Ref
@@ -21,6 +23,18 @@ from alerting.states import Ref
 SUMMARY_CHARS = 1024
 _DETAILS = ("alert_id", "rule", "metric", "value", "unit", "threshold", "comparison", "window_seconds", "samples",
             "worst_value", "text", "cause", "action", "note")  # fmt: skip
+#: Kinds that say that a person takes care of it.
+TAKEN = ("acknowledged", "snoozed")
+_OF_KEY = re.compile(r"\b(routing|service|integration)[ _]?key\b|\binvalid key\b", re.IGNORECASE)
+_WRONG_KEY = Meaning(
+    "does not know the routing key: take the integration key of an Events API V2 integration, and restart"
+)
+
+
+class _Refusal(msgspec.Struct):
+    status: Any = None
+    message: Any = None
+    errors: Any = None
 
 
 class PagerDutyReceiver:
@@ -50,15 +64,34 @@ class PagerDutyReceiver:
         # A test must wake nobody for longer than it takes to see it: it ends as it began.
         for act in ("trigger", "resolve") if parcel.message.kind == "test" else (action(parcel),):
             body = msgspec.json.encode(event(parcel, act, self._routing_key, now))
-            self._sender.post(self._url, body, {}, now)
+            self._sender.post(self._url, body, {}, now, explain)
         return None
 
 
 def action(parcel: Parcel) -> str:
-    """What is over before it could be said wakes nobody: it only closes what may have been opened."""
+    """What is over before it could be said wakes nobody: it only closes what may have been opened.
+
+    Who snoozes an alert takes care of it as much as who acknowledges it: PagerDuty must not go on to call the next.
+    """
     if status(parcel) == "resolved":
         return "resolve"
-    return "acknowledge" if str(parcel.message.kind) == "acknowledged" else "trigger"
+    return "acknowledge" if parcel.message.kind in TAKEN else "trigger"
+
+
+def explain(answer: Answer) -> Meaning | None:
+    """PagerDuty answers 400 to a key that it does not know as to an event that it does not understand.
+
+    Only its words tell them apart: `{"errors": ["Length of 'routing_key' is incorrect (should be 32 characters)"]}`.
+    """
+    if answer.status != 400:
+        return None
+    try:
+        said = msgspec.json.decode(answer.body, type=_Refusal)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    errors = said.errors if isinstance(said.errors, list) else [said.errors]
+    words = (str(word) for word in (*errors, said.message, said.status) if word)
+    return _WRONG_KEY if any(_OF_KEY.search(word) for word in words) else None
 
 
 def event(parcel: Parcel, act: str, routing_key: str, now: float) -> dict[str, Any]:
