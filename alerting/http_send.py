@@ -79,6 +79,10 @@ BY_HUNDRED: dict[int, Meaning] = {
 }
 
 
+#: Said by what stands in between, and to every question alike.
+OF_THE_WAY = (407, 502, 503, 504, 511)
+
+
 def failure(
     name: str, status: int, headers: Mapping[str, str], now: float, known: Meaning | None = None
 ) -> SendFailed | None:
@@ -144,6 +148,16 @@ class HttpSender:
     def look(self, method: str, url: str, limit_bytes: int = LIMIT_BYTES) -> Answer:
         """What is answered to a question that changes nothing, whatever its status. Raises `SendFailed`: nothing is."""
         return self._ask(Question(method, url, {"user-agent": "embedwatch"}, b"", lambda status: True, limit_bytes))
+
+    def reach(self, url: str, now: float) -> int:
+        """The status that is answered to OPTIONS: that changes nothing anywhere, and any status shows that somebody is
+        there. Raises `SendFailed` where nobody is, and for an answer that a message would get, too.
+        """
+        answer = self.look("OPTIONS", url)
+        refused = failure(self._name, answer.status, answer.headers, now)
+        if refused is not None and (answer.status // 100 == 3 or answer.status in OF_THE_WAY):
+            raise refused
+        return answer.status
 
     def _ask(self, question: Question) -> Answer:
         if self._left is not None and not self._left.ended:

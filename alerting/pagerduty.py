@@ -21,6 +21,7 @@ from alerting.payload import document, rfc3339, status
 from alerting.states import Ref
 
 SUMMARY_CHARS = 1024
+TRY = "embedwatch alerts test --receiver pagerduty"
 _DETAILS = ("alert_id", "rule", "metric", "value", "unit", "threshold", "comparison", "window_seconds", "samples",
             "worst_value", "text", "cause", "action", "note")  # fmt: skip
 #: Kinds that say that a person takes care of it.
@@ -57,7 +58,11 @@ class PagerDutyReceiver:
         self._sender = HttpSender("PagerDuty", timeout_seconds=timeout_seconds, transport=transport)
 
     def check(self) -> str:
-        return "PagerDuty can only be tried by sending: embedwatch alerts test"
+        """An event would be the only way to ask for the key, and even one that opens nothing may set rules to work."""
+        status = self._sender.reach(self._url, self._now())
+        return (
+            f"PagerDuty answers (status {status} to OPTIONS); whether it knows the routing key only a test shows: {TRY}"
+        )
 
     def send(self, parcel: Parcel) -> Ref | None:
         now = self._now()
