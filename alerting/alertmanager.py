@@ -17,6 +17,7 @@ import httpx
 import msgspec
 
 from alerting.http_send import HttpSender, failure
+from alerting.message import DASHBOARD, RUNBOOK
 from alerting.parcels import Parcel, SendFailed, Traits
 from alerting.payload import rfc3339, status
 from alerting.states import Ref
@@ -148,6 +149,7 @@ def alert(parcel: Parcel, now: float, stays_seconds: float) -> dict[str, Any]:
         "cause": message.cause,
         "action": message.action,
         "note": message.note,
+        "runbook_url": message.link(RUNBOOK),
     }
     found: dict[str, Any] = {
         "labels": {key: value for key, value in labels.items() if value},
@@ -155,8 +157,8 @@ def alert(parcel: Parcel, now: float, stays_seconds: float) -> dict[str, Any]:
         "startsAt": rfc3339(min(begins, ends)),
         "endsAt": rfc3339(ends),
     }
-    if message.links:
-        found["generatorURL"] = message.links[0].url
+    if (dashboard := message.link(DASHBOARD)) is not None:
+        found["generatorURL"] = dashboard
     return {key: value for key, value in found.items() if value is not None}
 
 

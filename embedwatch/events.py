@@ -284,6 +284,7 @@ class Verdict(Struct, frozen=True, tag="verdict", tag_field="type"):
     contributors: list[Contributor] = msgspec.field(default_factory=list)
     route: Label | None = None
     text: str | None = None
+    runbook: str | None = None  # an address, http or https
     day: str | None = None  # for budgets: the day in the budget's zone, ISO
     v: int = VERSION
 

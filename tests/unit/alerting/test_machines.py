@@ -112,6 +112,27 @@ def test_alertmanager_keeps_what_fires_until_it_is_said_again_or_over(server: Ht
     assert fired["generatorURL"] == "https://d.example/"
 
 
+def test_every_machine_has_the_runbook_of_the_rule(server: HttpReceiver) -> None:
+    book = "https://wiki.example/runbooks/search?a=1&b=2"
+    for dashboard in ("https://d.example/", None):
+        server.seen.clear()
+        parcel = told(runbook=book, dashboard=dashboard)
+        for receiver in (webhook(server), alertmanager(server), pagerduty(server)):
+            receiver.send(parcel)
+        hook, alert, incident = server.documents
+        assert hook["runbook_url"] == hook["links"][-1]["url"] == book
+        assert alert[0]["annotations"]["runbook_url"] == book
+        assert alert[0].get("generatorURL") == dashboard  # where it came from, not what to do about it
+        assert incident["links"][-1] == {"href": book, "text": "Runbook"}
+
+
+def test_a_rule_without_a_runbook_has_none(server: HttpReceiver) -> None:
+    webhook(server).send(told())
+    alertmanager(server).send(told())
+    assert server.documents[0]["runbook_url"] is None
+    assert "runbook_url" not in server.documents[1][0]["annotations"]
+
+
 def test_a_scope_makes_labels_that_prometheus_takes_and_never_ours(server: HttpReceiver) -> None:
     alertmanager(server).send(told(scope={"model x": "m", "severity": "none", "1": "t", "empty": ""}))
     labels = server.documents[0][0]["labels"]
