@@ -310,8 +310,8 @@ class AlertAction(Struct, frozen=True, tag="action", tag_field="type"):
 class Silence(Struct, frozen=True, tag="silence", tag_field="type"):
     """Alerts that nobody wants to hear of for a time. The key on the topic is `silence_id`.
 
-    To end one is to write it again with an earlier `ends_seconds`. With `weekdays` it comes again: on each of them from
-    `at` for `for_seconds`, within `starts_seconds` and `ends_seconds`.
+    To end one is to write it again with an earlier `ends_seconds`; a record without a value forgets it. With `weekdays`
+    it comes again: on each of them from `at` for `for_seconds`, within `starts_seconds` and `ends_seconds`.
     """
 
     silence_id: Label
