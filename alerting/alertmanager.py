@@ -16,10 +16,12 @@ from typing import Any
 import httpx
 import msgspec
 
-from alerting.http_send import HttpSender
+from alerting.http_send import HttpSender, failure
+from alerting.message import DASHBOARD, RUNBOOK
 from alerting.parcels import Parcel, SendFailed, Traits
 from alerting.payload import rfc3339, status
 from alerting.states import Ref
+from alerting.wording import clean
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,16 @@ RESEND_SECONDS = 60.0
 ALERTS_A_REQUEST = 200
 #: How long a test message stands there.
 TEST_SECONDS = 300.0
+#: Its whole configuration stands in its status.
+STATUS_BYTES = 1024 * 1024
+
+
+class _Version(msgspec.Struct):
+    version: str
+
+
+class _Status(msgspec.Struct):
+    versionInfo: _Version
 
 
 class AlertmanagerReceiver:
@@ -49,6 +61,7 @@ class AlertmanagerReceiver:
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._url = url.rstrip("/") + "/api/v2/alerts"
+        self._status_url = url.rstrip("/") + "/api/v2/status"
         self._stays_seconds = repeat_interval_seconds + MARGIN_SECONDS
         self._now = now
         self.address = httpx.URL(url).host
@@ -59,7 +72,21 @@ class AlertmanagerReceiver:
         self._sender = HttpSender("Alertmanager", timeout_seconds=timeout_seconds, transport=transport)
 
     def check(self) -> str:
-        return "Alertmanager can only be tried by sending: embedwatch alerts test"
+        answer = self._sender.look("GET", self._status_url, STATUS_BYTES)
+        refused = failure("Alertmanager", answer.status, answer.headers, self._now())
+        if refused is not None:
+            raise refused
+        try:
+            version = msgspec.json.decode(answer.body, type=_Status).versionInfo.version
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+            if len(answer.body) >= STATUS_BYTES:
+                return "Alertmanager answers; its configuration is too long to find the version behind it"
+            raise SendFailed(
+                "what answers is no Alertmanager: EMBEDWATCH_ALERTS_ALERTMANAGER_URL is its address as a browser shows "
+                "it, without /api or /#/",
+                retryable=False,
+            ) from None
+        return f"Alertmanager {clean(version, 40)} answers"
 
     def send(self, parcel: Parcel) -> Ref | None:
         with self._lock:
@@ -122,6 +149,7 @@ def alert(parcel: Parcel, now: float, stays_seconds: float) -> dict[str, Any]:
         "cause": message.cause,
         "action": message.action,
         "note": message.note,
+        "runbook_url": message.link(RUNBOOK),
     }
     found: dict[str, Any] = {
         "labels": {key: value for key, value in labels.items() if value},
@@ -129,8 +157,8 @@ def alert(parcel: Parcel, now: float, stays_seconds: float) -> dict[str, Any]:
         "startsAt": rfc3339(min(begins, ends)),
         "endsAt": rfc3339(ends),
     }
-    if message.links:
-        found["generatorURL"] = message.links[0].url
+    if (dashboard := message.link(DASHBOARD)) is not None:
+        found["generatorURL"] = dashboard
     return {key: value for key, value in found.items() if value is not None}
 
 

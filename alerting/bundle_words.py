@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from alerting.links import dashboard
-from alerting.message import SEVERITY_EMOJI, Detail, Link, Message, compose
+from alerting.message import DASHBOARD, SEVERITY_EMOJI, Detail, Link, Message, compose
 from alerting.outbox import FINAL
 from alerting.phrases import TITLES
 from alerting.states import Kind, Owed
@@ -53,7 +53,7 @@ def compose_bundle(entries: Sequence[Owed], dashboard_url: str | None = None) ->
         news=title,
         details=(*_severities(entries), Detail("Types", _types(entries))),
         lines=tuple(lines),
-        links=(Link("Dashboard", dashboard(dashboard_url)),) if dashboard_url else (),
+        links=(Link(DASHBOARD, dashboard(dashboard_url)),) if dashboard_url else (),
     )
 
 

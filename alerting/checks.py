@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from alerting.parcels import SendFailed
+from alerting.receivers import Receiver
 from alerting.slack_wiring import app_token
 from alerting.wiring import receivers
 from embedwatch.checks import Check
@@ -13,22 +14,31 @@ from embedwatch.settings import Settings
 
 def check_receivers(settings: Settings) -> Iterable[Check]:
     """Raises `ConfigError` for a token or address that cannot be one."""
-    slack = [receiver for receiver in receivers(settings) if receiver.name.split(":")[0] == "slack"]
+    found = receivers(settings)
+    slack = [receiver for receiver in found if receiver.name.startswith("slack")]
+    machines = [receiver for receiver in found if receiver not in slack and receiver.name != "console"]
     if not slack:
+        only = "" if machines else ", alerts are only printed"
         hint = "set EMBEDWATCH_ALERTS_SLACK_BOT_TOKEN or EMBEDWATCH_ALERTS_SLACK_WEBHOOK_URL"
-        yield Check("slack", "skipped", f"not configured, alerts are only printed: {hint}")
+        yield Check("slack", "skipped", f"not configured{only}: {hint}")
     token = app_token(settings)
     if token is not None:
         from alerting.slack_socket import check
 
         alerts = settings.alerts
         try:
-            found = check(token, api_url=alerts.slack_api_url, timeout_seconds=alerts.send_timeout_seconds)
-            yield Check("slack buttons", "ok", found)
+            words = check(token, api_url=alerts.slack_api_url, timeout_seconds=alerts.send_timeout_seconds)
+            yield Check("slack buttons", "ok", words)
         except SendFailed as error:
             yield Check("slack buttons", "failed", error.reason, 4)
     for receiver in slack:
-        try:
-            yield Check("slack", "ok", f"{receiver.check()}; alerts go to {receiver.address}")
-        except SendFailed as error:
-            yield Check("slack", "failed", f"{receiver.address}: {error.reason}", 4)
+        yield from _asked("slack", receiver)
+    for receiver in machines:
+        yield from _asked(receiver.name, receiver)
+
+
+def _asked(name: str, receiver: Receiver) -> Iterator[Check]:
+    try:
+        yield Check(name, "ok", f"{receiver.check()}; alerts go to {receiver.address}")
+    except SendFailed as error:
+        yield Check(name, "failed", f"{receiver.address}: {error.reason}", 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,6 +84,7 @@ def try_receivers(
 ) -> None:
     """Send a marked test message through each receiver, and say in words what failed. Needs no Kafka."""
     from alerting.parcels import SendFailed, trial
+    from alerting.sending import bug
     from alerting.wiring import receivers
 
     given = dict(locals())
@@ -95,12 +97,19 @@ def try_receivers(
         raise ConfigError(f"no receiver {', '.join(unknown)} is configured; there are: {', '.join(_names(found))}")
     chosen = [r for r in found if not wanted or r.name in wanted]
     failures: list[str] = []
+    number = secrets.token_hex(8)
     for each in chosen:
+        failure = None
         try:
-            each.send(trial(each.name))
-            typer.echo(f"{each.name}: delivered to {each.address}")
+            each.send(trial(each.name, number))
         except SendFailed as error:
-            failures.append(f"{each.name}: not delivered to {each.address}: {error.reason}")
+            failure = error
+        except Exception as error:  # of one must not keep the others from being tried
+            failure = bug(error)
+        if failure is None:
+            typer.echo(f"{each.name}: delivered to {each.address}")
+        else:
+            failures.append(f"{each.name}: not delivered to {each.address}: {failure.reason}")
     if failures:
         raise DeliveryError("\n".join(failures), delivered=len(chosen) - len(failures))
 

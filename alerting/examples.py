@@ -27,7 +27,7 @@ _NOW: dict[str, Any] = {"window_seconds": 0.0, "scope": {}}
 TYPES: dict[AlertType, dict[str, Any]] = {
     "HIGH_LATENCY": {
         "metric": "latency_p95_ms", "value": 1240.0, "threshold": 500.0, "samples": 2480, "severity": "critical",
-        "text": "Search is slow for everybody: https://wiki.example/runbooks/search",
+        "text": "Search is slow for everybody.", "runbook": "https://wiki.example/runbooks/search",
         "contributors": [Contributor("phase", "cache_lookup", 610.0, 95.0, 8.1)],
     },
     "HIGH_ERROR_RATE": {
@@ -117,7 +117,7 @@ What each message says. A message of Slack is shown as its lines; with a bot tok
 and each change adds one line to its thread. Times there are in the reader's own zone. A name between backticks comes
 from your data: it is shown as it is and can mention nobody.
 
-The address in the text of a rule is the link *Runbook*. `alerts.dashboard_url` may hold
+The `runbook:` of a rule, else the first address in its `text:`, is the link *Runbook*. `alerts.dashboard_url` may hold
 {places}: they are filled in.
 
 ## Every type

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
 
+from alerting.http_exchange import LIMIT_BYTES, Answer, Exchange, ProxyUnusable, Question, TooLate
 from alerting.parcels import SendFailed
 
 # They write each address on a line of their own.
@@ -78,11 +79,20 @@ BY_HUNDRED: dict[int, Meaning] = {
 }
 
 
-def failure(name: str, status: int, headers: Mapping[str, str], now: float) -> SendFailed | None:
-    """What an answer means; None: the message was taken. `now` is Unix seconds, for a Retry-After that is a date."""
+#: Said by what stands in between, and to every question alike.
+OF_THE_WAY = (407, 502, 503, 504, 511)
+
+
+def failure(
+    name: str, status: int, headers: Mapping[str, str], now: float, known: Meaning | None = None
+) -> SendFailed | None:
+    """What an answer means; None: the message was taken. `now` is Unix seconds, for a Retry-After that is a date.
+
+    `known` is what the receiver said itself, where that says more than the status.
+    """
     if 200 <= status < 300:
         return None
-    meaning = MEANINGS.get(status) or BY_HUNDRED.get(status // 100, _BROKEN)
+    meaning = known or MEANINGS.get(status) or BY_HUNDRED.get(status // 100, _BROKEN)
     wait = retry_after(headers, now) if meaning.retryable else None
     if status == 429 and wait is None:
         wait = DEFAULT_RETRY_AFTER_SECONDS
@@ -110,29 +120,66 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
     return min(seconds, MAX_RETRY_AFTER_SECONDS)
 
 
+#: From an answer that is no success to what it means; None: what its status says.
+Explain = Callable[[Answer], Meaning | None]
+
+
 class HttpSender:
-    """Posts to one receiver. `name` stands in what it says."""
+    """Asks one receiver. `name` stands in what it says. `timeout_seconds` is the time of a whole attempt."""
 
     def __init__(self, name: str, *, timeout_seconds: float, transport: httpx.BaseTransport | None = None) -> None:
         self._name = name
         self._timeout_seconds, self._transport = timeout_seconds, transport
         self._verify = httpx.create_ssl_context()  # reads a file of certificates: once
+        self._left: Exchange | None = None
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str], now: float) -> None:
+    def post(
+        self, url: str, body: bytes, headers: Mapping[str, str], now: float, explain: Explain | None = None
+    ) -> None:
         """Raises `SendFailed`."""
         sent = {"content-type": "application/json", "user-agent": "embedwatch", **headers}
-        try:
-            # A connection for each message: they are minutes apart, and one that was kept open meanwhile may be dead,
-            # which would leave us in doubt.
-            with httpx.Client(
-                timeout=self._timeout_seconds, follow_redirects=False, verify=self._verify, transport=self._transport
-            ) as client:
-                answer = client.post(url, content=body, headers=sent)
-        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ValueError, OSError) as error:
-            raise unreachable(self._name, error) from None
-        refused = failure(self._name, answer.status_code, answer.headers, now)
+        refusal = (lambda status: status // 100 != 2) if explain is not None else (lambda status: False)
+        answer = self._ask(Question("POST", url, sent, body, refusal))
+        known = explain(answer) if explain is not None and refusal(answer.status) else None
+        refused = failure(self._name, answer.status, answer.headers, now, known)
         if refused is not None:
             raise refused
+
+    def look(self, method: str, url: str, limit_bytes: int = LIMIT_BYTES) -> Answer:
+        """What is answered to a question that changes nothing, whatever its status. Raises `SendFailed`: nothing is."""
+        return self._ask(Question(method, url, {"user-agent": "embedwatch"}, b"", lambda status: True, limit_bytes))
+
+    def reach(self, url: str, now: float) -> int:
+        """The status that is answered to OPTIONS: that changes nothing anywhere, and any status shows that somebody is
+        there. Raises `SendFailed` where nobody is, and for an answer that a message would get, too.
+        """
+        answer = self.look("OPTIONS", url)
+        refused = failure(self._name, answer.status, answer.headers, now)
+        if refused is not None and (answer.status // 100 == 3 or answer.status in OF_THE_WAY):
+            raise refused
+        return answer.status
+
+    def _ask(self, question: Question) -> Answer:
+        if self._left is not None and not self._left.ended:
+            # So that no more than one thread is left behind.
+            words = f"{self._name} is not reached: the attempt before still waits for its name or address"
+            raise SendFailed(words, retryable=True)
+        exchange = Exchange(question, verify=self._verify, transport=self._transport)
+        try:
+            return exchange.ask(self._timeout_seconds)
+        except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, ValueError, OSError) as error:
+            raise unreachable(self._name, error) from None
+        except TooLate as late:
+            raise unreachable(self._name, _late(late)) from None
+        except ProxyUnusable:
+            words = "the proxy that the environment names (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) cannot be used"
+            raise SendFailed(f"{self._name}: {words}: check it and NO_PROXY", retryable=False) from None
+        finally:
+            self._left = None if exchange.ended else exchange
+
+
+def _late(late: TooLate) -> httpx.TimeoutException:
+    return httpx.ReadTimeout("") if late.sent else httpx.ConnectTimeout("")
 
 
 def unreachable(name: str, error: Exception) -> SendFailed:
@@ -148,6 +195,9 @@ def unreachable(name: str, error: Exception) -> SendFailed:
             cause = cause.__cause__ or cause.__context__
     elif isinstance(error, httpx.TimeoutException):
         words = "does not answer in time"
+    elif isinstance(error, httpx.ProxyError):
+        in_doubt = False  # it was asked for a way, and gave none
+        words = "is not reached: the proxy (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) refuses; check it and NO_PROXY"
     elif isinstance(error, httpx.InvalidURL | httpx.UnsupportedProtocol | ValueError):
         return SendFailed(f"{name}: the address cannot be used", retryable=False)
     else:

@@ -6,6 +6,7 @@ import re
 from urllib.parse import quote
 
 from embedwatch.events import Verdict
+from embedwatch.runbooks import mistake
 
 #: What a dashboard's address may hold in braces.
 PLACES = ("model", "tenant", "worker", "rule", "alert_type", "alert_id")
@@ -30,7 +31,17 @@ def dashboard(address: str, verdict: Verdict | None = None) -> str:
     return filled if len(filled) <= MAX_URL_CHARS else _PLACE.sub("", address)
 
 
-def runbook(text: str | None) -> str | None:
-    """The first address in the text of a rule, without the punctuation of the sentence around it."""
+def runbook(verdict: Verdict) -> str | None:
+    """What its rule names, else the first address in the text of the rule.
+
+    A verdict can come from anybody who may write to its topic, so it is looked at once more.
+    """
+    if verdict.runbook and mistake(verdict.runbook) is None:
+        return verdict.runbook
+    return in_text(verdict.text)
+
+
+def in_text(text: str | None) -> str | None:
+    """The first address, without the punctuation of the sentence around it."""
     found = _URL.search(text or "")
     return found[0].rstrip(".,;:!?)]") if found else None

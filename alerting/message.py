@@ -18,6 +18,7 @@ from embedwatch.events import Severity, Verdict
 
 NAME_CHARS = 80
 NOTE_CHARS = 500
+DASHBOARD, RUNBOOK = "Dashboard", "Runbook"
 SEVERITY_EMOJI: dict[Severity, str] = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
 
 
@@ -56,6 +57,10 @@ class Message:
     links: tuple[Link, ...] = ()
     alert_id: str = ""
     episode: int = 0
+
+    def link(self, label: str) -> str | None:
+        """The address under that label."""
+        return next((link.url for link in self.links if link.label == label), None)
 
 
 def compose(owed: Owed, dashboard_url: str | None = None) -> Message:
@@ -113,9 +118,9 @@ def compose(owed: Owed, dashboard_url: str | None = None) -> Message:
 
 
 def _links(verdict: Verdict, dashboard_url: str | None) -> tuple[Link, ...]:
-    found = [Link("Dashboard", dashboard(dashboard_url, verdict))] if dashboard_url else []
-    book = runbook(verdict.text)
-    return (*found, *([Link("Runbook", book)] if book else ()))
+    found = [Link(DASHBOARD, dashboard(dashboard_url, verdict))] if dashboard_url else []
+    book = runbook(verdict)
+    return (*found, *([Link(RUNBOOK, book)] if book else ()))
 
 
 def _of_person(owed: Owed, emoji: str, about: str) -> str:

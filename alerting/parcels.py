@@ -128,6 +128,6 @@ def digest(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def trial(what: str) -> Parcel:
-    """A test message for the receiver of that name."""
-    return Parcel(trial_message(what), TRIAL_KEY, f"{TRIAL_KEY}|0")
+def trial(what: str, run: str = "0") -> Parcel:
+    """A test message for the receiver of that name. `run` is another for each test: who takes each id once takes it."""
+    return Parcel(trial_message(what), TRIAL_KEY, f"{TRIAL_KEY}|{run}")

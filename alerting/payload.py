@@ -8,6 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from alerting.message import RUNBOOK
 from alerting.parcels import Parcel, digest
 
 VERSION = 1
@@ -39,6 +40,7 @@ def document(parcel: Parcel) -> dict[str, Any]:
         "cause": message.cause,
         "action": message.action,
         "note": message.note,
+        "runbook_url": message.link(RUNBOOK),
         "links": [{"label": link.label, "url": link.url} for link in message.links],
     }
 

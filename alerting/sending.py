@@ -159,7 +159,7 @@ class Sender:
             except SendFailed as error:
                 failure = error
             except Exception as error:
-                failure = _bug(error)
+                failure = bug(error)
             self._results.put(Result(job, ref, failure))
 
     def _check(self) -> None:
@@ -170,11 +170,11 @@ class Sender:
             level = logging.WARNING if failure.retryable else logging.ERROR
             log.log(level, "%s: %s; alerts are kept until it works", self.receiver.name, failure.reason)
         except Exception as error:
-            log.error("%s: %s", self.receiver.name, _bug(error).reason)  # noqa: TRY400 - a trace may hold a secret
+            log.error("%s: %s", self.receiver.name, bug(error).reason)  # noqa: TRY400 - a trace may hold a secret
 
 
-def _bug(error: Exception) -> SendFailed:
-    """An error nobody foresaw: named by kind and place, since its text may hold a secret."""
+def bug(error: Exception) -> SendFailed:
+    """An error that nobody foresaw: named by kind and place, since its text may hold a secret."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno}"
     return SendFailed(f"unexpected {type(error).__name__} at {where}: this is a bug of embedwatch", retryable=True)

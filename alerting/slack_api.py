@@ -7,7 +7,6 @@ which are secrets here.
 from __future__ import annotations
 
 import http.client
-import ipaddress
 import logging
 import os
 import re
@@ -21,6 +20,7 @@ from urllib.parse import urlsplit
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web import WebClient
 
+from alerting.local import is_local
 from alerting.parcels import SendFailed
 from alerting.slack_errors import failure
 
@@ -118,11 +118,7 @@ def unreachable(error: Exception) -> SendFailed:
 
 def bypass_proxy(url: str) -> bool:
     """A server on this machine is not reached through a proxy. Tells urllib so, and whether it applies to `url`."""
-    host = urlsplit(url).hostname or ""
-    try:
-        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        local = False
+    host, local = urlsplit(url).hostname or "", is_local(url)
     if local:
         for name in ("no_proxy", "NO_PROXY"):
             listed = os.environ.get(name, "")

@@ -144,6 +144,8 @@ def _footer(message: Message) -> str:
         url = link.url.replace("|", "%7C").replace("<", "%3C").replace(">", "%3E")
         if len(url) <= URL_CHARS:
             parts.append(f"<{url.replace('&', '&amp;')}|{escape(link.label, 60)}>")
+    while parts and sum(map(len, parts)) > CONTEXT_CHARS - 220:
+        parts.remove(max(parts, key=len))  # one link less beats none
     if message.alert_id:
         parts.append(code(message.alert_id, 200))
     return "  ".join(parts)

@@ -16,6 +16,7 @@ from alerting.flapping import Flapping
 from alerting.quiet import Quiet
 from embedwatch.errors import InvalidEvent
 from embedwatch.events import AlertType, Severity, Verdict
+from embedwatch.runbooks import MAX_RUNBOOK_CHARS
 
 VERSION = 2
 #: Versions that are read. Version 1 was also written without saying so, and knew of no acts of people.
@@ -241,6 +242,8 @@ def trim(verdict: Verdict) -> Verdict:
         reason=verdict.reason[:MAX_REASON_CHARS],
         text=verdict.text[:MAX_TEXT_CHARS] if verdict.text else None,
         unit=verdict.unit[:MAX_NAME_CHARS],
+        # Cut off it would lead elsewhere.
+        runbook=verdict.runbook if verdict.runbook and len(verdict.runbook) <= MAX_RUNBOOK_CHARS else None,
         day=verdict.day[:MAX_NAME_CHARS] if verdict.day else None,
         contributors=verdict.contributors[:MAX_CONTRIBUTORS],
     )

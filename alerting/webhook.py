@@ -20,6 +20,8 @@ from alerting.parcels import Parcel, Traits, digest
 from alerting.payload import document
 from alerting.states import Ref
 
+TRY = "embedwatch alerts test --receiver webhook"
+
 
 class WebhookReceiver:
     """`secret` are the bytes of the key; None: nothing is signed. `host` is what may be shown of the address."""
@@ -41,7 +43,9 @@ class WebhookReceiver:
         self._sender = HttpSender("the webhook's receiver", timeout_seconds=timeout_seconds, transport=transport)
 
     def check(self) -> str:
-        return "a webhook can only be tried by sending: embedwatch alerts test"
+        status = self._sender.reach(self._url, self._now())
+        what = "it takes a message" if self._secret is None else "it takes a message and its signature"
+        return f"it answers (status {status} to OPTIONS); whether {what} only a test shows: {TRY}"
 
     def send(self, parcel: Parcel) -> Ref | None:
         body = msgspec.json.encode(document(parcel))

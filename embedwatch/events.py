@@ -287,6 +287,7 @@ class Verdict(Struct, frozen=True, tag="verdict", tag_field="type"):
     contributors: list[Contributor] = msgspec.field(default_factory=list)
     route: Label | None = None
     text: str | None = None
+    runbook: str | None = None  # an address, http or https
     day: str | None = None  # for budgets: the day in the budget's zone, ISO
     v: int = VERSION
 
@@ -312,8 +313,8 @@ class AlertAction(Struct, frozen=True, tag="action", tag_field="type"):
 class Silence(Struct, frozen=True, tag="silence", tag_field="type"):
     """Alerts that nobody wants to hear of for a time. The key on the topic is `silence_id`.
 
-    To end one is to write it again with an earlier `ends_seconds`. With `weekdays` it comes again: on each of them from
-    `at` for `for_seconds`, within `starts_seconds` and `ends_seconds`.
+    To end one is to write it again with an earlier `ends_seconds`; a record without a value forgets it. With `weekdays`
+    it comes again: on each of them from `at` for `for_seconds`, within `starts_seconds` and `ends_seconds`.
     """
 
     silence_id: Label

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from embedwatch import runbooks
 from embedwatch.baselines import FOLDER, Baseline, find
 from embedwatch.errors import ConfigError, InputError
 from embedwatch.events import AlertType, Severity
@@ -166,6 +167,7 @@ class Rule:
     steps_pct: tuple[float, ...] = ()
     route: str | None = None
     text: str | None = None
+    runbook: str | None = None  # an address that everybody is shown who is told
     baseline: Baseline | None = None  # of LATENCY_REGRESSION: what is compared with
 
 
@@ -234,7 +236,7 @@ def parse_rules(file: YamlFile, read_baseline: ReadBaseline = _no_baselines) -> 
 
 _FIELDS = (
     "name", "type", "metric", "threshold", "window", "scope", "by", "for", "keep_firing_for",
-    "severity", "min_samples", "steps_pct", "route", "text", "baseline",
+    "severity", "min_samples", "steps_pct", "route", "text", "runbook", "baseline",
 )  # fmt: skip
 
 
@@ -331,6 +333,7 @@ def _build(entry: dict[str, Any], read_baseline: ReadBaseline = _no_baselines) -
         steps_pct=_steps(entry, name),
         route=_label(entry, "route"),
         text=_label(entry, "text", longest=2000),
+        runbook=_runbook(entry),
         baseline=_baseline(entry, name, read_baseline),
     )
 
@@ -422,6 +425,13 @@ def _label(entry: dict[str, Any], field: str, longest: int = 100) -> str | None:
                 f"{field} holds a character that cannot be shown: {character!r} at position {at} of {_shown(value)}",
             )
     return str(value)
+
+
+def _runbook(entry: dict[str, Any]) -> str | None:
+    value = entry.get("runbook")
+    if value is not None and (wrong := runbooks.mistake(value)) is not None:
+        raise _Wrong("runbook", wrong)
+    return value
 
 
 _UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86_400.0, "ms": 0.001}

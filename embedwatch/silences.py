@@ -15,6 +15,8 @@ LABELS = ("alert_type", "severity", "rule", "model", "tenant", "worker")
 DAY_SECONDS = 86_400.0
 #: The longest stretch of a silence that comes again; longer ones would run into each other.
 MAX_FOR_SECONDS = 7 * DAY_SECONDS
+#: How long a silence is kept after its end.
+KEEP_SECONDS = 7 * DAY_SECONDS
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 #: Years that a bad clock may show, and what a date can hold.
 _BOUND_SECONDS = 200_000_000_000.0
@@ -62,6 +64,11 @@ def next_start(silence: Silence, now: float) -> float | None:
 def is_over(silence: Silence, now: float) -> bool:
     """It never holds again."""
     return quiet_until(silence, now) is None and next_start(silence, now) is None
+
+
+def forgettable(silence: Silence, now: float) -> bool:
+    """It ended so long ago that nobody asks for it, and a clock that is a little wrong does not matter."""
+    return silence.ends_seconds is not None and now - silence.ends_seconds >= KEEP_SECONDS
 
 
 def mistake(silence: Silence) -> str | None:

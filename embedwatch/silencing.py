@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from kafka import errors as kafka_errors
 
@@ -12,11 +13,13 @@ from embedwatch.events import Silence
 from embedwatch.kafka import close_producer, create_topics, describe_error, producer
 from embedwatch.reading import TopicReader
 from embedwatch.settings import Settings
-from embedwatch.silences import mistake
+from embedwatch.silences import forgettable, mistake
 
 log = logging.getLogger(__name__)
 
 WRITE_SECONDS = 20.0
+#: The others are forgotten with the next silence.
+FORGET_AT_ONCE = 1000
 
 
 class Known:
@@ -56,9 +59,28 @@ def read(settings: Settings) -> dict[str, Silence]:
 def write(settings: Settings, silence: Silence) -> None:
     """Until the broker has it. Raises `ConnectionFailed`."""
     _make(settings)
+    _send(settings, {silence.silence_id: encode(silence)})
+
+
+def forget(settings: Settings, now: float) -> int:
+    """Take out of the topic what has been over for a week, so that it stays as small as what is asked for lately.
+
+    Those who write silences do it, after they wrote: only by them the topic grows, and who may only read needs to do no
+    more. Compaction keeps the newest record of a key, however old; it drops those that say nothing. Says how many they
+    were. Raises `ConnectionFailed`: then the next silence does it.
+    """
+    old = [each.silence_id for each in read(settings).values() if forgettable(each, now)][:FORGET_AT_ONCE]
+    if old:
+        _send(settings, dict.fromkeys(old))
+    return len(old)
+
+
+def _send(settings: Settings, records: Mapping[str, bytes | None]) -> None:
     client = producer(settings.kafka, "embedwatch-silence", linger_ms=0, delivery_timeout_ms=20_000)
+    topic = settings.topics.silences
     try:
-        client.send(settings.topics.silences, key=silence.silence_id.encode(), value=encode(silence)).get(WRITE_SECONDS)
+        for sent in [client.send(topic, key=key.encode(), value=value) for key, value in records.items()]:
+            sent.get(WRITE_SECONDS)
         close_producer(client, WRITE_SECONDS)
     except (kafka_errors.KafkaError, OSError) as error:
         raise ConnectionFailed(

@@ -101,5 +101,5 @@ def _show(result: Check) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    line = Text.assemble((f"{result.state:8}", _STYLE[result.state]), f" {result.name:10} {result.detail}")
+    line = Text.assemble((f"{result.state:8}", _STYLE[result.state]), f" {result.name:13} {result.detail}")
     Console(soft_wrap=True).print(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import re
 import secrets
@@ -14,7 +15,7 @@ import msgspec
 import typer
 
 from embedwatch import options
-from embedwatch.errors import ConfigError, InputError
+from embedwatch.errors import ConfigError, ConnectionFailed, InputError
 from embedwatch.events import Silence
 from embedwatch.settings import Settings, load
 
@@ -88,6 +89,7 @@ def add(
         silence_id=secrets.token_hex(4),
     )
     write(settings, silence)
+    _forget(settings, silence.created_seconds)
     typer.echo(msgspec.json.encode(silence).decode() if as_json else f"{silence.silence_id}: {_says(silence)}")
 
 
@@ -149,7 +151,16 @@ def end(
         typer.echo(f"{silence_id} was over already")
         return
     write(settings, msgspec.structs.replace(silence, starts_seconds=min(silence.starts_seconds, now), ends_seconds=now))
+    _forget(settings, now)
     typer.echo(f"{silence_id} has ended")
+
+
+def _forget(settings: Settings, now: float) -> None:
+    """What was asked for is done: that old silences stay a while longer is no failure of it."""
+    from embedwatch.silencing import forget
+
+    with contextlib.suppress(ConnectionFailed):
+        forget(settings, now)
 
 
 def made(

@@ -244,6 +244,7 @@ def _verdict(rule: Rule, scope: Scope, reading: Reading, world: World, now: floa
         contributors=list(reading.contributors),
         route=rule.route,
         text=rule.text,
+        runbook=rule.runbook,
         day=day,
     )
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
+from embedwatch.events import Silence
 from embedwatch.services.slack_standin import SlackStandIn
-from embedwatch.settings import KafkaSettings
+from embedwatch.settings import KafkaSettings, Settings
+from embedwatch.silences import DAY_SECONDS
+from embedwatch.silencing import forget, read, write
 from tests.harness.alerting import alerting, of_alert
 from tests.harness.commands import say
 
@@ -31,6 +35,28 @@ def test_a_silence_is_added_listed_and_ended(embedded_settings: KafkaSettings) -
     assert listed[added["silence_id"]]["ends_seconds"] < added["ends_seconds"]
     assert len(listed) == 2
     assert "there is no silence 'nobody'" in say(kafka, "silence", "end", "nobody", code=3)
+
+
+def test_old_silences_are_taken_out_of_the_topic_by_the_next_one(embedded_settings: KafkaSettings) -> None:
+    kafka = embedded_settings
+    settings = Settings(kafka=kafka)
+    now = time.time()
+
+    def add(name: str, ends_seconds: float) -> None:
+        write(settings, Silence(name, 0.0, "ada", {"rule": name}, 0.0, ends_seconds))
+
+    for name, ago_seconds in (("older", 30 * DAY_SECONDS), ("old", 8 * DAY_SECONDS), ("lately", 6 * DAY_SECONDS)):
+        add(name, now - ago_seconds)
+    say(kafka, "silence", "list")
+    assert set(read(settings)) == {"older", "old", "lately"}  # who only looks changes nothing
+    added = json.loads(say(kafka, "silence", "add", "--all", "--for", "2h", "--json"))["silence_id"]
+    assert set(read(settings)) == {"lately", added}
+    add("old", now - 8 * DAY_SECONDS)
+    say(kafka, "silence", "end", added)
+    assert set(read(settings)) == {"lately", added}
+    assert forget(settings, now) == 0
+    assert forget(settings, now + 9 * DAY_SECONDS) == 2
+    assert read(settings) == {}
 
 
 def test_alerting_obeys_a_silence_and_tells_what_still_fires_when_it_is_ended(

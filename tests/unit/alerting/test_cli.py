@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import hmac
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +14,14 @@ from alerting.cli import app
 from embedwatch.errors import ConfigError, ConnectionFailed, DeliveryError
 from embedwatch.processes import free_port
 from embedwatch.services.slack_standin import SlackStandIn
+from tests.harness.http_receiver import HttpReceiver
+from tests.harness.raw_http import Script, drips, raw_server, silence
+
+
+@pytest.fixture
+def server() -> Iterator[HttpReceiver]:
+    with HttpReceiver() as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +51,97 @@ def test_what_fails_is_said_in_words_and_by_the_exit_status(slack: SlackStandIn)
     assert result.exception.delivered == 1
     assert "slack: not delivered to #embedwatch: Slack refuses the bot token" in str(result.exception)
     assert "console: delivered" in result.output
+
+
+KEY = b"0123456789abcdef0123456789abcdef"
+SECRET = f"whsec_{base64.b64encode(KEY).decode()}"
+ROUTING_KEY = "secretsecret" * 2
+
+
+def machines(url: str, **more: Any) -> dict[str, Any]:
+    return {
+        "ALERTS_WEBHOOK_URL": f"{url}/hook?token=secretsecret",
+        "ALERTS_WEBHOOK_SECRET": SECRET,
+        "ALERTS_ALERTMANAGER_URL": url,
+        "ALERTS_PAGERDUTY_ROUTING_KEY": ROUTING_KEY,
+        "ALERTS_PAGERDUTY_URL": f"{url}/v2/enqueue",
+        **more,
+    }
+
+
+def refusals(result: Result) -> dict[str, str]:
+    """Why, by receiver; nothing that was printed holds a secret."""
+    assert isinstance(result.exception, DeliveryError)
+    assert result.exception.exit_code == 5
+    said = str(result.exception)
+    assert not [word for word in ("secretsecret", SECRET) if word in said + result.output]
+    return dict(line.split(": not delivered to 127.0.0.1: ") for line in said.splitlines())
+
+
+def test_each_machine_takes_a_test_message_and_each_test_is_another(server: HttpReceiver) -> None:
+    for _ in range(2):
+        result = run("test", **machines(server.url))
+        assert result.exit_code == 0, result.output
+        for name in ("webhook", "alertmanager", "pagerduty"):
+            assert f"{name}: delivered to 127.0.0.1\n" in result.output
+    assert len(server.seen) == 8  # PagerDuty's incident is opened and resolved
+    first, second = (headers for path, headers, _ in server.seen if path.startswith("/hook"))
+    assert first["webhook-id"] != second["webhook-id"]  # who takes each id once takes both
+    signed = f"{first['webhook-id']}.{first['webhook-timestamp']}.".encode() + server.seen[0][2]
+    assert first["webhook-signature"] == "v1," + base64.b64encode(hmac.digest(KEY, signed, "sha256")).decode()
+    assert len({document["dedup_key"] for document in server.documents if "routing_key" in document}) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [(500, "fails (status 500)"), (401, "refuses the key, token or signature"), (404, "has nothing at this address")],
+)
+def test_what_a_machine_refuses_is_told_of_each(server: HttpReceiver, status: int, words: str) -> None:
+    server.answers = [(status, {})] * 3
+    result = run("test", **machines(server.url))
+    found = refusals(result)
+    assert set(found) == {"webhook", "alertmanager", "pagerduty"}
+    assert all(words in why for why in found.values()), found
+    assert "console: delivered to standard output" in result.output
+
+
+def test_a_wrong_key_of_pagerduty_is_told_as_one_and_the_others_are_delivered(server: HttpReceiver) -> None:
+    server.answers = [(202, {}), (202, {}), (400, {})]
+    server.body = b'{"status": "invalid event", "errors": ["Invalid routing key"]}'
+    result = run("test", **machines(server.url))
+    found = refusals(result)
+    assert set(found) == {"pagerduty"}
+    assert "does not know the routing key: take the integration key" in found["pagerduty"]
+    assert "webhook: delivered" in result.output
+    assert "alertmanager: delivered" in result.output
+
+
+@pytest.mark.parametrize("script", [silence, drips(b"HTTP/1.1 200 ")])
+def test_who_hangs_is_told_and_holds_up_nobody(script: Script) -> None:
+    with raw_server(script) as hanging:
+        result = run("test", **machines(hanging.url, ALERTS_SEND_TIMEOUT_SECONDS="0.5"))
+    found = refusals(result)
+    assert set(found) == {"webhook", "alertmanager", "pagerduty"}
+    assert all("does not answer in time" in why for why in found.values()), found
+    assert "console: delivered" in result.output
+
+
+def test_nobody_there_is_told() -> None:
+    found = refusals(run("test", **machines(f"http://127.0.0.1:{free_port()}")))
+    assert set(found) == {"webhook", "alertmanager", "pagerduty"}
+    assert all("is not reached: check address and network" in why for why in found.values()), found
+
+
+def test_a_bug_in_one_receiver_keeps_no_other_from_being_tried(
+    server: HttpReceiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("secretsecret")
+
+    monkeypatch.setattr("alerting.webhook.WebhookReceiver.send", broken)
+    result = run("test", **machines(server.url))
+    assert "unexpected RuntimeError at test_cli.py" in refusals(result)["webhook"]
+    assert "pagerduty: delivered" in result.output
 
 
 def test_one_receiver_can_be_chosen(slack: SlackStandIn) -> None:

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerting.links import MAX_URL_CHARS, dashboard, runbook
+from alerting.links import MAX_URL_CHARS, dashboard, in_text, runbook
 from alerting.message import compose
+from embedwatch.runbooks import mistake
 from tests.harness.verdicts import verdict
 from tests.unit.alerting.test_message import owed
 
@@ -36,7 +37,23 @@ def test_no_name_leaves_its_place_in_the_address(name: str) -> None:
         ("javascript:alert(1) ftp://x", None),
     ],
 )
-def test_the_address_in_a_rules_text_is_its_runbook(text: str | None, found: str | None) -> None:
-    assert runbook(text) == found
+def test_the_address_in_a_rules_text_is_its_runbook_where_it_names_none(text: str | None, found: str | None) -> None:
+    assert in_text(text) == found
     links = compose(owed("firing", verdict(text=text))).links
     assert [(link.label, link.url) for link in links] == ([("Runbook", found)] if found else [])
+
+
+def test_the_runbook_that_a_rule_names_goes_before_what_its_text_says() -> None:
+    said = verdict(text="see https://wiki.example/text", runbook="https://wiki.example/named")
+    assert runbook(said) == "https://wiki.example/named"
+    message = compose(owed("firing", said), "https://d.example/")
+    assert [(link.label, link.url) for link in message.links] == [
+        ("Dashboard", "https://d.example/"), ("Runbook", "https://wiki.example/named"),
+    ]  # fmt: skip
+    assert message.note == "see https://wiki.example/text"
+
+
+@given(st.text(max_size=60) | st.text(max_size=40).map(lambda text: "https://w.example/" + text))
+def test_a_verdict_of_anybody_links_no_more_than_a_rule_may(named: str) -> None:
+    found = runbook(verdict(runbook=named))
+    assert found is None or (found == named and mistake(named) is None)

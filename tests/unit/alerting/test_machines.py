@@ -112,6 +112,27 @@ def test_alertmanager_keeps_what_fires_until_it_is_said_again_or_over(server: Ht
     assert fired["generatorURL"] == "https://d.example/"
 
 
+def test_every_machine_has_the_runbook_of_the_rule(server: HttpReceiver) -> None:
+    book = "https://wiki.example/runbooks/search?a=1&b=2"
+    for dashboard in ("https://d.example/", None):
+        server.seen.clear()
+        parcel = told(runbook=book, dashboard=dashboard)
+        for receiver in (webhook(server), alertmanager(server), pagerduty(server)):
+            receiver.send(parcel)
+        hook, alert, incident = server.documents
+        assert hook["runbook_url"] == hook["links"][-1]["url"] == book
+        assert alert[0]["annotations"]["runbook_url"] == book
+        assert alert[0].get("generatorURL") == dashboard  # where it came from, not what to do about it
+        assert incident["links"][-1] == {"href": book, "text": "Runbook"}
+
+
+def test_a_rule_without_a_runbook_has_none(server: HttpReceiver) -> None:
+    webhook(server).send(told())
+    alertmanager(server).send(told())
+    assert server.documents[0]["runbook_url"] is None
+    assert "runbook_url" not in server.documents[1][0]["annotations"]
+
+
 def test_a_scope_makes_labels_that_prometheus_takes_and_never_ours(server: HttpReceiver) -> None:
     alertmanager(server).send(told(scope={"model x": "m", "severity": "none", "1": "t", "empty": ""}))
     labels = server.documents[0][0]["labels"]
@@ -137,6 +158,67 @@ def test_pagerduty_has_one_incident_for_an_episode(server: HttpReceiver) -> None
     assert payload["custom_details"]["value"] == 1240.0
     assert "payload" not in server.documents[-1]
     assert all(document["routing_key"] == "R" * 32 for document in server.documents)
+
+
+def test_who_takes_care_of_an_alert_takes_care_of_the_incident(server: HttpReceiver) -> None:
+    receiver = pagerduty(server)
+    kinds = ("firing", "acknowledged", "escalated", "snoozed", "snooze_over", "resolved")
+    for number, kind in enumerate(kinds, 1):
+        receiver.send(told(kind, number))  # type: ignore[arg-type]
+    assert [document["event_action"] for document in server.documents] == [
+        "trigger", "acknowledge", "trigger", "acknowledge", "trigger", "resolve",
+    ]  # fmt: skip
+    assert len({document["dedup_key"] for document in server.documents}) == 1
+    assert set(server.documents[1]) == set(server.documents[3]) == {"routing_key", "event_action", "dedup_key"}
+
+
+@pytest.mark.parametrize(
+    ("said", "of_key"),
+    [
+        (
+            {
+                "status": "invalid event",
+                "message": "Event object is invalid",
+                "errors": ["Length of 'routing_key' is incorrect (should be 32 characters)"],
+            },
+            True,
+        ),
+        ({"status": "invalid event", "message": "Event object is invalid", "errors": ["Invalid routing key"]}, True),
+        ({"errors": ["'payload.severity' is invalid", "'routing_key' cannot contain non-alphanumeric"]}, True),
+        ({"errors": "Service key can't be blank"}, True),
+        ({"status": "Invalid key"}, True),
+        ({"errors": ["'payload.summary' is missing or blank"], "message": "Event object is invalid"}, False),
+        ({"errors": [None, 7, {}], "message": 3}, False),
+        ([1], False),
+        ("routing_key", False),
+    ],
+)
+def test_a_wrong_key_is_a_fault_of_the_configuration_and_not_of_the_message(
+    server: HttpReceiver, said: object, of_key: bool
+) -> None:
+    server.answers, server.body = [(400, {})], json.dumps(said).encode()
+    with pytest.raises(SendFailed) as caught:
+        pagerduty(server).send(told())
+    assert (caught.value.retryable, caught.value.of_message) == (False, not of_key)
+    assert ("does not know the routing key: take the integration key" in caught.value.reason) == of_key
+    assert "R" * 32 not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>routing_key</html>", b"\xff", b'{"errors": ["routing_key', b'{"errors": ' + b"[" * 60_000]
+)
+def test_a_refusal_that_says_nothing_is_of_the_message(server: HttpReceiver, body: bytes) -> None:
+    server.answers, server.body = [(400, {})], body
+    with pytest.raises(SendFailed, match="does not understand the message") as caught:
+        pagerduty(server).send(told())
+    assert caught.value.of_message
+
+
+def test_only_a_400_is_asked_for_its_words(server: HttpReceiver) -> None:
+    server.answers, server.body = [(500, {})], b'{"errors": ["Invalid routing key"]}'
+    with pytest.raises(SendFailed, match="fails") as caught:
+        pagerduty(server).send(told())
+    assert caught.value.retryable
 
 
 def test_what_was_over_before_it_could_be_said_wakes_nobody(server: HttpReceiver) -> None:

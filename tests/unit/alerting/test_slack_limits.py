@@ -132,7 +132,7 @@ def test_hostile_names_go_through_the_whole_way(name: str, text: str, value: flo
     facts = Facts(breach=said, since_seconds=1000.0, fired_at_seconds=1000.0, worst_value=value)
     message = compose(Owed(1, "slack", "firing", 1, 1000.0, facts), "https://dash.example/?q=1")
     # The text of a rule is configuration: the address in it is its runbook.
-    book = (runbook(said.text) or "").replace("&", "&amp;")
+    book = (runbook(said) or "").replace("&", "&amp;")
     check(*render(message), [], (f"{book}|Runbook",) if book else ())
 
 
@@ -144,3 +144,11 @@ def test_names_of_others_stand_where_slack_parses_nothing(name: str) -> None:
         assert part.count("`") % 2 == 0
         outside = "".join(part.split("`")[::2])
         assert not any(piece in outside for piece in (name, "channel", "evil")) or name in ("&", "`", "```")
+
+
+def test_a_long_dashboard_does_not_cost_the_link_of_the_runbook() -> None:
+    book, board = "https://wiki.example/" + "r" * 470, "https://dash.example/?q=" + "&" * 900
+    facts = Facts(breach=verdict(runbook=book), since_seconds=1000.0, fired_at_seconds=1000.0)
+    text, blocks = render(compose(Owed(1, "slack", "firing", 1, 1000.0, facts), board))
+    assert check_message(text, blocks) is None
+    assert any(f"<{book}|Runbook>" in part for part in markup(blocks))

@@ -67,6 +67,12 @@ def test_the_largest_record_stays_far_below_a_messages_limit() -> None:
     assert trim(trim(big)) == trim(big)
 
 
+def test_an_address_is_kept_whole_or_not_at_all() -> None:
+    whole = "https://wiki.example/" + "x" * 479
+    assert trim(verdict(runbook=whole)).runbook == whole
+    assert trim(verdict(runbook=whole + "x")).runbook is None
+
+
 def test_a_failure_is_kept_where_it_can_be_seen_until_it_is_over() -> None:
     state = failed(firing(), 1, "Slack refuses the bot token (invalid_auth)")
     assert state.troubles == {"slack": "Slack refuses the bot token (invalid_auth)"}

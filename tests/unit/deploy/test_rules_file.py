@@ -21,4 +21,5 @@ def test_the_example_in_the_comments_is_right_too(root: Path, tmp_path: Path) ->
     used.write_text(head + "\n" + re.sub(r"^  # ", "  ", example, flags=re.M))
     by_name = {rule.name: rule for rule in load_rules(used)}
     assert by_name["search-latency"].window_seconds == 300
+    assert by_name["search-latency"].runbook == "https://wiki.example/runbooks/search"
     assert by_name["tenant-budget"].by == ("tenant",)

@@ -97,12 +97,13 @@ rules:
     min_samples: 7
     route: search
     text: "Look at <the> dashboard"
+    runbook: https://wiki.example/search?a=1#b
 """
     (rule,) = parsed(text)
     assert rule == Rule(
         "search-latency", "latency_p99_ms", 300.5, "HIGH_LATENCY", ">", "ms", 300, "critical",
         scope=(("tenant", "acme"),), by=("model",), for_seconds=30, keep_firing_for_seconds=90, min_samples=7,
-        route="search", text="Look at <the> dashboard",
+        route="search", text="Look at <the> dashboard", runbook="https://wiki.example/search?a=1#b",
     )  # fmt: skip
 
 
@@ -238,6 +239,19 @@ def test_a_forecast_and_a_burn_rate_take_a_budget_in_usd_and_only_where_they_are
         ("metric: queue_depth, threshold: 1, name: 'a|b'", "a name holds no `|`"),
         ("metric: queue_depth, threshold: 1, route: no", "route is a text of 1 to 100 characters"),
         (f"metric: queue_depth, threshold: 1, text: {'x' * 2001}", "text is a text of 1 to 2000 characters"),
+        ("metric: queue_depth, threshold: 1, runbook: 7", "runbook is an address such as https://wiki.example"),
+        ("metric: queue_depth, threshold: 1, runbook: [a]", "runbook is an address such as https://wiki.example"),
+        ("metric: queue_depth, threshold: 1, runbook: ''", "begins with http:// or https://"),
+        ("metric: queue_depth, threshold: 1, runbook: wiki/search", "begins with http:// or https://"),
+        ("metric: queue_depth, threshold: 1, runbook: 'javascript:alert(1)'", "begins with http:// or https://"),
+        ("metric: queue_depth, threshold: 1, runbook: ' https://a.example'", "begins with http:// or https://"),
+        ("metric: queue_depth, threshold: 1, runbook: 'https://'", "holds what no address may"),
+        ("metric: queue_depth, threshold: 1, runbook: 'https://a b.example'", "holds what no address may"),
+        ("metric: queue_depth, threshold: 1, runbook: 'https://a.example/<x>'", "holds what no address may"),
+        ('metric: queue_depth, threshold: 1, runbook: "https://a.example/\\n"', "holds what no address may"),
+        ("metric: queue_depth, threshold: 1, runbook: 'https://a.example/ü'", "holds what no address may"),
+        ("metric: queue_depth, threshold: 1, runbook: 'https://u:p@a.example/'", "holds a user or password"),
+        (f"metric: queue_depth, threshold: 1, runbook: 'https://a.example/{'x' * 483}'", "at most 500 characters"),
         ("metric: queue_depth, treshold: 1", "unknown field 'treshold'; did you mean threshold?"),
         ("metric: queue_depth, threshold: 1, 7: x", "unknown field 7; known are: "),
     ],
@@ -396,3 +410,19 @@ def test_a_text_may_have_lines_and_a_name_any_letters(tmp_path: Path) -> None:
     path.write_text('rules:\n  - {metric: queue_depth, threshold: 2, name: "Größe ✓", text: "one\\ntwo\\tthree"}\n')
     (rule,) = load_rules(path)
     assert (rule.name, rule.text) == ("Größe ✓", "one\ntwo\tthree")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://wiki",
+        "https://wiki.example:8443/a/b.html?c=d&e=%C3%BC#f",
+        "HTTPS://Wiki.example",
+        "http://[::1]:8080/x",
+        "https://wiki.example/@team/(search)",
+        "https://a.example/" + "x" * 482,
+    ],
+)
+def test_a_runbook_is_an_address_as_a_browser_copies_it(address: str) -> None:
+    assert one(f"metric: queue_depth, threshold: 1, runbook: '{address}'").runbook == address
+    assert one("metric: queue_depth, threshold: 1").runbook is None

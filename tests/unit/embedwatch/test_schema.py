@@ -49,7 +49,7 @@ EXAMPLES: list[events.Event] = [
     events.Verdict(
         alert_id="HIGH_LATENCY:all", time_seconds=1.0, rule="latency", alert_type="HIGH_LATENCY", severity="warning",
         scope={"model": "m"}, judgement="breached", metric="latency_p95_ms", threshold=500.0, comparison=">",
-        unit="ms", window_seconds=60.0, samples=10, value=812.5,
+        unit="ms", window_seconds=60.0, samples=10, value=812.5, runbook="https://wiki.example/runbooks/search",
         contributors=[events.Contributor(kind="phase", name="embed", value=700.0, share_pct=86.2)],
     ),
     events.AlertAction(

@@ -7,10 +7,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from typer.testing import CliRunner
 
-from embedwatch.commands.silence import made, state
-from embedwatch.errors import ConfigError
+from embedwatch import silencing
+from embedwatch.commands.silence import app, made, state
+from embedwatch.errors import ConfigError, ConnectionFailed
 from embedwatch.events import Silence
+from embedwatch.settings import Settings
 
 NOW = datetime(2026, 11, 26, 12, 0, tzinfo=UTC).timestamp()
 
@@ -86,3 +89,16 @@ def test_its_state_in_words() -> None:
     assert state(once, NOW, berlin) == "begins 2026-11-28 22:00 CET"
     assert state(once, once.starts_seconds, berlin) == "holds until 2026-11-29 06:00 CET"
     assert state(once, once.ends_seconds or 0.0, berlin) == "over"
+
+
+def test_that_old_silences_cannot_be_forgotten_is_no_failure_of_what_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[Silence] = []
+
+    def forget(settings: Settings, now: float) -> int:
+        raise ConnectionFailed("Kafka went away")
+
+    monkeypatch.setattr(silencing, "write", lambda settings, silence: written.append(silence))
+    monkeypatch.setattr(silencing, "forget", forget)
+    result = CliRunner().invoke(app, ["add", "--all", "--for", "2h"])
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith(f"{written[0].silence_id}: every alert: holds until")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedwatch.events import Silence
-from embedwatch.silences import is_over, labels, matches, mistake, next_start, quiet_until
+from embedwatch.silences import KEEP_SECONDS, forgettable, is_over, labels, matches, mistake, next_start, quiet_until
 from tests.harness.verdicts import verdict
 
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -173,3 +173,16 @@ def test_what_cannot_be_obeyed_is_named(more: dict[str, Any], words: str) -> Non
     assert found is not None
     assert words in found
     assert quiet_until(silence(**more), 99.5) is None
+
+
+def test_what_has_been_over_for_a_week_may_be_forgotten() -> None:
+    found = silence()
+    assert [forgettable(found, 200.0 + KEEP_SECONDS + more) for more in (-0.1, 0.0, 1e6)] == [False, True, True]
+    assert not forgettable(weekly("02:00", 2.0, 6), 1e12)  # it comes again for ever
+
+
+@given(st.floats(0, 1e9), st.floats(0, 1e9), st.floats(-1e9, 3e9), st.booleans())
+def test_what_is_forgotten_never_holds_again(starts: float, lasts: float, now: float, weekly_too: bool) -> None:
+    days: dict[str, Any] = {"weekdays": (0, 6), "at": "23:00", "for_seconds": 7200.0} if weekly_too else {}
+    found = silence(starts_seconds=starts, ends_seconds=starts + lasts, **days)
+    assert not forgettable(found, now) or is_over(found, now)

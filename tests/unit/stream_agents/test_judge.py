@@ -69,6 +69,14 @@ def test_no_metric_is_ok_or_breached_where_nothing_is_known(metric: str) -> None
     assert METRICS[metric].windowed == (first.judgement == "no_data")
 
 
+def test_what_a_rule_says_to_people_goes_with_its_verdict() -> None:
+    book = "https://wiki.example/runbooks/search"
+    said = f"{{metric: error_rate_pct, threshold: 5, route: search, text: Look, runbook: '{book}'}}"
+    found = one(f"rules: [{said}]", world_of())
+    assert (found.route, found.text, found.runbook) == ("search", "Look", book)
+    assert one("thresholds: {error_rate_pct: 5}", world_of()).runbook is None
+
+
 def test_too_few_samples_are_inconclusive_and_say_how_many_are_needed() -> None:
     world = world_of(batch_event(texts=19, latency_sketch=latency([9000.0] * 19)))
     found = one("thresholds: {latency_p95_ms: 500}", world)
