@@ -17,10 +17,12 @@ from alerting import outbox
 from alerting.bundle_words import compose_bundle
 from alerting.bundles import Choice, Waiting, choose
 from alerting.calm import Calm, Cap
+from alerting.change import Outcome
 from alerting.hush import Hush
-from alerting.lifecycle import Heard, Outcome, Policy, Tick, act, step, worth_saving
+from alerting.lifecycle import Heard, Tick, act, step, worth_saving
 from alerting.message import compose
 from alerting.parcels import Job, Parcel, Result, Traits, pack, pack_bundle
+from alerting.policy import Policy
 from alerting.quiet import Quiet
 from alerting.states import AlertState, Owed, Reason, Ref, Status
 from embedwatch.events import AlertAction, Silence, Verdict

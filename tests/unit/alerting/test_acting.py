@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from alerting.lifecycle import Policy, act
+from alerting.lifecycle import act
 from alerting.message import compose
 from alerting.outbox import failed
 from alerting.parcels import SendFailed, Traits
+from alerting.policy import Policy
 from alerting.quiet import Quiet
 from alerting.states import MAX_APPLIED, Ref
 from tests.harness.actions import action

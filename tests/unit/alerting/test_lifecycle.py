@@ -8,8 +8,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from alerting.lifecycle import Heard, Outcome, Policy, Tick, already_applied, step, worth_saving
+from alerting.change import Outcome
+from alerting.lifecycle import Heard, Tick, already_applied, step, worth_saving
 from alerting.outbox import delivered
+from alerting.policy import Policy
 from alerting.states import AlertState, Ref
 from tests.harness.verdicts import verdict
 

@@ -6,8 +6,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from alerting.lifecycle import Heard, Policy, Tick, step, worth_saving
+from alerting.lifecycle import Heard, Tick, step, worth_saving
 from alerting.outbox import FINAL, compact, delivered, failed, next_owed, settled
+from alerting.policy import Policy
 from alerting.quiet import Quiet
 from alerting.states import AlertState, Owed, Ref, decode, encode
 from tests.harness.verdicts import verdict

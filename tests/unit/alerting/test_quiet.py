@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from alerting.lifecycle import Heard, Policy, Tick, step
+from alerting.lifecycle import Heard, Tick, step
 from alerting.outbox import delivered
+from alerting.policy import Policy
 from alerting.quiet import Quiet
 from alerting.states import AlertState
 from tests.harness.verdicts import verdict
