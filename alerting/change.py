@@ -120,6 +120,7 @@ class Change:
             self._resolve("recovered")
         elif state.status == "no_data":
             self._move("firing", "data_returned")
+            self._hold("data_back")  # its end is told next; that it is back only if it breaches again
         else:
             self.reason = "clearing"
 
@@ -147,6 +148,7 @@ class Change:
             return
         self.reason = "calm"
         if state.status == "firing":
+            self.state = replace(self.state, held=None)
             self._say("steady")
         self.state = replace(self.state, flapping=None, calm_since_seconds=self.at)
 
@@ -199,13 +201,22 @@ class Change:
                 self._hold(kind)
 
     def say_held(self) -> None:
-        """Quiet is over: what stopped or came back meanwhile is said, if it is still so."""
+        """Quiet is over: what stopped or came back meanwhile is said, if it is still so.
+
+        Not while it clears: its end is told then, or it breaches again and this is.
+        """
         held, state = self.state.held, self.state
-        if held is None or ((self.quiet is not None or self._told_as_flapping(held)) and state.active):
+        if held is None:
+            return
+        unsure = state.clear_since_seconds is not None or (
+            held == "data_back" and state.no_data_since_seconds is not None  # missing again, and not for long enough
+        )
+        flaps = held == "no_data" and self._told_as_flapping(held)
+        if state.active and (self.quiet is not None or unsure or flaps):
             return
         self.state = replace(state, held=None)
         if state.status == ("no_data" if held == "no_data" else "firing"):
-            self._say(held)
+            self.tell(held)
 
     def repeat(self) -> None:
         state = self.state
@@ -220,8 +231,11 @@ class Change:
             self._say("repeat")
 
     def tell_newcomers(self) -> None:
-        """Who does not know of an alert that fires is told: because it fired now, or because the receiver is new."""
-        if self.state.active and self.quiet is None:
+        """Who does not know of an alert that fires is told: it fired now, quiet ended, or the receiver is new.
+
+        Not while it clears: nobody is called to a problem that seems to be over.
+        """
+        if self.state.active and self.quiet is None and self.state.clear_since_seconds is None:
             route = self.policy.route
             wanted = self.policy.receivers if route is None else route(self.state.breach or self.state.verdict)
             if not any(will_know(self.state, receiver) for receiver in self.policy.receivers):
@@ -288,7 +302,8 @@ class Change:
             self.state = replace(self.state, breach=verdict, worst_value=value)
 
     def _say(self, kind: Kind) -> None:
-        if kind not in FINAL and (self.quiet is not None or self._told_as_flapping(kind)):
+        undone = self.state.held is not None and self.state.held == _OPPOSITE.get(kind)
+        if kind not in FINAL and (self.quiet is not None or self._told_as_flapping(kind) or undone):
             self._hold(kind)
             return
         self.tell(kind)
@@ -306,9 +321,8 @@ class Change:
 
     def _hold(self, kind: Kind) -> None:
         """Data that stops and comes back while it is quiet is no news at its end; a reminder comes by itself."""
-        if kind in ("no_data", "data_back"):
-            opposite = "data_back" if kind == "no_data" else "no_data"
-            self.state = replace(self.state, held=None if self.state.held == opposite else kind)
+        if kind in _OPPOSITE:
+            self.state = replace(self.state, held=None if self.state.held == _OPPOSITE[kind] else kind)
         elif kind in ("snooze_over", "escalated", "steady"):
             self.state = replace(self.state, held=kind)
 
@@ -346,3 +360,4 @@ def _date(at_seconds: float, zone: tzinfo) -> str:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_OPPOSITE: dict[Kind, Kind] = {"no_data": "data_back", "data_back": "no_data"}

@@ -180,7 +180,7 @@ class AlertState(Struct, frozen=True, omit_defaults=True, tag="alert", tag_field
     resolved_at_seconds: float | None = None
     said_at_seconds: float | None = None  # when it last decided to say something
     quiet: Quiet | None = None  # why nobody is told of it now
-    held: Kind | None = None  # what is to be said when quiet ends, should it still be so
+    held: Kind | None = None  # what is to be said when nothing holds it back any more, should it still be so
     flapping: Flapping | None = None
     calm_since_seconds: float | None = None  # the last time it was flapping ended here
     act: Act | None = None  # the newest of the episode

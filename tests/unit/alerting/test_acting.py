@@ -145,6 +145,21 @@ def test_an_act_that_races_the_end_changes_nothing(
     assert (alert.state, alert.told, alert.reason) == (before, told, reason)
 
 
+@pytest.mark.parametrize("do", ["acknowledge", "snooze"])
+def test_an_act_on_an_alert_that_was_forgotten_since_is_not_for_its_next_life(do: str) -> None:
+    """Acts are read again from their beginning at a take-over, and episodes are counted from 1 again."""
+    alert = Alert(POLICY).hear("breached", 0).hear("ok", 10).tick(POLICY.forget_after_seconds + 10)
+    assert alert.state is None
+    later = POLICY.forget_after_seconds + 20
+    alert.hear("breached", later)
+    until = START + later + 600
+    late = action(do, START + 5, until_seconds=until)
+    outcome = act(alert.state, late, START + later + 5, POLICY)
+    assert (outcome.reason, outcome.state) == ("another_episode", alert.state)
+    now = action(do, START + later + 5, until_seconds=until)
+    assert act(alert.state, now, START + later + 5, POLICY).reason in ("acknowledged", "snoozed")
+
+
 def test_a_pending_alert_cannot_be_acknowledged() -> None:
     alert = Alert(POLICY, for_seconds=30.0).hear("breached", 0)
     before = alert.state
