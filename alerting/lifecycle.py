@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from alerting.acting import refusal
+from alerting.acting import refusal, remembered
 from alerting.change import Change, Outcome
 from alerting.outbox import for_receivers
 from alerting.policy import Policy
@@ -68,7 +68,7 @@ def step(
     judgement = state.verdict.judgement
     if isinstance(event, Tick) and _silent(state, event, now, policy):
         judgement = "no_data"
-        if state.no_data_since_seconds is None:
+        if state.no_data_since_seconds is None and (state.active or state.status == "pending"):
             # The grace is over: nothing was heard for all of it.
             state = replace(state, no_data_since_seconds=state.event_seconds - policy.no_data_grace_seconds)
     change = Change(state, now, policy, quiet)
@@ -98,6 +98,9 @@ def act(
     """
     refused = refusal(state, action, now)
     if state is None or refused is not None:
+        if state is not None and refused == "already_acknowledged":
+            # Acts are read again at a take-over: by then it would take the place of what somebody did after it.
+            state = replace(state, applied=remembered(state.applied, action.action_id))
         return Outcome(state, (), refused or "not_active")
     before = state
     change = Change(for_receivers(_advance(state, None, now), policy.receivers), now, policy, quiet)

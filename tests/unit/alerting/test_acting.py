@@ -183,6 +183,16 @@ def test_who_acknowledges_what_another_did_is_not_told_of() -> None:
     assert alert.state.act.by == "kim"
 
 
+def test_a_second_acknowledgement_that_is_read_again_does_not_replace_what_came_after_it() -> None:
+    alert = Alert(POLICY).hear("breached", 0, severity="warning")
+    alert.act("acknowledge", 10, by="kim", action_id="kim").act("acknowledge", 20, by="lee", action_id="lee")
+    alert.act("snooze", 30, by="kim")
+    assert alert.act("acknowledge", 40, by="lee", action_id="lee").reason == "already_applied"
+    assert alert.status == "snoozed"
+    alert.hear("breached", 50, severity="critical").act("acknowledge", 60, by="lee", action_id="lee")
+    assert (alert.status, alert.told[-1]) == ("firing", "escalated"), "what got more severe is not hidden either"
+
+
 @pytest.mark.parametrize("until", [None, START, START + 10.0])
 def test_a_snooze_that_is_over_already_changes_nothing(until: float | None) -> None:
     alert = Alert(POLICY).hear("breached", 0)
