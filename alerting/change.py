@@ -158,9 +158,9 @@ class Change:
         if most is None or state.flapping is not None:
             return
         since = self.at - self.policy.flapping_window_seconds
-        if state.calm_since_seconds is not None:
+        if state.calm_since_seconds is not None and state.calm_since_seconds <= self.at:  # else a clock stepped back
             since = max(since, state.calm_since_seconds)
-        changes = 1 + changes_lately(((t.at_seconds, t.reason) for t in state.history), since)
+        changes = 1 + changes_lately(((t.at_seconds, t.reason) for t in state.history), since, self.at)
         if changes > most:
             self.state = replace(state, flapping=Flapping(self.at, changes, "breached", self.at))
 

@@ -24,6 +24,9 @@ from alerting.quiet import Quiet
 from alerting.states import AlertState, trim
 from embedwatch.events import AlertAction, Verdict
 
+#: A time that is further ahead of the others was wrong, and forgotten: it must not make us deaf.
+LONGEST_STEP_SECONDS = 86_400.0
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:
@@ -66,7 +69,7 @@ def step(
     state = _advance(state, heard, now)
     state = for_receivers(state, policy.receivers)
     judgement = state.verdict.judgement
-    if isinstance(event, Tick) and _silent(state, event, now, policy):
+    if isinstance(event, Tick) and (_missing(state) or _silent(state, event, now, policy)):
         judgement = "no_data"
         if state.no_data_since_seconds is None and (state.active or state.status == "pending"):
             # The grace is over: nothing was heard for all of it.
@@ -114,11 +117,12 @@ def act(
 def already_applied(state: AlertState, heard: Heard) -> bool:
     """A verdict that is delivered again changes nothing.
 
-    The time is compared too: a verdicts topic that was made anew counts its offsets from 0 again.
+    The time is compared too: a verdicts topic that was made anew counts its offsets from 0 again. It is compared with
+    the latest of any verdict, since the newest one may bear an earlier time.
     """
     if heard.partition != state.partition or heard.offset > state.offset:
         return False
-    return heard.verdict.time_seconds <= state.verdict.time_seconds
+    return heard.verdict.time_seconds <= _latest(state)
 
 
 def worth_saving(before: AlertState | None, after: AlertState | None) -> bool:
@@ -139,6 +143,7 @@ def _settled(state: AlertState) -> AlertState:
         heard_seconds=0.0,
         partition=0,
         offset=0,
+        latest_seconds=None,
         reason="waiting",
     )
 
@@ -162,19 +167,34 @@ def _advance(state: AlertState, heard: Heard | None, now: float) -> AlertState:
     """Move the anchors on, and take in the verdict."""
     carried_on = state.event_seconds + max(0.0, now - state.local_seconds)
     if heard is None:
-        return replace(state, event_seconds=carried_on, local_seconds=now, heard_seconds=min(state.heard_seconds, now))
+        stepped_back = max(0.0, state.local_seconds - now)
+        heard_seconds = state.heard_seconds - stepped_back  # as long ago as before
+        return replace(state, event_seconds=carried_on, local_seconds=now, heard_seconds=heard_seconds)
     at = heard.verdict.time_seconds
+    latest = _latest(state)
     if state.status not in ("inactive", "resolved") and at < state.event_seconds:
         at = carried_on  # their clock stepped back: within an episode ours goes on in its place
     return replace(
         state,
         verdict=trim(heard.verdict),
+        latest_seconds=latest if 0 < latest - heard.verdict.time_seconds < LONGEST_STEP_SECONDS else None,
         event_seconds=at,
         local_seconds=now,
         heard_seconds=now,
         partition=heard.partition,
         offset=heard.offset,
     )
+
+
+def _latest(state: AlertState) -> float:
+    return state.verdict.time_seconds if state.latest_seconds is None else state.latest_seconds
+
+
+def _missing(state: AlertState) -> bool:
+    """Nothing was heard since its data stopped: that we begin to listen, or a clock steps, brings no data back."""
+    if state.no_data_since_seconds is None or not (state.active or state.status == "pending"):
+        return False
+    return state.verdict.judgement != "inconclusive"
 
 
 def _silent(state: AlertState, tick: Tick, now: float, policy: Policy) -> bool:

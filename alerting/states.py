@@ -170,6 +170,7 @@ class AlertState(Struct, frozen=True, omit_defaults=True, tag="alert", tag_field
     heard_seconds: float  # when the newest verdict arrived, our clock
     partition: int  # of the newest verdict; its owner owns the alert
     offset: int
+    latest_seconds: float | None = None  # the latest time of any verdict; None: that of the newest
     reason: Reason = "nothing_to_do"
     episode: int = 0  # counts how often it fired
     breach: Verdict | None = None

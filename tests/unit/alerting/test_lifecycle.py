@@ -238,6 +238,14 @@ def test_silence_before_we_listened_is_no_silence() -> None:
     assert step(story.state, Tick(START + 500), START + 560, POLICY).reason == "no_data"
 
 
+def test_that_we_begin_to_listen_brings_no_data_back() -> None:
+    story = Story().at(0, "breached").at(60, "tick")
+    again = step(story.state, Tick(START + 100), START + 101, POLICY)
+    assert (again.reason, again.messages) == ("data_missing", ())
+    assert story.at(110, "inconclusive").at(111, "tick").status == "no_data"
+    assert story.at(112, "breached").said == ["firing", "no_data", "data_back"]
+
+
 def test_what_resolves_before_it_was_said_becomes_one_message() -> None:
     story = Story(deliver=False).at(0, "breached")
     assert [owed.kind for owed in story.last.messages] == ["firing"]
@@ -321,6 +329,13 @@ def test_verdicts_of_a_topic_that_was_made_anew_count() -> None:
     story = Story().at(0, "breached").at(5, "breached")
     assert story.state is not None
     assert not already_applied(story.state, Heard(verdict("ok", START + 9), 0, 0))
+
+
+def test_a_time_far_ahead_makes_nobody_deaf() -> None:
+    """A verdict bore a time of another year; later the topic was made anew."""
+    story = Story().at(0, "breached").at(400 * 86_400.0, "breached").at(10, "ok")
+    assert story.state is not None
+    assert not already_applied(story.state, Heard(verdict("breached", START + 20), 0, 0))
 
 
 def test_a_backlog_read_at_once_makes_the_alerts_it_would_have_made_live() -> None:
