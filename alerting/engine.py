@@ -17,10 +17,12 @@ from alerting import outbox
 from alerting.bundle_words import compose_bundle
 from alerting.bundles import Choice, Waiting, choose
 from alerting.calm import Calm, Cap
+from alerting.change import Outcome
 from alerting.hush import Hush
-from alerting.lifecycle import Heard, Outcome, Policy, Tick, act, step, worth_saving
+from alerting.lifecycle import Heard, Tick, act, step, worth_saving
 from alerting.message import compose
 from alerting.parcels import Job, Parcel, Result, Traits, pack, pack_bundle
+from alerting.policy import Policy
 from alerting.quiet import Quiet
 from alerting.states import AlertState, Owed, Reason, Ref, Status
 from embedwatch.events import AlertAction, Silence, Verdict
@@ -74,6 +76,7 @@ class Engine:
         self._doubtful: set[tuple[str, str]] = set()  # (alert, receiver): what is owed next may have arrived
         self._alone: set[tuple[str, str]] = set()  # of these: what was being sent when its answer was lost
         self._ticks = 0
+        self._listening = (0.0, 0.0)  # since when, as told; and by the clock that never goes back
 
     @property
     def states(self) -> Mapping[str, AlertState]:
@@ -145,7 +148,7 @@ class Engine:
     def tick(self, now: float, monotonic: float, listening_since_seconds: float) -> list[Move]:
         """Time went on. `listening_since_seconds` as in `lifecycle.Tick`."""
         self._now = now
-        tick = Tick(listening_since_seconds)
+        tick = Tick(now - self._listened_seconds(listening_since_seconds, now, monotonic))
         self._ticks += 1
         whole = self._ticks % TICKS_FOR_THE_PAST == 0
         moves = []
@@ -154,6 +157,12 @@ class Engine:
                 outcome = self._step(state, tick, now, self._quiet(state.verdict, state))
                 moves.append(self._apply(alert_id, state, outcome, monotonic))
         return [move for move in moves if move is not None]
+
+    def _listened_seconds(self, since_seconds: float, now: float, monotonic: float) -> float:
+        """For how long. Our clock may have stepped since, to a time before we began."""
+        if self._listening[0] != since_seconds:
+            self._listening = (since_seconds, monotonic - max(0.0, now - since_seconds))
+        return monotonic - self._listening[1]
 
     def act(self, action: AlertAction, now: float, monotonic: float) -> Reason:
         """A person acknowledges or snoozes an alert. The reason is the act itself, or why it changed nothing.

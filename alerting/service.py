@@ -25,9 +25,10 @@ from alerting.actions import Actions
 from alerting.calm import Calm
 from alerting.engine import Engine, Move
 from alerting.heartbeat import Pulse
-from alerting.lifecycle import Heard, Policy
+from alerting.lifecycle import Heard
 from alerting.ownership import Ownership
 from alerting.parcels import Result
+from alerting.policy import Policy
 from alerting.receivers import Receiver
 from alerting.self_watch import SelfWatch
 from alerting.sending import Sender

@@ -171,6 +171,7 @@ class AlertState(Struct, frozen=True, omit_defaults=True, tag="alert", tag_field
     heard_seconds: float  # when the newest verdict arrived, our clock
     partition: int  # of the newest verdict; its owner owns the alert
     offset: int
+    latest_seconds: float | None = None  # the latest time of any verdict; None: that of the newest
     reason: Reason = "nothing_to_do"
     episode: int = 0  # counts how often it fired
     breach: Verdict | None = None
@@ -181,7 +182,7 @@ class AlertState(Struct, frozen=True, omit_defaults=True, tag="alert", tag_field
     resolved_at_seconds: float | None = None
     said_at_seconds: float | None = None  # when it last decided to say something
     quiet: Quiet | None = None  # why nobody is told of it now
-    held: Kind | None = None  # what is to be said when quiet ends, should it still be so
+    held: Kind | None = None  # what is to be said when nothing holds it back any more, should it still be so
     flapping: Flapping | None = None
     calm_since_seconds: float | None = None  # the last time it was flapping ended here
     act: Act | None = None  # the newest of the episode

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from alerting import http_wiring, slack_wiring
 from alerting.calm import Calm
-from alerting.lifecycle import Policy
+from alerting.policy import Policy
 from alerting.receivers import ConsoleReceiver, Receiver
 from alerting.routing import router
 from embedwatch.clock import SystemClock

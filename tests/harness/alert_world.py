@@ -8,8 +8,9 @@ from typing import Any
 
 from alerting.calm import Calm
 from alerting.engine import Engine
-from alerting.lifecycle import Heard, Policy
+from alerting.lifecycle import Heard
 from alerting.parcels import Job, Parcel, Result, SendFailed, Traits
+from alerting.policy import Policy
 from alerting.sending import Pace
 from alerting.states import AlertState, Ref, decode, encode
 from tests.harness.verdicts import verdict

@@ -9,8 +9,8 @@ import pytest
 
 from alerting.bundle_words import NAMED, WORDS
 from alerting.calm import Calm
-from alerting.lifecycle import Policy
 from alerting.parcels import Parcel, SendFailed, Traits
+from alerting.policy import Policy
 from alerting.states import Kind, Ref
 from tests.harness.alert_world import FakeReceiver, World, alert_id
 
