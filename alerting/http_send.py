@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 
 from alerting.parcels import SendFailed
+from alerting.terms import check_term
 
 # They write each address on a line of their own.
 for _chatty in ("httpx", "httpcore"):
@@ -121,6 +122,7 @@ class HttpSender:
     def post(self, url: str, body: bytes, headers: Mapping[str, str], now: float) -> None:
         """Raises `SendFailed`."""
         sent = {"content-type": "application/json", "user-agent": "embedwatch", **headers}
+        check_term()
         try:
             # A connection for each message: they are minutes apart, and one that was kept open meanwhile may be dead,
             # which would leave us in doubt.
