@@ -212,6 +212,7 @@ class AlertingService:
             self._ownership.again()
             return
         dropped = self._engine.load(states, frozenset(tp.partition for tp in assigned))
+        self._engine.recall(self._clock.now(), self._clock.monotonic())
         self._letters.clear()
         self._pause(False)
         if not assigned:

@@ -180,6 +180,22 @@ def test_while_the_group_does_not_answer_nothing_is_stored_or_sent(
     assert broker.state().owed == ()
 
 
+def test_whoever_takes_over_in_a_storm_keeps_its_cap(start: Start, broker: Broker, channel: Channel) -> None:
+    owner, other = start("owner"), start("other")
+    owner.consumer.generation = broker.generation
+    for number in range(15):
+        broker.say("breached", str(number))
+        owner.run(2)
+    assert len(channel.posts) == 10, "half of the cap at once"
+    broker.evict(owner.name)
+    other.consumer.heartbeat()
+    other.run(10)
+    assert len(channel.posts) == 10, "a process that was just started has no cap of its own"
+    broker.clock.advance(60.0)
+    other.run(4)
+    assert len(channel.posts) > 10
+
+
 def test_whom_the_group_has_sent_away_takes_nothing(broker: Broker) -> None:
     client = GroupConsumer(broker, "one")
     broker.members, broker.generation, client.generation = ["one"], 1, 1
