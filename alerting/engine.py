@@ -112,6 +112,11 @@ class Engine:
         owed = (entry for state in self._states.values() for entry in state.owed)
         return Counter(entry.receiver for entry in owed if entry.receiver not in self._policy.receivers)
 
+    def recall(self, now: float, monotonic: float) -> None:
+        """After `load`: what receivers took lately counts for their caps, whoever sent it."""
+        for name, cap in self._caps.items():
+            cap.recall(outbox.post_ages_seconds(self._states.values(), name, now), monotonic)
+
     def _owns(self, state: AlertState) -> bool:
         return self.owned is not None and state.partition in self.owned
 
@@ -299,7 +304,8 @@ class Engine:
                 continue
             ours = True
             if result.failure is None:
-                after = outbox.delivered(state, number, result.ref)
+                posted = self._now if result.job.posts and alert_id == result.job.entries[0][0] else None
+                after = outbox.delivered(state, number, result.ref, posted, self._calm.cap_seconds)
             else:
                 after = outbox.failed(state, number, result.failure.reason, self._kept(state))
             if after != state:

@@ -78,6 +78,8 @@ ACTIVE: tuple[Status, ...] = ("firing", "acknowledged", "snoozed", "no_data")
 MAX_HISTORY = 20
 #: Ids of acts that are remembered in one episode: a redelivered one changes nothing.
 MAX_APPLIED = 32
+#: Posts of one alert that are remembered for one receiver.
+MAX_POSTS = 50
 MAX_CONTRIBUTORS = 12
 MAX_SCOPE_ENTRIES = 8
 MAX_NAME_CHARS = 256
@@ -143,11 +145,15 @@ class Ref(Struct, frozen=True):
 
 
 class Told(Struct, frozen=True, omit_defaults=True):
-    """What a receiver knows: the last episode it was told of, and whether it still believes it to be firing."""
+    """What a receiver knows: the last episode it was told of, and whether it still believes it to be firing.
+
+    `posts_at_seconds` are the new messages it took lately of which this alert was the first (our clock), for its cap.
+    """
 
     episode: int
     open: bool
     ref: Ref | None = None
+    posts_at_seconds: tuple[float, ...] = ()
 
 
 class Transition(Struct, frozen=True, omit_defaults=True):

@@ -12,6 +12,7 @@ from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 
 from alerting.states import AlertState, decode, encode
+from alerting.terms import Patience
 from alerting.wording import clean
 from embedwatch.errors import ConnectionFailed, InvalidEvent
 from embedwatch.kafka import (
@@ -135,6 +136,7 @@ class Store:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._patience = Patience(settings.kafka.session_timeout_seconds)
         self._producer: KafkaProducer | None = None
 
     def save(self, states: Mapping[str, AlertState | None], letters: Sequence[DeadLetter] = ()) -> None:
@@ -166,13 +168,16 @@ class Store:
 
     def _client(self) -> KafkaProducer:
         if self._producer is None:
-            # No linger: a message to Slack waits for this write.
+            # No linger: a message to Slack waits for this write. What a broker or a network holds up is given up before
+            # the group can have given our alerts to another: it would come after, and replace, what that one stores.
+            patience = self._patience
+            delivery_seconds = min(10.0, patience.over_after_seconds)
             self._producer = producer(
                 self._settings.kafka,
                 "embedwatch-alerts",
                 linger_ms=0,
-                max_block_ms=5000,
-                request_timeout_ms=8000,
-                delivery_timeout_ms=10_000,
+                max_block_ms=int(min(5.0, patience.ask_after_seconds) * 1000),
+                request_timeout_ms=int(delivery_seconds * 800),
+                delivery_timeout_ms=int(delivery_seconds * 1000),
             )
         return self._producer

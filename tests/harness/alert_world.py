@@ -74,6 +74,7 @@ class World:
         self._paces = {name: Pace() for name in self.receivers}
         self._listening_since = self.now
         self.engine.load({key: decode(value) for key, value in self.stored.items()}, frozenset({0}))
+        self.engine.recall(self.now, self.second)
         for heard in self._verdicts[self._committed :]:
             self.engine.hear(heard, self.now, self.second)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,7 @@ from tests.harness.actions import action
 from tests.harness.verdicts import verdict
 
 START_TIMEOUT_SECONDS = 60.0
+ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "xoxb-4711-verysecrettoken"
 
 
@@ -49,8 +51,8 @@ class Alerting:
         self._producer.send(self.topics.alert_actions, key=asked.alert_id.encode(), value=encode(asked)).get(20)
         return asked
 
-    def start(self, wait_for: str = "alerting: ready", **environ: str) -> Child:
-        """Start a process and wait for a line of its log."""
+    def start(self, wait_for: str = "alerting: ready", dies: str | None = None, **environ: str) -> Child:
+        """Start a process and wait for a line of its log. `dies`: where, as `dying_alerts` knows it."""
         log = self.folder / f"alerts-{len(self.children)}.log"
         settings = {
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
@@ -64,8 +66,11 @@ class Alerting:
             **environ,
         }
         variables: Mapping[str, str | None] = {f"EMBEDWATCH_{name}": value or None for name, value in settings.items()}
-        program = [sys.executable, "-c", "from embedwatch.cli import main; main()", "alerts"]
-        child = Child("alerts", program, log, {**variables, "PYTHONUNBUFFERED": "1"})
+        program = ["-c", "from embedwatch.cli import main; main()"]
+        if dies is not None:
+            program = ["-m", "tests.harness.dying_alerts", dies]
+        command = [sys.executable, *program, "alerts"]
+        child = Child("alerts", command, log, {**variables, "PYTHONUNBUFFERED": "1"}, cwd=ROOT)
         self.children.append(child)
         self.wait_for_line(child, wait_for)
         return child
@@ -77,6 +82,10 @@ class Alerting:
         """kill -9."""
         child.process.kill()
         child.process.wait(10)
+
+    def wait_for_death(self, child: Child) -> None:
+        """Of one that kills itself."""
+        assert child.process.wait(START_TIMEOUT_SECONDS) == -signal.SIGKILL
 
     def logs(self) -> str:
         return "\n".join(child.log.read_text(encoding="utf-8") for child in self.children)
