@@ -84,9 +84,9 @@ def next_owed(state: AlertState, receiver: str) -> Owed | None:
     return next((entry for entry in state.owed if entry.receiver == receiver), None)
 
 
-def bound(state: AlertState, numbers: Collection[int], bundle: str) -> AlertState:
+def bound(state: AlertState, numbers: Collection[int], bundle: str, *, capped: bool = False) -> AlertState:
     """These messages are told in one with others."""
-    owed = tuple(replace(e, bundle=bundle) if e.number in numbers else e for e in state.owed)
+    owed = tuple(replace(e, bundle=bundle, capped=capped) if e.number in numbers else e for e in state.owed)
     return replace(state, owed=owed)
 
 

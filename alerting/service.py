@@ -23,6 +23,7 @@ from kafka import errors as kafka_errors
 from alerting import store
 from alerting.actions import Actions
 from alerting.calm import Calm
+from alerting.digest_time import Schedule
 from alerting.engine import Engine, Move
 from alerting.heartbeat import Pulse
 from alerting.lifecycle import Heard
@@ -66,6 +67,7 @@ class AlertingService:
         rng: random.Random,
         calm: Calm | None = None,
         pulse: Pulse | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
         self._settings, self._clock = settings, clock
         self._pulse = pulse or Pulse(math.inf, 0.0)
@@ -74,7 +76,7 @@ class AlertingService:
         term_seconds = self._member.patience.over_after_seconds
         self._senders = {each.name: Sender(each, self._results, rng, clock, term_seconds) for each in receivers}
         traits = {name: sender.receiver.traits for name, sender in self._senders.items()}
-        self._engine = Engine(policy, traits, settings.alerts.dashboard_url, calm)
+        self._engine = Engine(policy, traits, settings.alerts.dashboard_url, calm, schedule)
         self._still_open = StillOpen(sender.receiver for sender in self._senders.values())
         self._store = store.Store(settings)
         self._ownership = Ownership()
@@ -143,7 +145,9 @@ class AlertingService:
             self._commit(monotonic)
             if self._catching_up is None and self._engine.owned is not None:
                 self._still_open.tick(self._engine, monotonic, self._settings.alerts.dashboard_url)
-                self._dispatch(monotonic)
+                # A digest is stored before anything that comes after it.
+                if not self._engine.close_books(now, monotonic) or self._save(monotonic):
+                    self._dispatch(monotonic)
 
     # --- verdicts and time ---
 
@@ -213,7 +217,7 @@ class AlertingService:
             return
         assigned = frozenset(self._consumer.assignment())
         try:
-            states = store.load(self._settings) if assigned else {}
+            stored = store.load_all(self._settings) if assigned else store.Stored({}, {})
             if assigned:
                 self._actions.rewind()
                 self._silences.rewind()
@@ -228,7 +232,8 @@ class AlertingService:
             log.error("alerting: alerts could not be taken over: %s; trying again", what)  # noqa: TRY400
             self._ownership.again()
             return
-        dropped = self._engine.load(states, frozenset(tp.partition for tp in assigned))
+        owned = frozenset(tp.partition for tp in assigned)
+        dropped = self._engine.load(stored.states, owned, stored.books.values(), now)
         self._engine.recall(self._clock.now(), self._clock.monotonic())
         self._letters.clear()
         self._pause(False)
@@ -292,13 +297,13 @@ class AlertingService:
 
     def _save(self, monotonic: float) -> bool:
         """False while something is not stored: then nothing is committed and nothing sent."""
-        unsaved = self._engine.unsaved()
-        if not unsaved and not self._letters:
+        unsaved, books = self._engine.unsaved(), self._engine.unsaved_books()
+        if not unsaved and not books and not self._letters:
             return True
         if monotonic < self._next_save or not self._ours():
             return False
         try:
-            self._store.save(unsaved, self._letters)
+            self._store.save(unsaved, self._letters, books)
         except ConnectionFailed as error:
             self._next_save = self._clock.monotonic() + RETRY_SECONDS
             self._pause(True)
@@ -363,7 +368,8 @@ class AlertingService:
             if self._save(monotonic):
                 self._dispatch(monotonic)
             # What is not stored yet may be a bundle that can go out then.
-            if monotonic >= deadline or not (self._engine.unsaved() or self._busy(monotonic)):
+            unsaved = self._engine.unsaved() or self._engine.unsaved_books()
+            if monotonic >= deadline or not (unsaved or self._busy(monotonic)):
                 break
             self._poll_group()
         if self._engine.owned is not None and self._save(self._clock.monotonic()):

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from alerting.digest_account import Account
 from alerting.flapping import Flapping
 from alerting.quiet import Quiet
 from embedwatch.errors import InvalidEvent
@@ -117,8 +118,8 @@ class Facts(Struct, frozen=True, omit_defaults=True):
 class Owed(Struct, frozen=True, omit_defaults=True):
     """A message that was decided and not yet acknowledged by its receiver. `number` is unique in the alert.
 
-    `bundle` names the one message that it is told in together with others. `first_decided_seconds` is that of the
-    oldest message merged into it, which may have arrived.
+    `bundle` names the one message that it is told in together with others; `capped`: as one, since there was no room
+    for each. `first_decided_seconds` is that of the oldest message merged into it, which may have arrived.
     """
 
     number: int
@@ -128,6 +129,7 @@ class Owed(Struct, frozen=True, omit_defaults=True):
     decided_seconds: float  # our clock: the order over all alerts
     facts: Facts
     bundle: str | None = None
+    capped: bool = False
     first_decided_seconds: float | None = None
 
     @property
@@ -199,6 +201,7 @@ class AlertState(Struct, frozen=True, omit_defaults=True, tag="alert", tag_field
     told: dict[str, Told] = msgspec.field(default_factory=dict)
     troubles: dict[str, str] = msgspec.field(default_factory=dict)  # by receiver: why its message cannot go out
     history: tuple[Transition, ...] = ()
+    accounts: dict[str, Account] = msgspec.field(default_factory=dict)  # by receiver, for the digest
     v: int | None = None  # on the topic only: `encode` writes it, `decode` checks it and takes it off
 
     @property

@@ -17,8 +17,8 @@ from kafka import errors as kafka_errors
 
 from alerting import service as service_module
 from alerting.calm import Calm
-from alerting.lifecycle import Policy
 from alerting.parcels import Parcel, Traits
+from alerting.policy import Policy
 from alerting.service import AlertingService
 from alerting.states import AlertState, Ref, decode, encode
 from embedwatch.codec import encode as encode_event
