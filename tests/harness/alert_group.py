@@ -21,10 +21,11 @@ from alerting.parcels import Parcel, Traits
 from alerting.policy import Policy
 from alerting.service import AlertingService
 from alerting.states import AlertState, Ref, decode, encode
+from alerting.store import Stored
 from embedwatch.codec import encode as encode_event
 from embedwatch.errors import ConnectionFailed
 from embedwatch.kafka import TopicPartition
-from embedwatch.settings import KafkaSettings, Settings
+from embedwatch.settings import AlertSettings, KafkaSettings, Settings
 from tests.harness.verdicts import verdict
 
 SESSION_SECONDS = 10.0
@@ -153,7 +154,7 @@ class MemoryStore:
     def __init__(self, broker: Broker, name: str) -> None:
         self.broker, self.name = broker, name
 
-    def save(self, states: Mapping[str, AlertState | None], letters: Any = ()) -> None:
+    def save(self, states: Mapping[str, AlertState | None], letters: Any = (), books: Any = ()) -> None:
         if not self.broker.reachable:
             raise ConnectionFailed("alerts could not be stored")
         for alert_id, state in states.items():
@@ -215,12 +216,17 @@ class Process:
     def __init__(self, broker: Broker, name: str, channel: Channel, patch: pytest.MonkeyPatch, **calm: Any) -> None:
         patch.setattr(service_module.store, "Store", lambda _: MemoryStore(broker, name))
         patch.setattr(
-            service_module.store, "load", lambda _: {key: decode(value) for key, value in broker.states.items()}
+            service_module.store,
+            "load_all",
+            lambda _: Stored({key: decode(value) for key, value in broker.states.items()}, {}),
         )
         patch.setattr(service_module, "true_end_offsets", lambda _, tps: {tp: len(broker.verdicts) for tp in tps})
         for kind in ("Actions", "Silences"):
             patch.setattr(service_module, kind, lambda _: Quiet())
-        settings = Settings(kafka=KafkaSettings(session_timeout_seconds=SESSION_SECONDS))
+        settings = Settings(
+            kafka=KafkaSettings(session_timeout_seconds=SESSION_SECONDS),
+            alerts=AlertSettings(agents_silent_seconds=86_400),  # a test speaks for the agents, and not all the time
+        )
         clock, policy = broker.clock, Policy((channel.name,))
         self.name, self.broker = name, broker
         self.service = AlertingService(settings, policy, [channel], clock, random.Random(1), Calm(**calm))

@@ -13,8 +13,10 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
+from alerting.digest_books import Books
 from alerting.membership import Membership
 from alerting.states import AlertState
 from alerting.store import DeadLetter, Store
@@ -24,11 +26,16 @@ from embedwatch.cli import main
 def die(when: str) -> None:
     save = Store.save
 
-    def save_and_die(self: Store, states: Mapping[str, AlertState | None], letters: Sequence[DeadLetter] = ()) -> None:
+    def save_and_die(
+        self: Store,
+        states: Mapping[str, AlertState | None],
+        letters: Sequence[DeadLetter] = (),
+        books: Mapping[str, Books | None] = MappingProxyType({}),
+    ) -> None:
         known = [state for state in states.values() if state is not None]
         if when == "before_storing" and any(state.owed for state in known):
             os.kill(os.getpid(), signal.SIGKILL)
-        save(self, states, letters)
+        save(self, states, letters, books)
         if when == "marked_sent" and any("slack" in state.told for state in known):
             os.kill(os.getpid(), signal.SIGKILL)
 
