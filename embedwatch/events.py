@@ -223,7 +223,38 @@ class CacheEvent(Struct, frozen=True, tag="cache", tag_field="type"):
     v: int = VERSION
 
 
-MetricEvent = BatchEvent | HeartbeatEvent | LagEvent | CacheEvent
+ScalingCause = Literal[
+    "arrivals", "backlog", "enough", "holding", "warming_up", "idle", "first", "unknown", "stalled", "failing",
+    "measuring",
+]  # fmt: skip
+ScalingLimit = Literal["min_workers", "max_workers", "partitions", "slots", "budget"]
+
+
+class ScalingEvent(Struct, frozen=True, tag="scaling", tag_field="type"):
+    """A decision about the number of workers, with what it was made from. Whatever is not known is None."""
+
+    event_id: str
+    time_seconds: float
+    group: Label
+    topic: Label
+    desired_workers: Count
+    wanted_workers: Count  # what it would be without limits
+    workers: Count  # that there were, those that start included
+    cause: ScalingCause
+    reason: str
+    limited_by: ScalingLimit | None = None
+    at_capacity: bool = False  # more are wanted than may be had
+    lag_seconds: Seconds | None = None
+    backlog_texts: Count | None = None
+    arrival_texts_per_s: Seconds | None = None
+    capacity_texts_per_s: Seconds | None = None  # of one worker that is busy all the time
+    drain_seconds: Seconds | None = None
+    cost_usd_per_hour: float | None = None
+    wanted_cost_usd_per_hour: float | None = None
+    v: int = VERSION
+
+
+MetricEvent = BatchEvent | HeartbeatEvent | LagEvent | CacheEvent | ScalingEvent
 
 
 AlertType = Literal[

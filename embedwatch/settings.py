@@ -34,6 +34,7 @@ OPTION_PREFIXES = (
     "PRODUCE_",
     "REPORT_",
     "SILENCE_",
+    "SIMULATE_",
     "BASELINE_",
     "COMPARE_",
     "CHECK_",

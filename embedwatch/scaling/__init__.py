@@ -1,0 +1,1 @@
+"""How many workers a queue needs: the policy, what it is compared with, and a simulator for both. Pure."""
