@@ -41,6 +41,7 @@ OPTION_PREFIXES = (
     "TOPICS_",
     "DLQ_",
     "COLLECT_",
+    "LAG_",
     "ALERTS_TEST_",
     "ALERTS_ID",
     "ALERTS_ACK_",
