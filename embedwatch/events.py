@@ -273,6 +273,7 @@ AlertType = Literal[
     "HIGH_QUEUE_DEPTH",
     "HIGH_LAG",
     "QUEUE_STALLED",
+    "AT_CAPACITY",
     "LOW_THROUGHPUT",
     "LATENCY_REGRESSION",
     "LOW_GPU_UTILIZATION",
