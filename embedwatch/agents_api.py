@@ -76,6 +76,10 @@ class AgentsApi:
         """Sums and sketches of every scope; `embedwatch.baselines.from_answer` reads them."""
         return self._get("/api/v1/baseline", {"window_seconds": str(window_seconds)}, (200,))
 
+    def scaling(self) -> dict[str, Any]:
+        """How many workers the queue needs, and what that goes by."""
+        return self._get("/api/v1/scaling", {}, (200,))
+
     def _get(self, path: str, parameters: dict[str, str], good: tuple[int, ...]) -> dict[str, Any]:
         try:
             answer = self._client.get(path, params=parameters)

@@ -48,6 +48,7 @@ OPTION_PREFIXES = (
     "ALERTS_ACK_",
     "ALERTS_SNOOZE_",
     "ALERTS_HISTORY_",
+    "AUTOSCALE_",
 )
 #: Variables under our prefix that belong to no section below.
 COMMAND_PREFIXES = ("CONFIG", "JSON", "LOG_", "TEST_", "TRACEBACK", *OPTION_PREFIXES)

@@ -9,7 +9,7 @@ import typer
 
 from embedwatch import logs, options
 from embedwatch.errors import ConfigError
-from embedwatch.settings import load
+from embedwatch.settings import Settings, load
 
 _MODEL, _API, _WORK = "Model", "Endpoint (--backend openai)", "Batches and polls"
 _PROCESSES = "Several processes"
@@ -94,7 +94,24 @@ def app(
 
     Example: embedwatch worker -b broker:9092 --cache-url redis://cache:6379/0 --model all-MiniLM-L6-v2
     """
-    given = dict(locals())
+    settings = read(dict(locals()))
+    # What only watches others loads neither Kafka's client nor a model's libraries.
+    from workers.members import members
+
+    if crew := members(settings):
+        from workers.crew import supervise
+
+        raise typer.Exit(supervise(crew, drain_seconds=settings.worker.drain_seconds))
+    from workers.service import run
+
+    run(settings)
+
+
+def read(given: dict[str, Any]) -> Settings:
+    """The settings from the options of a command that takes those of a worker; sets up its log.
+
+    Raises `ConfigError`.
+    """
     config_path: Path | None = given.pop("config")
     sections = {
         "bootstrap_servers": "kafka.bootstrap_servers",
@@ -107,13 +124,4 @@ def app(
         # Told here: the backend would say so when Kafka has been asked, and each of several processes again.
         raise ConfigError("the openai backend needs --api-base-url, e.g. https://api.openai.com/v1")
     logs.configure()
-    # What only watches others loads neither Kafka's client nor a model's libraries.
-    from workers.members import members
-
-    if crew := members(settings):
-        from workers.crew import supervise
-
-        raise typer.Exit(supervise(crew, drain_seconds=settings.worker.drain_seconds))
-    from workers.service import run
-
-    run(settings)
+    return settings

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import selectors
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import IO
@@ -38,23 +39,45 @@ _REAP_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Member:
-    """`environ` changes our own environment for it: a value of None removes a variable. There may be secrets in it."""
+    """`environ` changes our own environment for it: a value of None removes a variable. There may be secrets in it.
+
+    What it says on standard error is passed on, or given to `listen` line by line.
+    """
 
     name: str
     command: tuple[str, ...]
     environ: Mapping[str, str | None] = field(repr=False)
+    listen: Callable[[bytes], None] | None = field(default=None, repr=False, compare=False)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a member stands: it runs, or is owed a start after it ended by itself; and it may have been asked to leave.
+
+    `seconds` is for how long its process runs, 0 without one.
+    """
+
+    name: str
+    running: bool
+    leaving: bool
+    seconds: float
 
 
 class Crew:
     """Members that are kept running. Use it as a context manager: at the end nothing of it is left.
 
     Call `step` again and again, from the main thread. `exit_code` is that of the first member that made the crew give
-    up, or that failed while it was to stop; else 0. Members may be added at any time.
+    up, or that failed while it was to stop; else 0. Members may be added and removed at any time.
+
+    In an `independent` crew a member has always more to do, also after a clean end, and one that is given up leaves
+    the others alone: it stands in `gave_up`, by its name, and its place is free.
     """
 
-    def __init__(self, *, clock: Clock, out_fd: int = 2) -> None:
+    def __init__(self, *, clock: Clock, out_fd: int = 2, independent: bool = False) -> None:
         self._clock = clock
         self._out_fd = out_fd
+        self._independent = independent
+        self.gave_up: dict[str, GiveUp] = {}
         self._seats: list[_Seat] = []
         self._selector = selectors.DefaultSelector()
         self.stopping = False
@@ -74,8 +97,21 @@ class Crew:
         """Whether a member runs, or is owed a start."""
         return any(seat.process is not None or seat.starts_at is not None for seat in self._seats)
 
+    def standing(self) -> list[Standing]:
+        """Everybody, those added first first. One that was removed is there until its process has ended."""
+        now = self._clock.monotonic()
+        return [
+            Standing(
+                seat.member.name, running=seat.process is not None, leaving=seat.leaves_by is not None,
+                seconds=now - seat.started if seat.process is not None else 0.0,
+            )
+            for seat in self._seats
+        ]  # fmt: skip
+
     def add(self, member: Member) -> None:
-        """Start a member."""
+        """Start a member. Raises `ValueError` while another of its name is there."""
+        if any(seat.member.name == member.name for seat in self._seats):
+            raise ValueError(f"{member.name} is there already")
         seat = _Seat(member)
         self._seats.append(seat)
         self._start(seat)
@@ -85,23 +121,45 @@ class Crew:
         for key, _ in self._selector.select(wait_seconds):
             self._relay(key.data)
         now = self._clock.monotonic()
-        for seat in self._seats:
+        for seat in list(self._seats):
             if seat.process is not None:
                 status = seat.process.poll()
                 if status is not None:
                     self._close(seat)
                     self._judge(seat, status, now)
+                elif seat.leaves_by is not None and now >= seat.leaves_by:
+                    log.error("%s is killed, because it did not stop in time", seat.member.name)
+                    seat.leaves_by = math.inf
+                    seat.process.kill()
             elif seat.starts_at is not None and now >= seat.starts_at:
                 self._start(seat)
 
-    def ask_to_stop(self) -> None:
-        """SIGTERM to all, once: a worker takes a second one as "at once". Nothing is started any more."""
+    def remove(self, name: str, *, limit_seconds: float) -> None:
+        """Ask a member to stop, and kill it when the limit has passed; it is not started again.
+
+        Returns at once; `step` does the rest. Raises `KeyError` when there is none of this name.
+        """
+        seat = next((seat for seat in self._seats if seat.member.name == name), None)
+        if seat is None:
+            raise KeyError(name)
+        if seat.process is None:
+            self._seats.remove(seat)
+        elif seat.leaves_by is None and not self.stopping:
+            seat.leaves_by = self._clock.monotonic() + limit_seconds
+            seat.process.terminate()
+
+    def ask_to_stop(self, code: int = 0) -> None:
+        """SIGTERM to all, once: a worker takes a second one as "at once". Nothing is started any more.
+
+        `code` becomes the exit code, unless there is one.
+        """
+        self.exit_code = self.exit_code or code
         if self.stopping:
             return
         self.stopping = True
         for seat in self._seats:
             seat.starts_at = None
-            if seat.process is not None:
+            if seat.process is not None and seat.leaves_by is None:
                 seat.process.terminate()
 
     def kill(self) -> list[str]:
@@ -139,22 +197,29 @@ class Crew:
 
     def _judge(self, seat: _Seat, status: int, now: float) -> None:
         name = seat.member.name
-        if self.stopping:
+        if self.stopping or seat.leaves_by is not None:
             # A process that was asked before it could listen ends by the signal itself, and has done nothing yet.
             if status not in (0, -signal.SIGTERM):
                 log.warning("%s %s while it was to stop", name, describe(status))
-                self.exit_code = self.exit_code or exit_code(status)
+                self.exit_code = self.exit_code or (exit_code(status) if self.stopping else 0)
+            if seat.leaves_by is not None:
+                log.info("%s has stopped", name)
+                self._seats.remove(seat)
             return
-        match seat.restarts.ended(status, lived_seconds=now - seat.started, now=now):
+        lived_seconds = now - seat.started
+        match seat.restarts.ended(status, lived_seconds=lived_seconds, now=now, stays=self._independent):
             case Done():
                 log.info("%s is done", name)
             case Again(delay_seconds):
                 log.warning("%s %s; it starts again in %g s", name, describe(status), delay_seconds)
                 seat.starts_at = now + delay_seconds
+            case GiveUp(_, reason) as given_up if self._independent:
+                log.error("%s %s; %s: it is given up", name, describe(status), reason)
+                self.gave_up[name] = given_up
+                self._seats.remove(seat)
             case GiveUp(code, reason):
                 log.error("%s %s; %s: all are stopped", name, describe(status), reason)
-                self.exit_code = code
-                self.ask_to_stop()
+                self.ask_to_stop(code)
 
     def _relay(self, seat: _Seat) -> bool:
         """Pass on what a member has said by now, at most one buffer. False when there is nothing more."""
@@ -197,6 +262,10 @@ class Crew:
 
     def _write(self, seat: _Seat, lines: Sequence[bytes]) -> None:
         """Each line with the name of its member, so that it is known whose it is whatever program wrote it."""
+        if seat.member.listen is not None:
+            for line in lines:
+                seat.member.listen(line)
+            return
         said = b"".join(b"[%s] %s\n" % (seat.member.name.encode(), line) for line in lines)
         # Nobody may be listening any more, or not keep up: the members are to work on, and what they say is lost.
         write_bounded(self._out_fd, said, WRITE_SECONDS)
@@ -212,17 +281,25 @@ class _Seat:
         self.pipe: IO[bytes] | None = None
         self.started = 0.0
         self.starts_at: float | None = None
+        self.leaves_by: float | None = None  # when it is killed; None: it is to stay
         self.unfinished = b""
 
 
-def supervise(members: Sequence[Member], *, drain_seconds: float, clock: Clock | None = None) -> int:
+def supervise(
+    members: Sequence[Member],
+    *,
+    drain_seconds: float,
+    clock: Clock | None = None,
+    manage: Callable[[Crew], None] | None = None,
+) -> int:
     """Keep the members running until all are done, one makes the crew give up, or SIGTERM or Ctrl-C.
 
     Returns the exit code of the command. A stop gives them `drain_seconds` and a margin to close; a second signal
-    stops at once and ends this process.
+    stops at once and ends this process. `manage` adds and removes members of an independent crew: it is called after
+    every step until the stop, and must not wait for anything.
     """
     clock = clock or SystemClock()
-    with Crew(clock=clock) as crew:
+    with Crew(clock=clock, independent=manage is not None) as crew:
         stop = _CrewStop(drain_seconds, clock, crew)
         deadline: float | None = None
         with stop.on_signals():
@@ -233,6 +310,8 @@ def supervise(members: Sequence[Member], *, drain_seconds: float, clock: Clock |
                 crew.step(TICK_SECONDS)
                 if stop.requested:
                     crew.ask_to_stop()
+                elif manage is not None and not crew.stopping:
+                    manage(crew)
                 if crew.stopping and deadline is None:
                     deadline = clock.monotonic() + drain_seconds + CLOSE_MARGIN_SECONDS
                 if deadline is not None and clock.monotonic() >= deadline:

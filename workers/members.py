@@ -28,14 +28,24 @@ def members(settings: Settings) -> list[Member]:
 
     Raises `ConfigError`.
     """
-    worker = settings.worker
-    planned = slots.plan(
-        worker,
-        name=worker.name or f"{socket.gethostname()}-{os.getpid()}",
-        cpus=cpu_quota(),
-        gpus=visible_gpus.find,
-    )
+    planned = slots.plan(settings.worker, name=_name(settings), cpus=cpu_quota(), gpus=visible_gpus.find)
     return [_member(settings, slot) for slot in planned]
+
+
+def pool(settings: Settings, count: int | None) -> list[tuple[Slot, Member]]:
+    """Every place that a worker process may have, and the process: `count` of them, or one for each place on a GPU.
+
+    Without either, one for each CPU. A GPU comes again only after all others. Raises `ConfigError`.
+    """
+    cpus = cpu_quota()
+    if count is None and settings.worker.processes_per_gpu is None:
+        count = cpus
+    places = slots.fixed(settings.worker, name=_name(settings), cpus=cpus, gpus=visible_gpus.find, count=count)
+    return [(slot, _member(settings, slot)) for slot in slots.spread(places)]
+
+
+def _name(settings: Settings) -> str:
+    return settings.worker.name or f"{socket.gethostname()}-{os.getpid()}"
 
 
 def _member(settings: Settings, slot: Slot) -> Member:

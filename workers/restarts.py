@@ -53,9 +53,12 @@ class Restarts:
         self._short_lives = 0
         self._restarts: deque[float] = deque(maxlen=MAX_RESTARTS)
 
-    def ended(self, status: int, *, lived_seconds: float, now: float) -> Verdict:
-        """What follows from the end of its process. `status` is as `subprocess` has it: negative for a signal."""
-        if status == 0:
+    def ended(self, status: int, *, lived_seconds: float, now: float, stays: bool = False) -> Verdict:
+        """What follows from the end of its process. `status` is as `subprocess` has it: negative for a signal.
+
+        One that `stays` has always more to do: also its clean end was not asked for.
+        """
+        if status == 0 and not stays:
             return Done()
         if status in BEYOND_MENDING:
             return GiveUp(status, "starting it again would not help")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -34,15 +35,25 @@ def plan(worker: WorkerSettings, *, name: str, cpus: int, gpus: Callable[[], Seq
     it, gives the UUIDs of the visible GPUs. Raises `ConfigError` for settings that do not go together, and where
     there is no GPU.
     """
+    if worker.processes_per_gpu is None and worker.processes == 1:
+        return []
+    return fixed(worker, name=name, cpus=cpus, gpus=gpus)
+
+
+def fixed(
+    worker: WorkerSettings, *, name: str, cpus: int, gpus: Callable[[], Sequence[str]], count: int | None = None
+) -> list[Slot]:
+    """As `plan`, and one process is a slot, too. With `count` so many: the first of those on GPUs, if it is by GPU."""
     per_gpu = worker.processes_per_gpu
     if per_gpu is None:
-        if worker.processes == 1:
-            return []
-        places: list[str | None] = [None] * worker.processes
+        places: list[str | None] = [None] * (count or worker.processes)
         device = worker.device
     else:
         _refuse_what_contradicts_gpus(worker)
         places = [gpu for gpu in gpus() for _ in range(per_gpu)]
+        if places and count is not None and count > len(places):
+            raise ConfigError(f"--slots {count}: with --processes-per-gpu {per_gpu} there are {len(places)} here")
+        places = places[:count]
         if not places:
             raise ConfigError(
                 "--processes-per-gpu: no GPU is visible here; look at nvidia-smi and CUDA_VISIBLE_DEVICES, "
@@ -58,6 +69,16 @@ def plan(worker: WorkerSettings, *, name: str, cpus: int, gpus: Callable[[], Seq
         )
     threads = worker.threads or max(1, cpus // len(places))
     return [Slot(f"{name}-{number}", device, threads, gpu) for number, gpu in enumerate(places, start=1)]
+
+
+def spread(planned: Sequence[Slot]) -> list[Slot]:
+    """In the order in which they are to be used when not all are: every GPU once before one is shared."""
+    turn: Counter[str | None] = Counter()
+    turns = []
+    for slot in planned:
+        turns.append(turn[slot.gpu])
+        turn[slot.gpu] += slot.gpu is not None
+    return [slot for _, slot in sorted(zip(turns, planned, strict=True), key=lambda pair: pair[0])]
 
 
 def _refuse_what_contradicts_gpus(worker: WorkerSettings) -> None:

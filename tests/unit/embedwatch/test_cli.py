@@ -18,7 +18,7 @@ from embedwatch.settings import COMMAND_PREFIXES, PREFIX, Settings, env_name
 
 COMMANDS = {
     "demo", "up", "produce", "worker", "agents", "alerts", "report", "baseline", "compare", "check", "topics", "dlq",
-    "collect", "silence", "lag",
+    "collect", "silence", "lag", "simulate", "autoscale",
 }  # fmt: skip
 
 
@@ -103,6 +103,12 @@ def test_a_paragraph_of_the_help_is_folded_once(
         (["demo", "--json", "/no/such/folder/out.json"], ["/no/such/folder"]),
         (["up", "--workers", "0"], ["--workers"]),
         (["worker", "extra"], ["extra", "embedwatch worker --help"]),
+        (["autoscale", "--min", "3", "--max", "2"], ["--min 3", "--max 2"]),
+        (["autoscale", "--min", "3", "--max", "9", "--slots", "2"], ["--min 3", "slots", "2"]),
+        (["autoscale", "--interval", "0"], ["--interval", "100ms"]),
+        (["autoscale", "--interval", "soon"], ["--interval", "30s, 5m or 1h"]),
+        (["autoscale", "--processes", "2"], ["--processes", "embedwatch autoscale --help"]),
+        (["autoscale", "--backend", "openai"], ["--api-base-url"]),
         (["report", "-c", "/no/such/file.yaml"], ["/no/such/file.yaml"]),
         (["compare", "a.json"], ["'b'", "embedwatch compare --help"]),
         (["compare", "a", "b", "--max-regression-pct", "-1"], ["--max-regression-pct", "-1"]),
@@ -118,6 +124,26 @@ def test_a_wrong_command_line_is_one_line_and_exit_code_two(run: Any, arguments:
     assert line.startswith("embedwatch: ")
     for word in words:
         assert word in line
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [("PROCESSES", "processes"), ("MAX_TEXTS", "max_texts"), ("IDLE_EXIT_SECONDS", "idle_exit_seconds")],
+)
+def test_who_lets_the_agents_decide_says_nowhere_else_how_many(
+    run: Any, monkeypatch: pytest.MonkeyPatch, name: str, field: str
+) -> None:
+    monkeypatch.setenv(f"EMBEDWATCH_WORKER_{name}", "2")
+    code, _, err = run("autoscale")
+    assert code == 2
+    assert f"worker.{field} is set" in err
+
+
+def test_autoscale_takes_every_other_option_of_a_worker() -> None:
+    commands = typer.main.get_command(build()).commands  # type: ignore[attr-defined]
+    ours, theirs = ({each.name for each in commands[name].params} for name in ("autoscale", "worker"))
+    assert theirs - ours == {"processes", "max_texts", "idle_exit_seconds"}
+    assert ours - theirs == {"agents_url", "least", "most", "slots", "interval", "dry_run", "as_json"}
 
 
 def test_a_typo_in_a_variable_is_told_with_what_was_meant(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,14 @@ def run_down(crew: Crew) -> int:
         assert time.monotonic() < deadline, "the crew does not come to an end"
         crew.step(0.02)
     return crew.exit_code
+
+
+def stepped(crew: Crew, done: Callable[[], bool]) -> None:
+    """Step until it is so."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not done():
+        assert time.monotonic() < deadline, crew.standing()
+        crew.step(0.02)
 
 
 def test_when_all_are_done_the_crew_is(said: tuple[int, Path]) -> None:
@@ -165,6 +173,89 @@ def test_one_that_does_not_stop_in_time_is_killed(
     deaf = shell("deaf", "trap '' TERM; while :; do sleep 0.05; done")
     assert supervise([deaf, bad], drain_seconds=0.2) == 2
     assert "killed, because they did not stop within 0.3 s: deaf" in caplog.text
+
+
+def test_a_member_that_is_removed_stops_in_its_own_time_and_the_others_stay(said: tuple[int, Path]) -> None:
+    with Crew(clock=SystemClock(), out_fd=said[0]) as crew:
+        for name in ("a", "b"):
+            crew.add(shell(name, "trap 'echo asked >&2; exit 0' TERM; echo ready >&2; while :; do sleep 0.05; done"))
+        stepped(crew, lambda: sorted(lines(said[1])) == ["[a] ready", "[b] ready"])
+        crew.remove("a", limit_seconds=600)
+        crew.remove("a", limit_seconds=600)
+        assert [(each.name, each.leaving) for each in crew.standing()] == [("a", True), ("b", False)]
+        with pytest.raises(ValueError, match="a is there already"):
+            crew.add(shell("a", "exit 0"))
+        stepped(crew, lambda: [each.name for each in crew.standing()] == ["b"])
+        # Asked once: a worker takes a second time as "at once".
+        assert [line for line in lines(said[1]) if "asked" in line] == ["[a] asked"]
+        with pytest.raises(KeyError):
+            crew.remove("a", limit_seconds=1)
+        crew.add(shell("a", "exec sleep 600"))
+        assert [each.name for each in crew.standing()] == ["b", "a"]
+
+
+def test_one_that_leaves_is_not_asked_again_when_all_are(said: tuple[int, Path]) -> None:
+    deaf = "trap 'echo asked >&2' TERM; echo ready >&2; until test -e $FILE.end; do sleep 0.05; done"
+    with Crew(clock=SystemClock(), out_fd=said[0]) as crew:
+        crew.add(shell("a", deaf, FILE=str(said[1])))
+        stepped(crew, lambda: lines(said[1]) == ["[a] ready"])
+        crew.remove("a", limit_seconds=600)
+        stepped(crew, lambda: lines(said[1])[-1] == "[a] asked")
+        crew.ask_to_stop()
+        said[1].with_name("said.end").touch()
+        assert run_down(crew) == 0
+    assert lines(said[1]) == ["[a] ready", "[a] asked"]
+
+
+def test_one_that_does_not_leave_in_time_is_killed_and_the_others_work_on(
+    clock: Any, said: tuple[int, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    with Crew(clock=clock, out_fd=said[0]) as crew:
+        crew.add(shell("deaf", "trap '' TERM; echo ready >&2; while :; do sleep 0.05; done"))
+        crew.add(shell("good", "exec sleep 600"))
+        stepped(crew, lambda: lines(said[1]) == ["[deaf] ready"])
+        crew.remove("deaf", limit_seconds=50)
+        clock.pass_by(49)
+        crew.step(0.05)
+        assert "killed" not in caplog.text
+        clock.pass_by(2)
+        stepped(crew, lambda: [each.name for each in crew.standing()] == ["good"])
+        assert crew.exit_code == 0
+    assert "deaf is killed, because it did not stop in time" in caplog.text
+
+
+def test_one_that_is_removed_while_a_start_is_owed_is_gone(clock: Any) -> None:
+    with Crew(clock=clock) as crew:
+        crew.add(shell("w", "exit 4"))
+        stepped(crew, lambda: not crew.standing()[0].running)
+        crew.remove("w", limit_seconds=1)
+        assert not crew.busy
+        assert crew.standing() == []
+
+
+@pytest.mark.parametrize(("end", "code"), [("exit 4", 4), ("exit 0", 0), ("exit 2", 2)])
+def test_in_an_independent_crew_who_gives_up_leaves_the_others_alone(
+    clock: Any, said: tuple[int, Path], caplog: pytest.LogCaptureFixture, end: str, code: int
+) -> None:
+    clock.step_seconds = 0.5
+    with Crew(clock=clock, out_fd=said[0], independent=True) as crew:
+        crew.add(shell("bad", f"echo start >&2; {end}"))
+        crew.add(shell("good", "exec sleep 600"))
+        stepped(crew, lambda: "bad" in crew.gave_up)
+        assert crew.gave_up["bad"].exit_code == code
+        assert [(each.name, each.running) for each in crew.standing()] == [("good", True)]
+        assert not crew.stopping
+    # A clean end that nobody asked for is no reason to stay away; a wrong setting is.
+    assert lines(said[1]) == ["[bad] start"] * (1 if code == 2 else 6)
+    assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 1
+
+
+def test_a_member_with_a_listener_is_heard_by_it_alone(said: tuple[int, Path]) -> None:
+    heard: list[bytes] = []
+    with Crew(clock=SystemClock(), out_fd=said[0]) as crew:
+        crew.add(Member("w", ("/bin/sh", "-c", "echo one >&2; printf two >&2"), {}, heard.append))
+        assert run_down(crew) == 0
+    assert (heard, lines(said[1])) == ([b"one", b"two"], [])
 
 
 PARENT = """

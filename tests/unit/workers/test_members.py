@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from embedwatch.errors import ConfigError
 from embedwatch.settings import Settings, load
-from workers.members import as_environment, members
+from workers.members import as_environment, members, pool
 
 SECRET = "redis://user:hunter2@cache:6379/0"
 PRINTABLE = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S")), min_size=1, max_size=20)
@@ -57,6 +57,17 @@ def test_one_process_has_no_members() -> None:
     assert members(Settings()) == []
 
 
+def test_a_pool_has_a_member_for_every_place_also_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.members.cpu_quota", lambda: 6)
+    monkeypatch.setattr("workers.visible_gpus.find", lambda: ["GPU-a", "GPU-b"])
+    settings = load(None, {"worker.name": "w"}, {})
+    ((slot, member),) = pool(settings, 1)
+    assert (slot.name, member.name, received(member.environ).worker.name) == ("w-1", "w-1", "w-1")
+    assert len(pool(settings, None)) == 6
+    on_gpus = load(None, {"worker.name": "w", "worker.processes_per_gpu": 2}, {})
+    assert [slot.gpu for slot, _ in pool(on_gpus, None)] == ["GPU-a", "GPU-b", "GPU-a", "GPU-b"]
+
+
 @given(
     password=PRINTABLE,
     prices=st.dictionaries(PRINTABLE, st.decimals(0, 1000, places=9), max_size=3),
@@ -87,7 +98,7 @@ def test_a_value_that_no_variable_can_hold_is_told_by_its_name() -> None:
 
 def test_the_process_that_watches_loads_neither_a_model_nor_a_client() -> None:
     code = (
-        "import sys; import workers.cli, workers.members, workers.crew; "
+        "import sys; import workers.cli, workers.members, workers.crew, workers.autoscale.hands; "
         "heavy = {'torch', 'kafka', 'redis', 'sentence_transformers', 'pynvml', 'numpy'} & set(sys.modules); "
         "sys.exit(', '.join(heavy) or 0)"
     )

@@ -69,6 +69,13 @@ def test_a_clean_end_is_an_end_after_any_history() -> None:
     assert restarts.ended(0, lived_seconds=0.0, now=0.0) == Done()
 
 
+def test_a_clean_end_of_one_that_stays_is_as_any_other() -> None:
+    restarts = Restarts()
+    verdicts = [restarts.ended(0, lived_seconds=0.0, now=0.0, stays=True) for _ in range(6)]
+    assert verdicts[:2] == [Again(1), Again(2)]
+    assert verdicts[-1] == GiveUp(0, "crash loop: 5 restarts within 5 min")
+
+
 def test_the_delay_doubles_and_the_sixth_end_within_the_window_is_a_crash_loop() -> None:
     *again, end = history(0, 0, 0, 0, 0, 0)
     assert again == [Again(1), Again(2), Again(4), Again(8), Again(16)]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from embedwatch.errors import ConfigError
 from embedwatch.settings import WorkerSettings
-from workers.slots import Slot, plan
+from workers.slots import Slot, fixed, plan, spread
 
 GPUS = ("GPU-a", "MIG-b")
 
@@ -92,3 +92,31 @@ def test_a_name_that_is_too_long_with_its_number_is_told_before_anything_starts(
     assert planned(processes=9, name="n" * 198)[-1].name == "n" * 198 + "-9"
     with pytest.raises(ConfigError, match="201 characters"):
         planned(processes=10, name="n" * 198)
+
+
+def test_a_fixed_number_of_slots_may_be_one_and_divides_the_threads() -> None:
+    settings = WorkerSettings()
+    assert fixed(settings, name="w", cpus=8, gpus=never, count=1) == [Slot("w-1", "auto", 8)]
+    assert [slot.threads for slot in fixed(settings, name="w", cpus=8, gpus=never, count=3)] == [2, 2, 2]
+
+
+def test_a_fixed_number_of_slots_on_gpus_is_of_those_there_are() -> None:
+    settings = WorkerSettings(processes_per_gpu=2)
+    assert [slot.gpu for slot in fixed(settings, name="w", cpus=8, gpus=lambda: GPUS, count=3)] == [
+        "GPU-a", "GPU-a", "MIG-b",
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="--slots 5: with --processes-per-gpu 2 there are 4 here"):
+        fixed(settings, name="w", cpus=8, gpus=lambda: GPUS, count=5)
+
+
+@given(gpus=st.integers(1, 6), each=st.integers(1, 4))
+def test_of_slots_in_use_no_gpu_has_two_more_than_another(gpus: int, each: int) -> None:
+    slots = spread(planned(lambda: [f"GPU-{n}" for n in range(gpus)], processes_per_gpu=each))
+    assert len({slot.name for slot in slots}) == gpus * each
+    for used in range(1, len(slots) + 1):
+        busy = [sum(slot.gpu == f"GPU-{n}" for slot in slots[:used]) for n in range(gpus)]
+        assert max(busy) - min(busy) <= 1
+
+
+def test_slots_without_gpus_keep_their_order() -> None:
+    assert spread(planned(processes=3)) == planned(processes=3)

@@ -1,0 +1,141 @@
+"""Starts and stops worker processes to meet what the agents ask for: the edge between the helm and a crew."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+
+from embedwatch.clock import Clock, SystemClock
+from workers.autoscale import asking, wish
+from workers.autoscale.steering import Bounds, Decision, Helm, Moves, Place, State, moves
+from workers.autoscale.wish import Hold, Wish
+from workers.crew import CLOSE_MARGIN_SECONDS, Crew, Member
+from workers.restarts import GOOD_LIFE_SECONDS
+
+log = logging.getLogger(__name__)
+
+#: How long a place stays empty after a crash loop of its worker.
+REST_SECONDS = 1800.0
+#: So many places that gave up while nobody else works well: what is wrong is not a matter of the place.
+ALL_LOOP = 3
+#: An answer is old after so many intervals without another, but not before `OLD_SECONDS`.
+OLD_INTERVALS = 3
+OLD_SECONDS = 30.0
+
+Tell = Callable[[Decision, Moves], None]
+
+
+class Ear:
+    """What the asking process said last, and when."""
+
+    def __init__(self, *, group: str, topic: str, interval_seconds: float, clock: Clock) -> None:
+        self._group = group
+        self._topic = topic
+        self._old_seconds = max(OLD_INTERVALS * interval_seconds, OLD_SECONDS)
+        self._clock = clock
+        self._heard: Wish | Hold = Hold("none yet", "the agents have not answered yet")
+        self._heard_at = clock.monotonic()
+
+    def hear(self, line: bytes) -> None:
+        """One line of `workers.autoscale.asking`."""
+        try:
+            said = json.loads(line)
+        except ValueError:
+            said = None
+        match said:
+            case {"answer": dict(answer)}:
+                self._heard = wish.read(
+                    answer, now=self._clock.now(), old_seconds=self._old_seconds, group=self._group, topic=self._topic
+                )
+            case {"trouble": str(trouble)}:
+                self._heard = Hold("no answer", trouble)
+            case _:
+                # A stack trace, most likely: whoever reads the log needs it.
+                log.warning("%s: %s", asking.NAME, line.decode(errors="replace"))
+                return
+        self._heard_at = self._clock.monotonic()
+
+    def heard(self) -> Wish | Hold:
+        """What holds now. An answer without a successor is one of the past."""
+        silence = self._clock.monotonic() - self._heard_at
+        if silence > self._old_seconds and not (isinstance(self._heard, Hold) and self._heard.kind == "no answer"):
+            return Hold("silent", f"no answer of the agents for {silence:.0f} s")
+        return self._heard
+
+
+class Hands:
+    """Call it after every step of the crew; it waits for nothing.
+
+    `tell` gets each decision that is news. A worker that ended by itself is the crew's matter until it gives up: then
+    its place rests, and another is taken. When nobody works well any more, the crew is stopped with the last code.
+    """
+
+    def __init__(
+        self, workers: Sequence[Member], bounds: Bounds, ear: Ear, *, drain_seconds: float, tell: Tell,
+        clock: Clock | None = None,
+    ) -> None:  # fmt: skip
+        self._members = {member.name: member for member in workers}
+        self._helm = Helm(bounds)
+        self._ear = ear
+        self._limit_seconds = drain_seconds + CLOSE_MARGIN_SECONDS
+        self._tell = tell
+        self._clock = clock or SystemClock()
+        self._rests_until: dict[str, float] = {}
+        self._started: dict[str, int] = {}
+        self._starts = 0
+        self._missing = 0
+
+    def __call__(self, crew: Crew) -> None:
+        self._see_who_gave_up(crew)
+        if crew.stopping:
+            return
+        decision = self._helm.turn(self._ear.heard())
+        todo = moves(self._helm.target, self.places(crew), self._helm.bounds)
+        if not decision.told:
+            self._tell(decision, todo)
+        for name in todo.stop:
+            crew.remove(name, limit_seconds=self._limit_seconds)
+        for name in todo.start:
+            self._starts += 1
+            self._started[name] = self._starts
+            crew.add(self._members[name])
+        self._say_what_is_missing(decision, todo)
+
+    def places(self, crew: Crew) -> list[Place]:
+        """How every place stands."""
+        states: dict[str, State] = dict.fromkeys(self._rests_until, "resting")
+        for member in crew.standing():
+            states[member.name] = "leaving" if member.leaving else "up" if member.running else "waiting"
+        return [Place(name, states.get(name, "free"), self._started.get(name, 0)) for name in self._members]
+
+    def _see_who_gave_up(self, crew: Crew) -> None:
+        now = self._clock.monotonic()
+        self._rests_until = {name: until for name, until in self._rests_until.items() if until > now}
+        while crew.gave_up:
+            name, verdict = crew.gave_up.popitem()
+            if name == asking.NAME:
+                log.error("nobody asks the agents any more: all are stopped")
+                crew.ask_to_stop(verdict.exit_code or 1)
+                return
+            self._rests_until[name] = now + REST_SECONDS
+            well = [
+                member.name for member in crew.standing()
+                if member.name != asking.NAME and not member.leaving and member.seconds >= GOOD_LIFE_SECONDS
+            ]  # fmt: skip
+            if not well and len(self._rests_until) >= min(ALL_LOOP, len(self._members)):
+                log.error("no worker keeps running, %d were given up: all are stopped", len(self._rests_until))
+                crew.ask_to_stop(verdict.exit_code or 1)
+                return
+            log.warning("the place of %s stays empty for %g min; the others work on", name, REST_SECONDS / 60)
+
+    def _say_what_is_missing(self, decision: Decision, todo: Moves) -> None:
+        """Told when it changes, and not while others still drain: that passes."""
+        missing = todo.missing if self._rests_until else 0
+        if missing != self._missing:
+            self._missing = missing
+            if missing:
+                log.warning(
+                    "%d of %d workers are missing: %s rest after a crash loop",
+                    missing, decision.after, ", ".join(sorted(self._rests_until)),
+                )  # fmt: skip
