@@ -20,6 +20,7 @@ from benchmarks import (
     agents_sketch,
     agents_speed,
     alerts_latency,
+    lag,
     workers_cache,
     workers_memory,
     workers_speed,
@@ -37,6 +38,7 @@ GROUPS: tuple[Group, ...] = (
     (agents_sketch.CLAIMS, agents_sketch.measure),
     (agents_recovery.CLAIMS, agents_recovery.measure),
     (alerts_latency.CLAIMS, alerts_latency.measure),
+    (lag.CLAIMS, lag.measure),
 )
 
 
