@@ -20,6 +20,7 @@ from benchmarks import (
     agents_sketch,
     agents_speed,
     alerts_latency,
+    lag,
     scaling,
     workers_cache,
     workers_memory,
@@ -39,6 +40,7 @@ GROUPS: tuple[Group, ...] = (
     (agents_recovery.CLAIMS, agents_recovery.measure),
     (alerts_latency.CLAIMS, alerts_latency.measure),
     (scaling.CLAIMS, scaling.measure),
+    (lag.CLAIMS, lag.measure),
 )
 
 

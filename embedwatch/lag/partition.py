@@ -14,6 +14,8 @@ PARTITION_BYTES = 16 * 1024
 MAX_PARTITION_BYTES = 16 * 1024 * 1024
 #: What was seen is looked at again after so long: compaction may have taken some of it.
 SEEN_SECONDS = 30.0
+#: A group so many offsets behind or less is looked at each time: all of them may be marks of transactions.
+NEAR_OFFSETS = 64
 
 
 @dataclass(slots=True)
@@ -31,17 +33,21 @@ class PartitionLog:
     seen_since_seconds: float | None = None
     times: Times = field(default_factory=Times)
     partition_bytes: int = PARTITION_BYTES
-    highest: int = -1  # high watermark ever seen of this log
+    batch_bytes: int | None = None  # of the first batch seen last
+    glance: bool = False  # this reading asks for offsets alone
+    highest: int = -1  # high watermark as it was seen last
+    highest_seconds: float | None = None
     reason: str | None = None  # why this reading has no offsets of it
 
-    def begin(self, committed: int | None, now: float) -> None:
-        """A new reading."""
+    def begin(self, committed: int | None, now: float, its_turn: bool = True) -> None:
+        """A new reading. Who is not at its turn is not looked at, where that can be told without."""
         self.committed, self.end, self.high_watermark, self.reason = committed, None, None, None
         self._settle_base()
         if self.seen_since_seconds is None:
             self.seen_since_seconds = now
         elif not 0 <= now - self.seen_since_seconds < SEEN_SECONDS:
             self.seen, self.seen_since_seconds = Seen(self.base), now
+        self.glance = not its_turn and not self.seen.records and self.told_by_time
 
     def _settle_base(self) -> None:
         """Where the group goes on, as far as the log is known: at its commit, if that is in the log. What was seen
@@ -66,9 +72,10 @@ class PartitionLog:
         if high < self.highest:  # made anew: what was seen is not there any more
             self.seen = Seen(self.base)
             self.times.clear()
-        if high != self.highest or self.seen.next_offset >= high:
-            self.times.add(high, now)
-        self.highest = high
+        # What comes after the end that was seen last was written after it was.
+        if self.highest >= 0 and high > self.highest and self.highest_seconds is not None:
+            self.times.add(self.highest, self.highest_seconds)
+        self.highest, self.highest_seconds = high, now
         self._settle_base()
         if self.seen.next_offset == asked and not self.settled:
             aborted = answer.aborted_transactions if read_committed else None
@@ -78,10 +85,25 @@ class PartitionLog:
             if self.seen.first_timestamp_seconds is not None:
                 self.times.add(self.base, self.seen.first_timestamp_seconds)
             if data:
-                self.partition_bytes = min(max(PARTITION_BYTES, first_batch_bytes(data)), MAX_PARTITION_BYTES)
-            else:
-                self.partition_bytes = min(self.partition_bytes * 8, MAX_PARTITION_BYTES)
-        return self.settled
+                self.batch_bytes = first_batch_bytes(data)
+                self.ask_for(max(PARTITION_BYTES, self.batch_bytes))
+            elif not self.glance:
+                self.ask_for(self.partition_bytes * 2)
+        return self.settled or (self.glance and self.oldest_timestamp_seconds is not None)
+
+    def ask_for(self, partition_bytes: int) -> None:
+        """So many bytes, the next time."""
+        self.partition_bytes = min(partition_bytes, MAX_PARTITION_BYTES)
+
+    @property
+    def wanted_bytes(self) -> int:
+        """Of what was seen already, and of what may be told without, only the offsets are asked for."""
+        return 0 if self.seen.records or self.glance else self.partition_bytes
+
+    @property
+    def told_by_time(self) -> bool:
+        """Whether the age of what waits is known without a look at it."""
+        return self.highest - self.base > NEAR_OFFSETS and self.times.at(self.base) is not None
 
     @property
     def oldest_timestamp_seconds(self) -> float | None:

@@ -23,6 +23,10 @@ def told(log: PartitionLog, **more: Any) -> bool:
     return log.answered(answer(**more), True, Allowance(), NOW)
 
 
+def told_at(log: PartitionLog, now: float, **more: Any) -> None:
+    log.answered(answer(**more), True, Allowance(), now)
+
+
 def lag_of(log: PartitionLog) -> tuple[int | None, int | None, float | None, int]:
     sample = log.sample(NOW, 1)
     return sample.start_offset, sample.end_offset, sample.oldest_timestamp_seconds, sample.skipped_offsets
@@ -82,10 +86,10 @@ def test_a_batch_larger_than_asked_for_is_asked_for_again_up_to_a_bound() -> Non
     log = PartitionLog(1)
     log.begin(0, NOW)
     asked = []
-    for _ in range(5):
-        asked.append(log.partition_bytes)
+    for _ in range(12):
+        asked.append(log.wanted_bytes)
         assert not told(log, high=3)
-    assert asked == [PARTITION_BYTES * 8**n for n in range(4)] + [MAX_PARTITION_BYTES]
+    assert asked == [min(PARTITION_BYTES * 2**n, MAX_PARTITION_BYTES) for n in range(12)]
     assert told(log, high=3, records=batch(0, [0, 1, 2]))
     assert log.partition_bytes == PARTITION_BYTES
 
@@ -122,16 +126,35 @@ def test_a_log_made_anew_has_nothing_of_what_was_seen() -> None:
     assert log.sample(NOW, 1).oldest_timestamp_seconds is None
 
 
-def test_an_age_that_could_not_be_looked_at_is_in_proportion() -> None:
+def test_an_age_that_could_not_be_looked_at_is_told_by_when_the_log_ended_there() -> None:
     log = PartitionLog(1)
-    log.begin(0, NOW)
-    assert told(log, high=20, records=batch(0, [0, 1]))
-    log.begin(10, NOW)
-    assert not told(log, high=20)  # the answer was full
-    assert log.sample(NOW, 1).oldest_timestamp_seconds == T0_MS / 1000 + 50
-    log.begin(20, NOW)
-    assert told(log, high=20)
+    for number in range(5):  # 100 records in 2 s
+        log.begin(0, NOW)
+        told_at(log, NOW + 2 * number, high=100 * (number + 1), records=batch(0, [0]))
+    log.begin(250, NOW + 8)
+    assert not told(log, high=500)  # the answer was full
+    assert log.sample(NOW, 1).oldest_timestamp_seconds == NOW + 3
+    log.begin(450, NOW + 8)
+    assert not told(log, high=500)
+    assert log.sample(NOW, 1).oldest_timestamp_seconds is None, "its end was not seen to move yet"
+    log.begin(500, NOW + 8)
+    assert told(log, high=500)
     assert log.sample(NOW, 1).oldest_timestamp_seconds is None
+
+
+def test_who_is_far_behind_is_only_glanced_at_where_its_age_is_known() -> None:
+    log = PartitionLog(1)
+    for number in range(5):
+        log.begin(0, NOW)
+        told_at(log, NOW + 2 * number, high=100 * (number + 1), records=batch(0, [0]))
+    log.begin(250, NOW + 8, its_turn=False)
+    assert log.wanted_bytes == 0
+    assert told(log, high=500)
+    assert log.sample(NOW, 1).oldest_timestamp_seconds == NOW + 3
+    log.begin(460, NOW + 8, its_turn=False)
+    assert log.wanted_bytes == PARTITION_BYTES, "what is near may be marks alone"
+    log.begin(250, NOW + 8, its_turn=True)
+    assert log.wanted_bytes == PARTITION_BYTES
 
 
 def test_what_was_seen_is_looked_at_again_after_a_while() -> None:
