@@ -51,6 +51,11 @@ TYPES: dict[AlertType, dict[str, Any]] = {
     "HIGH_QUEUE_DEPTH": {"metric": "queue_depth", "value": 12_400.0, "threshold": 1000.0, **_NOW, "samples": 24},
     "HIGH_LAG": {"metric": "lag_seconds", "value": 95.0, "threshold": 30.0, **_NOW, "samples": 24},
     "QUEUE_STALLED": {"metric": "stalled_partitions", "value": 2.0, "threshold": 0.0, **_NOW, "samples": 24},
+    "AT_CAPACITY": {
+        "metric": "workers_over_capacity", "value": 3.0, "threshold": 0.0, **_NOW, "samples": 1,
+        "reason": "above the threshold (7 are wanted, scaling.max_workers allows 4; 7 would cost $8.40 an hour instead "
+        "of $4.80)",
+    },
     "LOW_THROUGHPUT": {
         "metric": "throughput_texts_per_s", "value": 3.2, "threshold": 20.0, "scope": {}, "samples": 192,
         "contributors": [Contributor("worker", "gpu-2", 0.4, 71.0, 0.05)],

@@ -18,6 +18,8 @@ from embedwatch.events import Severity, Verdict
 
 NAME_CHARS = 80
 NOTE_CHARS = 500
+#: Metrics whose verdict has a reason that says more than the number.
+EXPLAINED = ("latency_regression_pct", "receiver_failing_seconds", "workers_over_capacity")
 DASHBOARD, RUNBOOK = "Dashboard", "Runbook"
 SEVERITY_EMOJI: dict[Severity, str] = {"critical": "🔴", "warning": "🟠", "info": "🔵"}
 
@@ -178,8 +180,9 @@ def _sentence(verdict: Verdict) -> str:
     if known is not None and verdict.value is not None:
         told = known.format(value=value, limit=limit, span=span, day=day)
         # The number alone does not say how much slower, or why.
-        explained = verdict.metric in ("latency_regression_pct", "receiver_failing_seconds") and verdict.reason
-        return f"{told} {_capital(clean(verdict.reason, NOTE_CHARS))}." if explained else told
+        reason = clean(verdict.reason, NOTE_CHARS) if verdict.metric in EXPLAINED else ""
+        reason = reason.removeprefix("above the threshold (").removesuffix(")") if "threshold (" in reason else reason
+        return f"{told} {_capital(reason)}." if reason else told
     word = "minimum" if verdict.comparison == "<" else "limit"
     text = f"{_capital(subject(verdict))} is {value}, {word} {limit}{',' + span if span else ''}."
     if verdict.value is None and verdict.reason:

@@ -249,7 +249,14 @@ class ScalingEvent(Struct, frozen=True, tag="scaling", tag_field="type"):
     drain_seconds: Seconds | None = None
     cost_usd_per_hour: float | None = None
     wanted_cost_usd_per_hour: float | None = None
+    running_workers: Count | None = None  # heard of as running
+    changes_today: Count = 0  # of the desired number, in the budget's zone, this one included
     v: int = VERSION
+
+    @property
+    def holds(self) -> bool:
+        """Nothing may be decided: whoever acts changes nothing, whatever `desired_workers` says."""
+        return self.cause in ("unknown", "stalled", "failing")
 
 
 MetricEvent = BatchEvent | HeartbeatEvent | LagEvent | CacheEvent | ScalingEvent
@@ -266,6 +273,7 @@ AlertType = Literal[
     "HIGH_QUEUE_DEPTH",
     "HIGH_LAG",
     "QUEUE_STALLED",
+    "AT_CAPACITY",
     "LOW_THROUGHPUT",
     "LATENCY_REGRESSION",
     "LOW_GPU_UTILIZATION",

@@ -26,6 +26,7 @@ def dashboard(summary: dict[str, Any]) -> str:
         ("CACHE", _cache(summary)),
         (f"COST (today, {summary['today']['day']} in {summary['today']['timezone']})", _cost(summary)),
         ("QUEUE", _queue(summary)),
+        *([("SCALING", _scaling(summary["scaling"], summary["today"]["timezone"]))] if "scaling" in summary else []),
         ("OVERALL", _overall(summary)),
     )
     return _page("EMBEDDING PIPELINE DASHBOARD", summary["scope"], parts)
@@ -207,6 +208,37 @@ def _queue(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:
     yield "Depth", _UNKNOWN if queue["depth_texts"] is None else f"{queue['depth_texts']:,} texts"
     yield "Oldest waits", seconds(queue["lag_seconds"])
     yield "Time to drain", seconds(queue["drain_seconds"])
+
+
+_LIMITS = {
+    "min_workers": "scaling.min_workers",
+    "max_workers": "scaling.max_workers",
+    "partitions": "the topic's partitions",
+    "slots": "scaling.slots",
+    "budget": "scaling.max_usd_per_hour",
+}
+
+
+def _scaling(found: dict[str, Any], timezone: str) -> Iterable[tuple[str, str]]:
+    """Agents of an older version do not tell."""
+    desired, wanted, running = found["desired_workers"], found["wanted_workers"], found["running_workers"]
+    if desired is None:
+        yield "Workers", f"nothing is decided ({found['desired_workers_reason']})"
+    else:
+        there = _UNKNOWN if running is None else f"{running:,}"
+        yield "Workers", f"{counted(desired, 'worker')} asked for, {there} running: {found['desired_workers_reason']}"
+        if found["limited_by"] is not None:
+            limit = _LIMITS.get(found["limited_by"], found["limited_by"])
+            cost = found["wanted_cost_usd_per_hour"]
+            more = "" if cost is None else f", which would cost {usd(cost)} an hour"
+            yield "Limited", f"{wanted:,} wanted{more}; limited by {limit}"
+        if found["cost_usd_per_hour"] is not None:
+            yield "Their cost", f"{usd(found['cost_usd_per_hour'])} an hour"
+    if found["decision_seconds"] is not None:
+        at = datetime.fromtimestamp(found["decision_seconds"], ZoneInfo(timezone))
+        changes = found["changes_today"]
+        count = "" if changes is None else f", {counted(changes, 'change')} today"
+        yield "Last decision", f"{at:%Y-%m-%d %H:%M:%S}{count}"
 
 
 def _overall(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:

@@ -98,6 +98,16 @@ METRICS: dict[str, Metric] = {
     "stalled_partitions": Metric(
         "QUEUE_STALLED", ">", "partitions", windowed=False, scoped=False, what="partitions nobody works on"
     ),
+    # Of decisions about workers: not known where nothing is decided.
+    "workers_over_capacity": Metric(
+        "AT_CAPACITY",
+        ">",
+        "workers",
+        windowed=False,
+        scoped=False,
+        default_threshold=0,
+        what="workers wanted beyond what limits allow",
+    ),
     "model_load_seconds": Metric(
         "SLOW_MODEL_LOAD", ">", "s", windowed=False, scoped=False, what="slowest model load of a live worker"
     ),

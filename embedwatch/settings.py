@@ -23,6 +23,7 @@ from pydantic_core import ErrorDetails
 from embedwatch.errors import ConfigError
 from embedwatch.section import Section
 from embedwatch.settings_alerts import AlertSettings
+from embedwatch.settings_scaling import ScalingSettings
 from embedwatch.topics import Topics
 from embedwatch.yamlfile import closest, read_yaml
 
@@ -314,6 +315,7 @@ class Settings(Section):
     worker: WorkerSettings = WorkerSettings()
     agents: AgentSettings = AgentSettings()
     budget: BudgetSettings = BudgetSettings()
+    scaling: ScalingSettings = ScalingSettings()
     alerts: AlertSettings = AlertSettings()
 
     @model_validator(mode="before")

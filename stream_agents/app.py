@@ -26,12 +26,14 @@ from embedwatch import kafka
 from embedwatch.clock import Clock, SystemClock
 from embedwatch.codec import encode
 from embedwatch.errors import ConnectionFailed, InvalidEvent
-from embedwatch.events import CorrectionEvent, Verdict, WindowEvent, window_key
+from embedwatch.events import CorrectionEvent, ScalingEvent, Verdict, WindowEvent, window_key
 from embedwatch.rules import Rule
+from embedwatch.scaling.aims import aims_of
 from embedwatch.settings import Settings
 from stream_agents.compute.history import history_key, is_state, partition_of, state_key
 from stream_agents.compute.merger import Merger
 from stream_agents.compute.partials import Record, marker_record
+from stream_agents.compute.scaling import Brain
 from stream_agents.compute.world import World
 from stream_agents.following import Follower
 from stream_agents.probe import LogProbe
@@ -141,6 +143,10 @@ class FaustEdges:
         for future in sent:
             await self._acknowledged(future)
 
+    async def publish_scaling(self, event: ScalingEvent) -> None:
+        key = f"scaling:{event.group}:{event.topic}".encode()
+        await self._acknowledged(await self.topics["metrics"].send(key=key, value=encode(event)))
+
     async def send_partials(self, records: Sequence[Record]) -> None:
         topic = self.topics["partials"]
         for future in [await topic.send(key=key, value=value, partition=0) for key, value in records]:
@@ -154,10 +160,23 @@ class FaustEdges:
         await asyncio.wait_for(future, SEND_TIMEOUT_SECONDS)
 
 
+def brain_of(settings: Settings) -> Brain | None:
+    """What decides about workers; None where nothing is to. Raises `ConfigError` for limits that cannot be held."""
+    if not settings.scaling.enabled:
+        return None
+    return Brain(
+        aims_of(settings),
+        silent_seconds=settings.scaling.silent_seconds,
+        worker_texts_per_s=settings.scaling.worker_texts_per_s,
+    )
+
+
 def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = None) -> tuple[Any, Runtime, LagSampler]:
-    """The Faust app with its agent, timers and routes. Raises `ConnectionFailed` when broker or topics are missing."""
+    """The Faust app with its agent, timers and routes. Raises `ConnectionFailed` when broker or topics are missing,
+    `ConfigError` for settings that contradict each other."""
     clock = clock or SystemClock()
     topics = settings.topics
+    brain = brain_of(settings)
     partitions = len(kafka.partitions_of(settings.kafka, topics.metrics))
     if not partitions:
         raise ConnectionFailed(
@@ -206,7 +225,7 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
         app, table, settings,
         {
             name: app.topic(getattr(topics, name), **raw)
-            for name in ("verdicts", "windows", "dead_letters", "partials", "corrections")
+            for name in ("metrics", "verdicts", "windows", "dead_letters", "partials", "corrections")
         },
     )  # fmt: skip
     world = World(
@@ -220,7 +239,7 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
     )
     world.closer.all_partitions = partitions
     merger = Merger(world, settings.agents.app_id, partitions)
-    runtime = Runtime(world, rules, edges, clock, merger)
+    runtime = Runtime(world, rules, edges, clock, merger, brain)
     partials = Follower(settings.kafka, topics.partials, [0], lambda _, key, value: runtime.take_partial(key, value))
     sampler = LagSampler(settings, clock)
 
@@ -345,6 +364,13 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
             # A burst of events is judged some ten times a second, not once an event; and where there are thousands of
             # verdicts, judging leaves three quarters of the time to counting.
             await asyncio.sleep(min(max(0.05, 3 * runtime.judging_seconds), settings.agents.tick_seconds))
+
+    @app.timer(settings.scaling.interval_seconds)
+    async def scale() -> None:
+        try:
+            await runtime.scale()
+        except Exception as error:
+            log.warning("a decision could not be published, trying again: %s", kafka.describe_error(error))
 
     @app.timer(CLOSE_SECONDS)
     async def close_windows() -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from embedwatch.errors import InvalidEvent
-from embedwatch.events import CorrectionEvent, Verdict, WindowEvent
+from embedwatch.events import CorrectionEvent, ScalingEvent, Verdict, WindowEvent
 from stream_agents.compute.partials import Record as PartialRecord
 
 Record = tuple[int, bytes | None]
@@ -44,6 +44,9 @@ class Edges(Protocol):
 
     async def publish_corrections(self, corrections: list[CorrectionEvent]) -> None:
         """Return when the broker has acknowledged all of them."""
+
+    async def publish_scaling(self, event: ScalingEvent) -> None:
+        """To the metrics topic. Return when the broker has acknowledged it."""
 
     async def send_partials(self, records: Sequence[PartialRecord]) -> None:
         """Return when the broker has acknowledged all of them."""

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from embedwatch.clock import Clock
-from embedwatch.events import CacheEvent, HeartbeatEvent, LagEvent
+from embedwatch.events import CacheEvent, HeartbeatEvent, LagEvent, ScalingEvent
 from stream_agents.compute.partials import (
     Checkpoint,
     Record,
@@ -41,7 +41,8 @@ class Publisher:
         self._sending = asyncio.Lock()
 
     def note(self, partition: int, event: Sample) -> None:
-        """A heartbeat or sample came through a partition held here. Only the newest of each sender is sent."""
+        """A heartbeat, sample or decision came through a partition held here. Of heartbeats and samples only the newest
+        of each sender is sent."""
         found = self._samples.setdefault(partition, {})
         key = _identity(event)
         if key in found or len(found) < MAX_WORKERS:
@@ -112,5 +113,7 @@ def _identity(event: Sample) -> tuple[str, str]:
         return ("heartbeat", event.worker)
     if isinstance(event, CacheEvent):
         return ("cache", event.worker)
-    assert isinstance(event, LagEvent)  # noqa: S101 (for the type checker: there is no fourth)
+    if isinstance(event, ScalingEvent):
+        return ("scaling", event.event_id)
+    assert isinstance(event, LagEvent)  # noqa: S101 (for the type checker: there is no fifth)
     return ("lag", f"{event.group}|{event.topic}|{event.partition}")

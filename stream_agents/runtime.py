@@ -19,14 +19,16 @@ from msgspec.structs import replace
 from embedwatch.clock import Clock
 from embedwatch.codec import decode_metric
 from embedwatch.errors import InvalidEvent
-from embedwatch.events import BatchEvent, CacheEvent, HeartbeatEvent, LagEvent, Verdict
+from embedwatch.events import BatchEvent, CacheEvent, HeartbeatEvent, LagEvent, ScalingEvent, Verdict
 from embedwatch.rules import Rule
 from stream_agents.compute.guard import Gap, GapGuard
 from stream_agents.compute.judge import Announcer, judge
 from stream_agents.compute.ledger import PartitionState, check_bookable
 from stream_agents.compute.merger import Merger
 from stream_agents.compute.rejections import sender_of
+from stream_agents.compute.scaling import Brain
 from stream_agents.compute.world import World
+from stream_agents.deciding import Decider
 from stream_agents.edges import Delivery, Edges, Record
 from stream_agents.publisher import Publisher
 from stream_agents.saying import Sayer
@@ -49,8 +51,9 @@ class Runtime:
     """Counts records and flushes. All methods run on one event loop."""
 
     def __init__(
-        self, world: World, rules: tuple[Rule, ...], edges: Edges, clock: Clock, merger: Merger | None = None
-    ) -> None:
+        self, world: World, rules: tuple[Rule, ...], edges: Edges, clock: Clock, merger: Merger | None = None,
+        brain: Brain | None = None,
+    ) -> None:  # fmt: skip
         self.world = world
         if merger is None:  # there are no other processes
             merger = Merger(world, "alone")
@@ -64,6 +67,7 @@ class Runtime:
         self.clock = clock
         self.guard = GapGuard()
         self.announcer = Announcer()
+        self.decider = Decider(world, brain, edges, clock)
         self.verdicts: list[Verdict] = []
         self.recovered = False
         self.failure: str | None = None
@@ -229,6 +233,10 @@ class Runtime:
             self.publisher.note(partition, event)
         elif isinstance(event, LagEvent):
             self.world.apply_lag(event)
+            self.publisher.note(partition, event)
+            self._news.set()
+        elif isinstance(event, ScalingEvent):
+            self.world.apply_scaling(event)
             self.publisher.note(partition, event)
             self._news.set()
 
@@ -397,6 +405,15 @@ class Runtime:
         if due:
             await self.edges.publish(due)
             self.announcer.said(due, now)
+
+    async def scale(self) -> None:
+        """Decide how many workers are needed, if this process speaks for the whole; publish what changed or is due.
+
+        Call it every few seconds. Raises what the edge raises; what could not be published is due the next time.
+        """
+        leads = self.leads and not self.edges.rebalancing()
+        if await self.decider.decide(leads, self.unready()):
+            self._news.set()
 
     async def publish_windows(self) -> None:
         """Close the windows that are over. Who speaks for the whole publishes all that are not out yet.

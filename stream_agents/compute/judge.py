@@ -14,7 +14,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from embedwatch.events import NANO_USD_PER_USD, Contributor, GpuSample, Judgement, Verdict
+from embedwatch.events import NANO_USD_PER_USD, Contributor, GpuSample, Judgement, ScalingLimit, Verdict
 from embedwatch.pricing import known_nano_usd, to_usd
 from embedwatch.rules import DAILY_METRICS, METRICS, Rule
 from stream_agents.compute.baseline import against
@@ -168,6 +168,8 @@ def _present(rule: Rule, world: World, now: float) -> Reading:
         return Reading(max(loads.values(), default=None), len(loads), contributors=top)
     if metric == "gpu_utilization_pct":
         return _gpu_use(world)
+    if metric == "workers_over_capacity":
+        return _over_capacity(world, now)
     queue = world.queue(now)
     value = {
         "queue_depth": queue.depth_texts,
@@ -175,6 +177,31 @@ def _present(rule: Rule, world: World, now: float) -> Reading:
         "stalled_partitions": queue.stalled_partitions,
     }[metric]
     return Reading(None if value is None else float(value), queue.partitions, queue.reason or "")
+
+
+def _over_capacity(world: World, now: float) -> Reading:
+    """Workers that the last decision wanted and could not ask for, with what stood in the way and the price."""
+    doubt, event = world.decisions.doubt(now), world.decisions.current(now)
+    if event is None or doubt is not None:
+        return Reading(None, 0, doubt or "no decision")
+    if not event.at_capacity or event.limited_by is None:
+        return Reading(0.0, 1)
+    note = f"{event.wanted_workers:,} are wanted, {_ALLOWS[event.limited_by].format(event.desired_workers)}"
+    if event.wanted_cost_usd_per_hour is not None and event.cost_usd_per_hour is not None:
+        note += (
+            f"; {event.wanted_workers:,} would cost ${event.wanted_cost_usd_per_hour:,.2f} an hour instead of "
+            f"${event.cost_usd_per_hour:,.2f}"
+        )
+    return Reading(float(event.wanted_workers - event.desired_workers), 1, note=note)
+
+
+_ALLOWS: dict[ScalingLimit, str] = {
+    "min_workers": "scaling.min_workers asks for {:,}",  # never the reason
+    "max_workers": "scaling.max_workers allows {:,}",
+    "partitions": "the topic has {:,} partitions",
+    "slots": "scaling.slots has room for {:,}",
+    "budget": "scaling.max_usd_per_hour pays for {:,}",
+}
 
 
 def _silent(rule: Rule, world: World, now: float) -> Reading:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from embedwatch.errors import InvalidEvent
-from embedwatch.events import CacheEvent, HeartbeatEvent
+from embedwatch.events import CacheEvent, HeartbeatEvent, ScalingEvent
 from stream_agents.compute.history import History, is_state, parsed_key
 from stream_agents.compute.ledger import OtherZone, PartitionState
 from stream_agents.compute.partials import (
@@ -92,6 +92,8 @@ class Merger:
                     self.world.apply_heartbeat(event)
                 elif isinstance(event, CacheEvent):
                     self.world.apply_cache(event)
+                elif isinstance(event, ScalingEvent):
+                    self.world.apply_scaling(event)
                 else:
                     self.world.apply_lag(event)
             return True

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from embedwatch.errors import InvalidEvent
-from embedwatch.events import CacheEvent, HeartbeatEvent, LagEvent
+from embedwatch.events import CacheEvent, HeartbeatEvent, LagEvent, ScalingEvent
 from embedwatch.sketch import Sketch
 from stream_agents.compute.scopes import Scope, parse_scope, scope_key
 from stream_agents.compute.windows import Totals
@@ -33,7 +33,7 @@ MAX_RECORD_BYTES = 8 * 1024 * 1024
 MAX_OPEN_PANES = 64
 NO_WORKERS = msgspec.Raw(b"[]")
 
-Sample = HeartbeatEvent | LagEvent | CacheEvent
+Sample = HeartbeatEvent | LagEvent | CacheEvent | ScalingEvent
 
 
 class Pane(msgspec.Struct, frozen=True, tag="pane", tag_field="type"):
@@ -73,7 +73,7 @@ class Checkpoint(msgspec.Struct, frozen=True, tag="checkpoint", tag_field="type"
 
 
 class Samples(msgspec.Struct, frozen=True, tag="samples", tag_field="type"):
-    """The newest heartbeats, cache and lag samples that came through a partition."""
+    """The newest heartbeats, cache and lag samples, and the decisions about workers, that came through a partition."""
 
     partition: int
     events: list[Sample]

@@ -47,6 +47,7 @@ def summary(
         "cache": _cache(world, totals),
         "today": day_summary(world, world.today(now), scope, now=now, rules=rules),
         "queue": _queue(world, now),
+        "scaling": world.decisions.now(now),
         "workers": _workers(world, now),
         # Once for each GPU, however many workers share it; always over the last five minutes, as each row says.
         "gpus": [asdict(row) for row in world.energy.rows(now)],

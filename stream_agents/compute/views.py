@@ -15,7 +15,6 @@ from stream_agents.compute.world import STALE_LAG_SECONDS, World
 #: Heartbeats come at least once a minute.
 ALIVE_SECONDS = 90.0
 RATE_WINDOW_SECONDS = 300
-NO_POLICY = "this version measures and does not decide: there is no scaling policy yet"
 
 
 def scopes_view(world: World) -> dict[str, Any]:
@@ -123,7 +122,8 @@ def lag_view(world: World, now: float) -> dict[str, Any]:
 
 
 def scaling_view(world: World, now: float) -> dict[str, Any]:
-    """What a decision about the number of workers goes by. Rates without `texts` in the name are messages a second."""
+    """What is asked for, and what a decision about the number of workers goes by. Rates without `texts` in the name are
+    messages a second."""
     queue = world.queue(now)
     workers = sum(
         beat.state == "running" and now - beat.time_seconds <= ALIVE_SECONDS for beat in world.workers.values()
@@ -149,8 +149,8 @@ def scaling_view(world: World, now: float) -> dict[str, Any]:
         "throughput_texts_per_s": texts_per_s,
         "consume_rate_per_worker_per_s": _each(queue.consume_rate_per_s, workers),
         "throughput_texts_per_worker_per_s": _each(texts_per_s, workers),
-        "desired_workers": None,
-        "desired_workers_reason": NO_POLICY,
+        **world.decisions.now(now),
+        "decisions": world.decisions.rows(),
     }
 
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
-from embedwatch.events import BatchEvent, CacheEvent, HeartbeatEvent, LagEvent
+from embedwatch.events import BatchEvent, CacheEvent, HeartbeatEvent, LagEvent, ScalingEvent
 from embedwatch.pricing import known_nano_usd
 from stream_agents.compute.budget import FAST, NO_PRICE, Burn, Forecast, UsualDays, burn, forecast
 from stream_agents.compute.closing import DEFAULT_GRACE_SECONDS, DEFAULT_LENGTHS, Closer
 from stream_agents.compute.counters import Counters
 from stream_agents.compute.days import day_bounds
+from stream_agents.compute.decisions import Decisions
 from stream_agents.compute.energy import Energy
 from stream_agents.compute.ledger import DayTotals, PartitionState, day_of, day_totals, last_correction_seconds
 from stream_agents.compute.scopes import Scope, scope_key
@@ -70,6 +71,7 @@ class World:
         self.workers: dict[str, HeartbeatEvent] = {}
         self.caches: dict[str, CacheEvent] = {}
         self.lags: dict[int, LagEvent] = {}
+        self.decisions = Decisions(lag_group, lag_topic)
         self.last_batch_seconds: float | None = None
         self.started_seconds: float | None = None
 
@@ -107,6 +109,9 @@ class World:
         known = self.lags.get(event.partition)
         if known is None or known.time_seconds <= event.time_seconds:
             self.lags[event.partition] = event
+
+    def apply_scaling(self, event: ScalingEvent) -> None:
+        self.decisions.add(event)
 
     def tidy(self, now: float) -> None:
         """Forget what no question asks about any more. Call it every few seconds."""

@@ -10,7 +10,7 @@ from typing import Literal
 from msgspec import Struct
 
 from embedwatch.baselines import Numbers
-from embedwatch.events import AlertType, ErrorClass, Judgement, LagStatus, Severity
+from embedwatch.events import AlertType, ErrorClass, Judgement, LagStatus, ScalingCause, ScalingLimit, Severity
 from embedwatch.pricing import MoneyState
 from stream_agents.compute.ledger import DayTotals
 
@@ -174,6 +174,44 @@ class Queue(Struct):
     partitions: int
 
 
+class ScalingNow(Struct):
+    """What is asked for now. The numbers are null where nothing is decided: whoever acts on them changes nothing then.
+    `wanted_workers` would be asked for without limits; `changes_today` are those of `desired_workers`, on the day of
+    the budget's zone. Of an hour's cost null means that a worker has no price."""
+
+    decision_seconds: float | None
+    desired_workers: int | None
+    wanted_workers: int | None
+    running_workers: int | None
+    at_capacity: bool | None
+    limited_by: ScalingLimit | None
+    cause: ScalingCause | None
+    desired_workers_reason: str
+    cost_usd_per_hour: float | None
+    wanted_cost_usd_per_hour: float | None
+    changes_today: int | None
+
+
+class ScalingDecision(Struct):
+    """A decision as it was first said, with what it was made from."""
+
+    time_seconds: float
+    desired_workers: int | None
+    wanted_workers: int | None
+    running_workers: int | None
+    at_capacity: bool
+    limited_by: ScalingLimit | None
+    cause: ScalingCause
+    reason: str
+    lag_seconds: float | None
+    backlog_texts: int | None
+    arrival_texts_per_s: float | None
+    capacity_texts_per_s: float | None
+    drain_seconds: float | None
+    cost_usd_per_hour: float | None
+    wanted_cost_usd_per_hour: float | None
+
+
 class Gpu(Struct):
     """A device as its worker reads it. `missing` says why a reading is null, by its name."""
 
@@ -263,6 +301,7 @@ class Summary(Struct):
     cache: Cache
     today: Day
     queue: Queue
+    scaling: ScalingNow
     workers: list[Worker]
     gpus: list[GpuEnergy]
     late_events: int
@@ -344,8 +383,8 @@ class Lag(Struct):
     partitions: list[PartitionLag]
 
 
-class Scaling(Struct):
-    """What a decision about the number of workers goes by; messages a second unless the name says texts."""
+class Scaling(ScalingNow):
+    """What is asked for, and what it goes by; messages a second unless the name says texts."""
 
     time_seconds: float
     group: str
@@ -364,8 +403,7 @@ class Scaling(Struct):
     throughput_texts_per_s: float | None
     consume_rate_per_worker_per_s: float | None
     throughput_texts_per_worker_per_s: float | None
-    desired_workers: int | None
-    desired_workers_reason: str | None
+    decisions: list[ScalingDecision]
 
 
 class Scopes(Struct):

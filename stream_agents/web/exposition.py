@@ -45,6 +45,7 @@ class WorldCollector(Collector):
         yield from series.losses(world)
         queue = world.queue(now)
         yield from series.queue(queue, world.lags, now)
+        yield from series.scaling(world, now)
         yield from series.machines(world)
         for name, value, text in (
             ("queue_depth_texts", queue.depth_texts, "Texts waiting or in flight."),

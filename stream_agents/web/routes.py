@@ -128,9 +128,13 @@ ROUTES: tuple[Route, ...] = (
         answers.Alerts,
     ),
     Route(
-        "/api/v1/scaling", "scaling", "What scaling goes by",
-        "Lag, depth, rates and the rate of a worker, as measured. `desired_workers` is null, and "
-        "`desired_workers_reason` says why. Throughput is over the last five minutes.",
+        "/api/v1/scaling", "scaling", "How many workers there should be",
+        "`desired_workers` is within all limits, `wanted_workers` is without; `limited_by` says which one counts. Both "
+        "are null, and `desired_workers_reason` says why, where nothing may be decided: lag that cannot be read, a "
+        "queue that stands still, texts that fail, agents that just started, a decision that nobody has confirmed for "
+        "90 s. Null is no number: KEDA's trigger fails then and leaves the replicas as they are (`deploy/keda`). "
+        "`decisions` are the latest 20 that asked for something else, the newest first. Lag, depth and rates are as "
+        "measured, throughput over the last five minutes.",
         answers.Scaling,
     ),
     Route(

@@ -200,6 +200,14 @@ def queue(now_queue: Queue, lags: Mapping[int, LagEvent], now: float) -> Iterato
     yield from (messages, seconds)
 
 
+def scaling(world: World, now: float) -> Iterator[Metric]:
+    """What is asked for. Absent where nothing is decided: KEDA changes nothing then (`ignoreNullValues: "false"`)."""
+    row = world.decisions.now(now)
+    yield gauge("desired_workers", "Workers there should be, within all limits.", row["desired_workers"])
+    yield gauge("wanted_workers", "Workers there should be if nothing limited them.", row["wanted_workers"])
+    yield gauge("running_workers", "Workers heard of as running when it was last decided.", row["running_workers"])
+
+
 def machines(world: World) -> Iterator[Metric]:
     """Workers, GPUs and cache, from heartbeats and samples."""
     load = GaugeMetricFamily(

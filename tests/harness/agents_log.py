@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from embedwatch.codec import encode
 from embedwatch.errors import InvalidEvent
-from embedwatch.events import BatchEvent, CorrectionEvent, PhaseSeconds, Verdict, WindowEvent
+from embedwatch.events import BatchEvent, CorrectionEvent, PhaseSeconds, ScalingEvent, Verdict, WindowEvent
 from embedwatch.rules import Rule
 from embedwatch.sketch import Sketch
 from stream_agents.compute.history import history_key
@@ -85,6 +85,7 @@ class FakeLog:
         self.windows: list[WindowEvent] = []
         self.partials: list[PartialRecord] = []
         self.corrections: list[CorrectionEvent] = []
+        self.decisions: list[ScalingEvent] = []
         self.moving = False
         self.dumb = False  # it does not say which records exist
         self.reach = 3  # so many offsets are in one answer
@@ -150,6 +151,12 @@ class FakeLog:
             self.publish_failures -= 1
             raise TimeoutError("the broker is away")
         self.windows += windows
+
+    async def publish_scaling(self, event: ScalingEvent) -> None:
+        if self.publish_failures:
+            self.publish_failures -= 1
+            raise TimeoutError("the broker is away")
+        self.decisions.append(event)
 
     async def publish_corrections(self, corrections: list[CorrectionEvent]) -> None:
         plan = self.correction_plan.pop(0) if self.correction_plan else "kept"

@@ -10,7 +10,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from embedwatch.codec import encode
-from embedwatch.events import CacheEvent, GpuSample, HeartbeatEvent, LagEvent
+from embedwatch.events import CacheEvent, GpuSample, HeartbeatEvent, LagEvent, ScalingEvent
 from embedwatch.rules import default_rules
 from embedwatch.sketch import Sketch
 from stream_agents.runtime import Runtime
@@ -24,7 +24,8 @@ GPU = GpuSample(
 
 
 def busy_runtime(clock: SetClock | None = None) -> Runtime:
-    """Batches of two models and two minutes, with errors and a tenant; samples of lag, cache and GPU; a bad event."""
+    """Batches of two models and two minutes, with errors and a tenant; samples of lag, cache and GPU; a bad event; a
+    decision about workers."""
     lag = LagEvent(
         event_id="l", time_seconds=NOW, group="g", topic="t", partition=0, status="OK", lag_messages=3, lag_texts=30,
         log_end_offset=10, committed_offset=7, oldest_age_seconds=1.5, arrival_rate_per_s=1.0, consume_rate_per_s=2.0,
@@ -42,19 +43,24 @@ def busy_runtime(clock: SetClock | None = None) -> Runtime:
         for worker, seconds in (("v", 2.5), ("w", 4.0))
     ]  # fmt: skip
     cache = CacheEvent(event_id="c", time_seconds=NOW, worker="v", available=True, entries=10, memory_bytes=1000)
+    decision = ScalingEvent(
+        event_id="s", time_seconds=NOW, group="g", topic="t", desired_workers=4, wanted_workers=7, workers=2,
+        cause="backlog", reason="9,000 texts wait", limited_by="max_workers", at_capacity=True, running_workers=2,
+        cost_usd_per_hour=4.8, wanted_cost_usd_per_hour=8.4,
+    )  # fmt: skip
     slow = batch_event(
         model="slow", tenant="acme", texts=30, cache_hits=10, misses=17, errors={"timeout": 3},
         latency_sketch=Sketch.of([2000.0] * 30).to_text(), cost_nano_usd=2_000_000_000,
     )  # fmt: skip
     log = log_of(
         batch_event(), slow, batch_event(time_seconds=NOW - 130), b"broken",
-        *map(encode, (lag, stalled, *beats, cache)),
+        *map(encode, (lag, stalled, *beats, cache, decision)),
     )  # fmt: skip
 
     async def run() -> Runtime:
         runtime = runtime_on(log, rules=default_rules(), clock=clock or SetClock())
         runtime.recover({}, {0})
-        await deliver(log, runtime, 9)
+        await deliver(log, runtime, 10)
         await runtime.publish_windows()
         await runtime.evaluate()
         return runtime

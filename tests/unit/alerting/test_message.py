@@ -154,7 +154,7 @@ def test_the_cause_says_how_much_it_grew_and_what_kind_it_is() -> None:
 def test_every_alert_type_has_a_title_and_an_action() -> None:
     types = set(get_args(AlertType))
     assert set(TITLES) == set(ACTIONS) == types
-    assert len(types) == 20
+    assert len(types) == 21
     assert all(action.endswith(".") for action in ACTIONS.values())
 
 

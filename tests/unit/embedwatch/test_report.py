@@ -275,3 +275,37 @@ def test_a_day_of_the_ledger_is_a_page_of_its_own() -> None:
     assert line(text, "Total cost") == "$1.2345"
     assert line(text, "Total texts") == "1,000, 5 without a vector"
     assert line(text, "Hit rate") == "60.00 %"
+
+
+SCALING: dict[str, Any] = {
+    "decision_seconds": 1_795_000_000.0, "desired_workers": 4, "wanted_workers": 7, "running_workers": 2,
+    "at_capacity": True, "limited_by": "max_workers", "cause": "backlog",
+    "desired_workers_reason": "9,000 texts wait, 90 s of work for 1: done in 30 s", "cost_usd_per_hour": 4.8,
+    "wanted_cost_usd_per_hour": 8.4, "changes_today": 1,
+}  # fmt: skip
+
+
+def scaling_of(**changes: Any) -> str:
+    text = dashboard({**SUMMARY, "scaling": {**SCALING, **changes}})
+    return text.partition("SCALING:\n")[2].partition("\n\n")[0]
+
+
+def test_the_last_decision_is_told_in_words_with_the_changes_of_the_day() -> None:
+    text = scaling_of()
+    assert line(text, "Workers") == (
+        "4 workers asked for, 2 running: 9,000 texts wait, 90 s of work for 1: done in 30 s"
+    )
+    assert line(text, "Limited") == "7 wanted, which would cost $8.4000 an hour; limited by scaling.max_workers"
+    assert line(text, "Their cost") == "$4.8000 an hour"
+    assert line(text, "Last decision") == "2026-11-18 11:06:40, 1 change today"
+    free = scaling_of(limited_by=None, cost_usd_per_hour=None, desired_workers=1, changes_today=12)
+    assert "Limited" not in free
+    assert "Their cost" not in free
+    assert line(free, "Workers").startswith("1 worker asked for")
+    assert line(free, "Last decision").endswith("12 changes today")
+
+
+def test_where_nothing_is_decided_the_report_says_why() -> None:
+    nothing = dict.fromkeys(SCALING) | {"desired_workers_reason": "no decision yet"}
+    assert scaling_of(**nothing).strip() == "Workers:             nothing is decided (no decision yet)"
+    assert "SCALING" not in dashboard(SUMMARY), "agents of an older version do not tell"

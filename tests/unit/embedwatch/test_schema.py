@@ -46,6 +46,12 @@ EXAMPLES: list[events.Event] = [
     ),
     events.LagEvent(event_id="l:1", time_seconds=1.0, group="g", topic="t", partition=0, status="UNKNOWN"),
     events.CacheEvent(event_id="c:1", time_seconds=1.0, worker="w1", available=False, reason="refused"),
+    events.ScalingEvent(
+        event_id="s:1", time_seconds=1.0, group="g", topic="t", desired_workers=4, wanted_workers=7, workers=2,
+        cause="backlog", reason="9,000 texts wait", limited_by="max_workers", at_capacity=True, lag_seconds=12.5,
+        backlog_texts=9000, arrival_texts_per_s=80.0, capacity_texts_per_s=100.0, cost_usd_per_hour=4.8,
+        wanted_cost_usd_per_hour=8.4, running_workers=2, changes_today=3,
+    ),
     events.Verdict(
         alert_id="HIGH_LATENCY:all", time_seconds=1.0, rule="latency", alert_type="HIGH_LATENCY", severity="warning",
         scope={"model": "m"}, judgement="breached", metric="latency_p95_ms", threshold=500.0, comparison=">",

@@ -12,7 +12,16 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from embedwatch.events import BatchEvent, CacheEvent, GpuSample, HeartbeatEvent, Judgement, LagEvent, MetricEvent
+from embedwatch.events import (
+    BatchEvent,
+    CacheEvent,
+    GpuSample,
+    HeartbeatEvent,
+    Judgement,
+    LagEvent,
+    MetricEvent,
+    ScalingEvent,
+)
 from embedwatch.rules import METRICS, parse_rules
 from embedwatch.sketch import Sketch
 from embedwatch.yamlfile import YamlFile
@@ -73,6 +82,14 @@ def lag(partition: int = 0, ago: float = 0.0, **fields: Any) -> LagEvent:
 def beat(worker: str = "w", ago: float = 0.0, *gpus: float | None, **fields: Any) -> HeartbeatEvent:
     samples = [GpuSample(n, utilization_pct=pct, uuid=f"GPU-{worker}-{n}") for n, pct in enumerate(gpus)]
     return HeartbeatEvent(f"{worker}:1", NOW - ago, worker, "m", "running", gpus=samples, **fields)
+
+
+def decision(wanted: int, desired: int, ago: float = 0.0, **fields: Any) -> ScalingEvent:
+    base: dict[str, Any] = {
+        "workers": desired, "cause": "arrivals", "reason": "r", "at_capacity": wanted > desired,
+        "limited_by": "max_workers" if wanted > desired else None, **fields,
+    }  # fmt: skip
+    return ScalingEvent("s", NOW - ago, "g", "t", desired_workers=desired, wanted_workers=wanted, **base)
 
 
 #: In a window of the last minute nothing, but before it.
@@ -168,6 +185,11 @@ TABLES: dict[str, Table] = {
         [lag(0, status="STALLED"), lag(1)], [lag(0, status="STALLED"), lag(1, status="STALLED")],
         (*NO_SAMPLE_OF_LAG, [lag(0, status="STALLED"), lag(1, status="UNKNOWN")]), needed=3,
     ),
+    "workers_over_capacity": Table(
+        2, [decision(7, 4)], [decision(5, 4)], [decision(6, 4)], [decision(9, 4)],
+        ((), [decision(9, 4, ago=91.0)], [decision(9, 4, cause="unknown")], [decision(9, 4, cause="stalled")]),
+        needed=2,
+    ),
     "model_load_seconds": Table(
         30, [beat(model_load_seconds=31.0), beat("v", model_load_seconds=2.0)], [beat(model_load_seconds=29.0)],
         [beat(model_load_seconds=30.0)], [beat(model_load_seconds=90.0), beat("v")], ((), [beat()]), needed=2,
@@ -206,6 +228,8 @@ def world_of(events: Events, *, begun: bool = True) -> World:
             world.apply_lag(event)
         elif isinstance(event, CacheEvent):
             world.apply_cache(event)
+        elif isinstance(event, ScalingEvent):
+            world.apply_scaling(event)
         elif isinstance(event, Refused):
             world.partitions[0].rejections.add(event.reason, event.worker, NOW - event.ago)
     return world
@@ -283,3 +307,31 @@ def test_before_anything_is_recovered_nothing_is_ok_or_breached(metric: str) -> 
     text = f"thresholds: {{{metric}: {TABLES[metric].threshold}}}"
     for verdict in judge(parse_rules(YamlFile("rules.yaml", text)), world_of((), begun=False), NOW):
         assert verdict.judgement in ("no_data", "inconclusive")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "7 are wanted, scaling.max_workers allows 4"),
+        ({"limited_by": "partitions"}, "7 are wanted, the topic has 4 partitions"),
+        ({"limited_by": "slots"}, "7 are wanted, scaling.slots has room for 4"),
+        (
+            {"limited_by": "budget", "cost_usd_per_hour": 4.8, "wanted_cost_usd_per_hour": 8.4},
+            "7 are wanted, scaling.max_usd_per_hour pays for 4; 7 would cost $8.40 an hour instead of $4.80",
+        ),
+    ],
+)
+def test_at_capacity_says_how_many_are_wanted_what_limits_and_what_they_would_cost(
+    fields: dict[str, Any], words: str
+) -> None:
+    rules = parse_rules(YamlFile("rules.yaml", "rules: [{type: AT_CAPACITY, for: 2m}]"))
+    (verdict,) = judge(rules, world_of([decision(7, 4, **fields)]), NOW)
+    assert (verdict.alert_type, verdict.judgement, verdict.value) == ("AT_CAPACITY", "breached", 3.0)
+    assert (verdict.reason, verdict.for_seconds) == (f"above the threshold ({words})", 120.0)
+
+
+def test_within_the_limits_and_at_the_least_nobody_is_at_capacity() -> None:
+    rules = parse_rules(YamlFile("rules.yaml", "rules: [{type: AT_CAPACITY}]"))
+    for event in (decision(4, 4), decision(0, 1, limited_by="min_workers")):
+        (verdict,) = judge(rules, world_of([event]), NOW)
+        assert (verdict.judgement, verdict.value) == ("ok", 0.0)

@@ -6,11 +6,13 @@ import asyncio
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
+from embedwatch.events import ScalingEvent
 from stream_agents.runtime import Runtime
 from stream_agents.web import exposition
-from tests.harness.agents_log import NOW, SetClock, batch_event
+from tests.harness.agents_log import NOW, SetClock, batch_event, log_of, runtime_on
 from tests.harness.agents_web import busy_runtime, serving
 
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -82,6 +84,24 @@ def test_queue_workers_gpus_and_cache() -> None:
     names = {name for name, _ in found}
     assert "embedwatch_gpu_temperature_celsius" not in names, "not told, so absent"
     assert "embedwatch_cache_evictions" not in names
+
+
+def test_workers_asked_for_are_series_only_where_something_is_decided() -> None:
+    runtime = runtime_on(log_of())
+    names = {"embedwatch_desired_workers", "embedwatch_wanted_workers", "embedwatch_running_workers"}
+    decision = ScalingEvent(
+        event_id="s", time_seconds=NOW - 60, group="g", topic="t", desired_workers=4, wanted_workers=7, workers=3,
+        cause="backlog", reason="r", running_workers=2,
+    )  # fmt: skip
+    assert not names & {name for name, _ in scrape(runtime)[0]}, "nobody has decided"
+    runtime.world.apply_scaling(decision)
+    found, _ = scrape(runtime)
+    assert {name: found[name, ()] for name in names} == {
+        "embedwatch_desired_workers": 4, "embedwatch_wanted_workers": 7, "embedwatch_running_workers": 2,
+    }  # fmt: skip
+    runtime.world.apply_scaling(replace(decision, event_id="s2", time_seconds=NOW, cause="stalled"))
+    found, _ = scrape(runtime)
+    assert {name for name, _ in found} & names == {"embedwatch_running_workers"}, "absent, never 0"
 
 
 def test_counters_are_exact_by_model_and_tenant_and_survive_midnight_which_gauges_of_the_day_do_not() -> None:

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from embedwatch.events import HeartbeatEvent, LagEvent
+from embedwatch.events import HeartbeatEvent, LagEvent, ScalingEvent
 from embedwatch.sketch import Sketch
 from stream_agents.compute.counters import COUNTED, OTHER, Counters
 from stream_agents.compute.phases import error_rates_pct, phase_rows
@@ -86,7 +86,59 @@ def test_lag_by_partition_says_when_a_sample_is_too_old() -> None:
     assert lag_view(world(), NOW)["partitions"] == []
 
 
-def test_scaling_tells_what_is_measured_and_decides_nothing() -> None:
+def decided(seconds_ago: float, desired: int, **more: Any) -> ScalingEvent:
+    fields: dict[str, Any] = {
+        "wanted_workers": desired, "workers": 1, "cause": "arrivals", "reason": "40 texts/s arrive",
+        "running_workers": 1, "changes_today": 3, "cost_usd_per_hour": 1.5 * desired, **more,
+    }  # fmt: skip
+    return ScalingEvent(
+        event_id=f"s{seconds_ago}", time_seconds=NOW - seconds_ago, group="g", topic="t", desired_workers=desired,
+        **fields,
+    )  # fmt: skip
+
+
+def test_scaling_tells_the_decision_and_those_before_it() -> None:
+    one = world()
+    nothing = scaling_view(one, NOW)
+    assert (nothing["desired_workers"], nothing["cause"], nothing["decisions"]) == (None, None, [])
+    assert "scaling.enabled" in nothing["desired_workers_reason"]
+    for ago in range(30, 5, -1):
+        one.apply_scaling(decided(ago, 1 + ago % 2))
+    one.apply_scaling(decided(4, 4, wanted_workers=7, limited_by="max_workers", at_capacity=True))
+    data = scaling_view(one, NOW)
+    assert (data["desired_workers"], data["wanted_workers"], data["limited_by"], data["at_capacity"]) == (
+        4, 7, "max_workers", True,
+    )  # fmt: skip
+    assert (data["cause"], data["desired_workers_reason"], data["changes_today"]) == (
+        "arrivals", "40 texts/s arrive", 3,
+    )  # fmt: skip
+    assert (data["cost_usd_per_hour"], data["decision_seconds"]) == (6.0, NOW - 4)
+    assert [row["desired_workers"] for row in data["decisions"]] == [4, *[1, 2] * 9, 1]
+    assert data["decisions"][0]["wanted_workers"] == 7
+
+
+@pytest.mark.parametrize("cause", ["unknown", "stalled", "failing"])
+def test_where_nothing_may_be_decided_there_is_no_number_that_somebody_could_act_on(cause: Any) -> None:
+    one = world()
+    one.apply_scaling(decided(40, 5))
+    one.apply_scaling(decided(1, 0, cause=cause, reason="no commit for 90 s"))
+    data = scaling_view(one, NOW)
+    assert (data["desired_workers"], data["wanted_workers"], data["at_capacity"], data["cause"]) == (
+        None, None, None, cause,
+    )  # fmt: skip
+    assert data["desired_workers_reason"] == "no commit for 90 s"
+    assert [row["desired_workers"] for row in data["decisions"]] == [None, 5]
+
+
+def test_a_decision_that_nobody_confirms_is_none() -> None:
+    one = world()
+    one.apply_scaling(decided(91, 5))
+    data = scaling_view(one, NOW)
+    assert (data["desired_workers"], data["running_workers"], data["cause"]) == (None, None, None)
+    assert data["desired_workers_reason"] == "the last decision is 91 s old: nobody decides now"
+
+
+def test_scaling_tells_what_is_measured() -> None:
     one = world()
     empty = scaling_view(one, NOW)
     assert (empty["workers"], empty["consume_rate_per_worker_per_s"], empty["lag_seconds"]) == (0, None, None)
@@ -101,8 +153,6 @@ def test_scaling_tells_what_is_measured_and_decides_nothing() -> None:
     assert (data["consume_rate_per_s"], data["consume_rate_per_worker_per_s"]) == (6.0, 3.0)
     assert data["throughput_texts_per_worker_per_s"] == pytest.approx(1000 / 100 / 2)
     assert (data["depth_texts"], data["lag_seconds"], data["drain_seconds"]) == (100, 2.0, pytest.approx(10 / 3))
-    assert data["desired_workers"] is None
-    assert data["desired_workers_reason"]
 
 
 def test_phases_are_means_a_batch_and_a_text() -> None:
