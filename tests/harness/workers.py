@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +60,12 @@ class Flow:
         return every
 
     @contextlib.contextmanager
-    def worker(self, *arguments: object) -> Iterator[Child]:
-        """A worker process; killed at the end if it still runs."""
+    def worker(self, *arguments: object, command: Sequence[str] = COMMAND) -> Iterator[Child]:
+        """A worker process, or another command that takes the same settings; killed at the end if it still runs."""
         self._logs += 1
         ours = {name: None for name in os.environ if name.startswith("EMBEDWATCH_")}
         child = Child(
-            "worker", [*COMMAND, *map(str, arguments)], self.folder / f"worker-{self._logs}.log",
+            "worker", [*command, *map(str, arguments)], self.folder / f"worker-{self._logs}.log",
             ours | {
                 "EMBEDWATCH_KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
                 "EMBEDWATCH_KAFKA_TOPIC_PREFIX": self.kafka.topic_prefix,
