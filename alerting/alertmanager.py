@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import msgspec
@@ -22,6 +22,7 @@ from alerting.parcels import Parcel, SendFailed, Traits
 from alerting.payload import rfc3339, status
 from alerting.states import Ref
 from alerting.wording import clean
+from embedwatch.events import Severity
 
 log = logging.getLogger(__name__)
 
@@ -119,12 +120,26 @@ class AlertmanagerReceiver:
 
     def _post(self, parcels: Sequence[Parcel]) -> None:
         now = self._now()
-        body = msgspec.json.encode([alert(parcel, now, self._stays_seconds) for parcel in parcels])
+        body = msgspec.json.encode([one for each in parcels for one in alerts(each, now, self._stays_seconds)])
         self._sender.post(self._url, body, {}, now)
 
 
+#: What may have been told with another severity before.
+_AFTER_ANOTHER = ("escalated", "resolved", "cleared")
+
+
+def alerts(parcel: Parcel, now: float, stays_seconds: float) -> list[dict[str, Any]]:
+    """What is told of one alert. Its severity is a label there, which routes go by, and so a part of its identity: what
+    was told with another severity is over as soon as this one is told, or it would fire beside it."""
+    told = alert(parcel, now, stays_seconds)
+    if parcel.owed is None or parcel.owed.kind not in _AFTER_ANOTHER:
+        return [told]
+    others = [severity for severity in get_args(Severity) if severity != told["labels"]["severity"]]
+    return [told, *({**told, "labels": {**told["labels"], "severity": s}, "endsAt": rfc3339(now)} for s in others)]
+
+
 def alert(parcel: Parcel, now: float, stays_seconds: float) -> dict[str, Any]:
-    """One alert of the API. Labels are its identity there: only what stays the same for an alert's whole life."""
+    """One alert of the API. Labels are its identity there: only what stays the same, but for the severity."""
     message, owed = parcel.message, parcel.owed
     facts = None if owed is None else owed.facts
     labels = {"alertname": "EmbedwatchTest", "service": "embedwatch", "severity": "info"}

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from msgspec.structs import replace
 
@@ -227,7 +229,7 @@ class Change:
         if not state.active or state.clear_since_seconds is not None or state.said_at_seconds is None:
             return
         if self.at - state.said_at_seconds >= self.policy.repeat_interval_seconds:
-            self.reason = "repeat_interval_elapsed"
+            self.reason = "data_missing" if state.status == "no_data" else "repeat_interval_elapsed"
             self._say("repeat")
 
     def tell_newcomers(self) -> None:
@@ -344,11 +346,20 @@ class Change:
 
     def _day_is_past(self) -> bool:
         day = self.state.verdict.day
-        return day is not None and _date(self.at, self.policy.timezone) > day
+        return day is not None and _date(self.at, _zone(self.state.verdict.timezone) or self.policy.timezone) > day
 
     def _day_is_closed(self) -> bool:
         """Late events of a past day do not open its alert a second time."""
         return self._day_is_past() and any(t.reason == "day_over" for t in self.state.history)
+
+
+@lru_cache(maxsize=64)
+def _zone(name: str | None) -> ZoneInfo | None:
+    """The agents say in which zone they count days; None where they do not, or where it is not known here."""
+    try:
+        return None if name is None else ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
 
 
 def _date(at_seconds: float, zone: tzinfo) -> str:

@@ -45,6 +45,10 @@ def run(
         bool | None, options.setting("alerts", "slack_charts", "--slack-charts/--no-slack-charts")
     ] = None,
     agents_url: Annotated[str | None, options.setting("alerts", "agents_url")] = None,
+    timezone: Annotated[
+        str | None,
+        options.setting("budget", "timezone", "--timezone", "--tz", help="IANA zone of the digest and of tomorrow"),
+    ] = None,
     send_timeout_seconds: _SendTimeout = None,
     drain_seconds: Annotated[float | None, options.setting("alerts", "drain_seconds")] = None,
 ) -> None:

@@ -162,7 +162,12 @@ def _ask(
         typer.echo(f"{name}: asked to {do}")
         return
     after = _until_taken(settings, asked, wait)
-    if after is not None:
+    mine = after is not None and after.act is not None and after.act.at_seconds == asked.time_seconds
+    if after is not None and after.act is not None and not mine:
+        # The first who takes it on has it; a snooze takes its place.
+        by = clean(after.act.by, 100)
+        typer.echo(f"{name}: {after.status} by {by} already; nothing changed, and your note is not kept")
+    elif after is not None:
         typer.echo(f"{name}: {after.status} by {clean(who, 100)}")
     else:
         typer.echo(

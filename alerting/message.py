@@ -83,8 +83,11 @@ def compose(owed: Owed, dashboard_url: str | None = None) -> Message:
     elif owed.kind == "firing":
         heading, sentence = f"{emoji} {verdict.severity.capitalize()}: {about}", said
     elif owed.kind == "repeat":
-        so_far = duration(verdict.time_seconds - facts.since_seconds)
+        so_far = duration(max(verdict.time_seconds, owed.begun_seconds) - facts.since_seconds)
         heading, sentence = f"{emoji} Still firing after {so_far}: {about}", said
+        if facts.reason == "data_missing":
+            heading = f"⚪ Still no data, {so_far} after it began: {about}"
+            sentence, action = f"Nothing is known of it now. Last known: {said}", ACTIONS["NO_DATA"]
     elif owed.kind == "steady":
         heading, sentence = f"{emoji} Not flapping any more, still firing: {about}", said
     elif owed.kind == "data_back":

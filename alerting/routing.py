@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 
 from alerting.routes import Route, Router
@@ -10,6 +11,8 @@ from embedwatch.settings import Settings
 
 #: Receivers in other channels than `alerts.slack_channel` are named by it: `slack:#on-call`.
 SLACK_PREFIX = "slack:"
+#: A channel named by its id stands without a #.
+_CHANNEL_ID = re.compile("[CGD][A-Z0-9]{8,}")
 #: Printed is everything, wherever else it goes.
 ALWAYS = ("console",)
 
@@ -49,7 +52,8 @@ def slack_channels(settings: Settings) -> list[str]:
 def canonical(name: str, settings: Settings) -> str:
     """A channel has one receiver, however it is named: two would not know of each other's messages."""
     if name.startswith(SLACK_PREFIX):
-        channel = name.removeprefix(SLACK_PREFIX)
-        if channel.removeprefix("#") == settings.alerts.slack_channel.removeprefix("#"):
+        channel = name.removeprefix(SLACK_PREFIX).removeprefix("#")
+        if channel == settings.alerts.slack_channel.removeprefix("#"):
             return "slack"
+        return f"{SLACK_PREFIX}{channel}" if _CHANNEL_ID.fullmatch(channel) else f"{SLACK_PREFIX}#{channel}"
     return name

@@ -8,12 +8,12 @@ two processes never tell of one thing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from alerting.lifecycle import Heard
 from alerting.states import AlertState
-from embedwatch.events import AlertType, Severity, Verdict
+from embedwatch.events import AlertType, Judgement, Severity, Verdict
 
 #: Older than this when it is read, and whoever waits for an alert waits that much longer.
 BEHIND_SECONDS = 30.0
@@ -62,16 +62,17 @@ class SelfWatch:
     def __init__(self, agents_silent_seconds: float, begun: float) -> None:
         self._limits = {SILENT: agents_silent_seconds, BEHIND: BEHIND_SECONDS, FAILING: FAILING_SECONDS}
         self._heard, self._behind_seconds = begun, 0.0
-        self._said: dict[str, tuple[bool, float]] = {}
+        self._knows = False  # since it began: whether agents speak
+        self._said: dict[str, tuple[Judgement, float]] = {}
         self._last_number = -1
 
     def heard(self, monotonic: float, age_seconds: float) -> None:
         """A verdict of the agents was read, that was written so long ago."""
-        self._heard, self._behind_seconds = monotonic, age_seconds
+        self._heard, self._behind_seconds, self._knows = monotonic, age_seconds, True
 
     def begin(self, monotonic: float) -> None:
-        """Partitions were taken over: from here on silence means something."""
-        self._heard, self._behind_seconds = monotonic, 0.0
+        """Partitions were taken over: from here on silence means something. What was wrong before may be so still."""
+        self._heard, self._behind_seconds, self._knows = monotonic, 0.0, False
         self._said.clear()
 
     def due(
@@ -81,26 +82,31 @@ class SelfWatch:
         failing: Mapping[str, Trouble | None],
         now: float,
         monotonic: float,
+        untried: Collection[str] = (),
     ) -> list[Heard]:
-        """What is to be heard now. `failing` has every receiver; None: it works."""
+        """What is to be heard now. `failing` has every receiver; None: it works, or is among the `untried`."""
         if PARTITION not in owned:
             return []
         found = []
+        unknown = {"agents"} if not self._knows else set()
         numbers: list[Number] = [(SILENT, {}, monotonic - self._heard, ""), (BEHIND, {}, self._behind_seconds, "")]
-        for metric, scope, value, reason in [*numbers, *_receivers(failing)]:
+        for metric, scope, value, reason in [*numbers, *_receivers(failing, states)]:
             alert_id = "|".join(["alerting", metric, *scope.values()])
-            state, wrong = states.get(alert_id), value > self._limits[metric]
+            state = states.get(alert_id)
+            judgement: Judgement = "breached" if value > self._limits[metric] else "ok"
+            if judgement == "ok" and (scope.get("receiver", "agents") in {*unknown, *untried}):
+                judgement = "inconclusive"  # nobody has tried since: what was wrong is not known to be over
             known = state is not None and state.active
-            if (wrong or known) and self._is_due(alert_id, wrong, monotonic):
-                verdict = self._verdict(alert_id, metric, scope, value, reason, wrong=wrong, now=now)
+            if (judgement == "breached" or known) and self._is_due(alert_id, judgement, monotonic):
+                verdict = self._verdict(alert_id, metric, scope, value, reason, judgement, now)
                 found.append(Heard(verdict, PARTITION, self._number(now)))
         return found
 
-    def _is_due(self, alert_id: str, wrong: bool, monotonic: float) -> bool:
+    def _is_due(self, alert_id: str, judgement: Judgement, monotonic: float) -> bool:
         last = self._said.get(alert_id)
-        if last is not None and last[0] == wrong and monotonic - last[1] < REPEAT_SECONDS:
+        if last is not None and last[0] == judgement and monotonic - last[1] < REPEAT_SECONDS:
             return False
-        self._said[alert_id] = (wrong, monotonic)
+        self._said[alert_id] = (judgement, monotonic)
         return True
 
     def _number(self, now: float) -> int:
@@ -109,7 +115,14 @@ class SelfWatch:
         return self._last_number
 
     def _verdict(
-        self, alert_id: str, metric: str, scope: dict[str, str], value: float, reason: str, *, wrong: bool, now: float
+        self,
+        alert_id: str,
+        metric: str,
+        scope: dict[str, str],
+        value: float,
+        reason: str,
+        judgement: Judgement,
+        now: float,
     ) -> Verdict:
         watched = WATCHED[metric]
         return Verdict(
@@ -119,7 +132,7 @@ class SelfWatch:
             alert_type=watched.alert_type,
             severity=watched.severity,
             scope=scope,
-            judgement="breached" if wrong else "ok",
+            judgement=judgement,
             metric=metric,
             threshold=self._limits[metric],
             comparison=">",
@@ -132,8 +145,12 @@ class SelfWatch:
         )
 
 
-def _receivers(failing: Mapping[str, Trouble | None]) -> list[Number]:
-    return [
+def _receivers(failing: Mapping[str, Trouble | None], states: Mapping[str, AlertState]) -> list[Number]:
+    """Those there are, and those that were taken out of the settings while they failed: that is over."""
+    found: list[Number] = [
         (FAILING, {"receiver": name}, trouble.seconds if trouble else 0.0, trouble.reason if trouble else "")
         for name, trouble in failing.items()
     ]
+    begins = f"alerting|{FAILING}|"
+    gone = {alert_id.removeprefix(begins) for alert_id in states if alert_id.startswith(begins)} - set(failing)
+    return [*found, *((FAILING, {"receiver": name}, 0.0, "it is not configured any more") for name in sorted(gone))]

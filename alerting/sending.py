@@ -107,6 +107,7 @@ class Sender:
         self.bucket = Bucket(receiver.traits.per_second, receiver.traits.burst)
         self.in_flight: Job | None = None  # used by the service's thread only, as what follows
         self._failing_since: float | None = None
+        self.tried = False  # it has taken something since we began
         self._reason = ""
         self._results = results
         self._rng = rng
@@ -137,7 +138,7 @@ class Sender:
         self.bucket.take(monotonic)  # one is on its way at a time: to count it at its end is to count it late enough
         failure, name = result.failure, self.receiver.name
         if failure is None:
-            self._failing_since = None
+            self._failing_since, self.tried = None, True
             if self.pace.succeeded():
                 log.info("%s: works again", name)
             return None

@@ -190,7 +190,8 @@ class AlertingService:
             self._watch.begin(monotonic)  # what waited for us is old, and says nothing of how long we take
             return
         failing = {name: sender.trouble(monotonic) for name, sender in self._senders.items()}
-        for heard in self._watch.due(self._engine.states, owned, failing, now, monotonic):
+        untried = [name for name, sender in self._senders.items() if not sender.tried]
+        for heard in self._watch.due(self._engine.states, owned, failing, now, monotonic, untried):
             move = self._engine.hear(heard, now, monotonic)
             if move is not None:
                 _tell(move)

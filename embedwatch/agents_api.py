@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,15 +28,15 @@ class AgentsApi:
     """
 
     def __init__(self, url: str, *, timeout_seconds: float = 5.0, transport: httpx.BaseTransport | None = None) -> None:
-        self.url = url.rstrip("/")
+        address = url.rstrip("/")
+        self.url = _without_user(address)  # as it is told to people
         try:
-            _check_address(httpx.URL(self.url))
+            _check_address(httpx.URL(address))
             # `trust_env=False`: a proxy for the outside world is no way to an agent.
-            self._client = httpx.Client(
-                base_url=self.url, timeout=timeout_seconds, trust_env=False, transport=transport
-            )
+            self._client = httpx.Client(base_url=address, timeout=timeout_seconds, trust_env=False, transport=transport)
         except (httpx.InvalidURL, ValueError) as error:
-            raise ConfigError(f"--agents-url: {url!r} is not the address of an HTTP server: {error}") from None
+            told = _without_user(url)
+            raise ConfigError(f"--agents-url: {told!r} is not the address of an HTTP server: {error}") from None
 
     def __enter__(self) -> Self:
         return self
@@ -110,3 +111,8 @@ def _check_address(url: httpx.URL) -> None:
 
 def _why(error: Exception) -> str:
     return "connection refused" if isinstance(error, httpx.ConnectError) else type(error).__name__
+
+
+def _without_user(address: str) -> str:
+    """A user and a password in an address are shown to nobody."""
+    return re.sub(r"//[^/?#]*@", "//", address)

@@ -330,6 +330,7 @@ class Verdict(Struct, frozen=True, tag="verdict", tag_field="type"):
     text: str | None = None
     runbook: str | None = None  # an address, http or https
     day: str | None = None  # for budgets: the day in the budget's zone, ISO
+    timezone: Label | None = None  # of that day; None from agents that are older than this field
     v: int = VERSION
 
 

@@ -21,7 +21,7 @@ class LifeSettings(Section):
         50.0, ge=5, le=86_400, description="no verdict of the agents for so long is an alert: nothing is judged then"
     )
     no_data_resolve_seconds: float | None = Field(
-        None, ge=1, description="a firing alert without data is closed after this; never by default"
+        86_400.0, ge=1, description="a firing alert without data is closed after this: its rule may be gone"
     )
     flapping_changes: int | None = Field(
         6, ge=3, le=10, description="an alert that fires or clears more often than this is told once, as flapping"

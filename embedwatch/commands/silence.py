@@ -181,7 +181,11 @@ def made(
     """The silence that is asked for. Raises `ConfigError` for what is missing or cannot be."""
     from embedwatch.silences import mistake
 
-    patterns = dict(_pattern(each) for each in match)
+    pairs = [_pattern(each) for each in match]
+    patterns = dict(pairs)
+    if len(patterns) < len(pairs):
+        twice = next(label for label in patterns if sum(each == label for each, _ in pairs) > 1)
+        raise ConfigError(f"--match {twice}=... is given twice: an alert has one {twice}; make a silence for each")
     if bool(patterns) == every:
         raise ConfigError("say which alerts: --match LABEL=PATTERN, or --all for every alert, and not both")
     starts = now if start is None else _moment("--start", start, zone)

@@ -281,6 +281,7 @@ def _verdict(rule: Rule, scope: Scope, reading: Reading, world: World, now: floa
         text=rule.text,
         runbook=rule.runbook,
         day=day,
+        timezone=None if day is None else world.zone.key,
     )
 
 

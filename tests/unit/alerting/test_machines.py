@@ -112,6 +112,17 @@ def test_alertmanager_keeps_what_fires_until_it_is_said_again_or_over(server: Ht
     assert fired["generatorURL"] == "https://d.example/"
 
 
+def test_alertmanager_is_told_that_what_it_knows_with_another_severity_is_over(server: HttpReceiver) -> None:
+    receiver = alertmanager(server)
+    for kind, severity in (("firing", "warning"), ("escalated", "critical"), ("resolved", "critical")):
+        receiver.send(told(kind, severity=severity))  # type: ignore[arg-type]
+    ends = [{one["labels"]["severity"]: one["endsAt"] for one in document} for document in server.documents]
+    later = rfc3339(NOW + 7200 + MARGIN_SECONDS)
+    assert ends[0] == {"warning": later}
+    assert ends[1] == {"critical": later, "warning": rfc3339(NOW), "info": rfc3339(NOW)}
+    assert ends[2] == {"critical": rfc3339(FIRED + 480), "warning": rfc3339(NOW), "info": rfc3339(NOW)}
+
+
 def test_every_machine_has_the_runbook_of_the_rule(server: HttpReceiver) -> None:
     book = "https://wiki.example/runbooks/search?a=1&b=2"
     for dashboard in ("https://d.example/", None):

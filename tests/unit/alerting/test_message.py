@@ -56,7 +56,7 @@ def test_a_resolved_message_says_how_bad_it_was_and_how_long() -> None:
 @pytest.mark.parametrize(
     ("kind", "facts", "title", "sentence"),
     [
-        ("repeat", {"since_seconds": -3600.0}, "🔴 Still firing after 1 h 16 min", "P95 latency is 1,240 ms"),
+        ("repeat", {"since_seconds": -3600.0}, "🔴 Still firing after 1 h 21 min", "P95 latency is 1,240 ms"),
         ("data_back", {}, "🔴 Data is back, still firing", "P95 latency is 1,240 ms"),
         ("no_data", {}, "⚪ No data any more", "It was firing when the data stopped"),
         ("cleared", {"episodes": 3}, "✅ Fired and cleared 3 times", "P95 latency was 1,240 ms at worst"),
@@ -288,3 +288,9 @@ def test_a_test_message_can_be_taken_for_nothing_else() -> None:
 def test_the_scope_names_its_dimensions() -> None:
     assert scope(verdict(scope={"model": "a", "tenant": ""})) == "model a, tenant (empty)"
     assert scope(verdict(scope={})) == ""
+
+
+def test_a_reminder_of_what_nothing_is_known_of_says_so() -> None:
+    message = compose(owed("repeat", verdict(), reason="data_missing"))
+    assert message.title.startswith("⚪ Still no data, 5 min after it began")
+    assert message.sentence.startswith("Nothing is known of it now. Last known: P95 latency")

@@ -72,6 +72,11 @@ def settings(routes: Any, **environ: str) -> Settings:
     return load(None, {}, {f"EMBEDWATCH_ALERTS_{name}": value for name, value in given.items() if value})
 
 
+def test_a_channel_is_one_receiver_however_it_is_named() -> None:
+    found = settings([{"to": ["slack:on-call", "slack:#on-call", "slack:C0123456789", "slack:#C0123456789"]}])
+    assert [each.name for each in receivers(found)] == ["slack", "slack:#on-call", "slack:C0123456789", "console"]
+
+
 def test_each_channel_that_routes_name_is_a_receiver() -> None:
     configured = settings(ROUTES)
     names = tuple(each.name for each in receivers(configured))

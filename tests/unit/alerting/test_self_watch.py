@@ -21,6 +21,7 @@ class Bench:
         self.watch = SelfWatch(50.0, 0.0)
         self.seconds = 0.0
         self.failing: Mapping[str, Trouble | None] = {"slack": None}
+        self.untried: list[str] = []
 
     def go(self, seconds: float, *, agents: bool = True, age: float = 0.0) -> None:
         for _ in range(int(seconds)):
@@ -28,7 +29,7 @@ class Bench:
             if agents:
                 self.watch.heard(self.seconds, age)
             now, engine = NOW + self.seconds, self.world.engine
-            for heard in self.watch.due(engine.states, ALL, self.failing, now, self.seconds):
+            for heard in self.watch.due(engine.states, ALL, self.failing, now, self.seconds, self.untried):
                 engine.hear(heard, now, self.seconds)
             engine.tick(now, self.seconds, NOW)
 
@@ -97,6 +98,30 @@ def test_what_stands_in_place_of_an_offset_grows_while_the_clock_goes_back() -> 
     ]
     assert len(numbers) == 5
     assert numbers == sorted(set(numbers))
+
+
+def test_after_a_restart_what_was_wrong_is_not_over_before_it_is_known_to_be() -> None:
+    bench = Bench()
+    bench.go(60, agents=False)
+    bench.failing = {"slack": Trouble(FAILING_SECONDS + 1, "no answer")}
+    bench.go(1, agents=False)
+    assert set(bench.states().values()) == {"firing"}
+    bench.watch = SelfWatch(50.0, bench.seconds)  # as a new process has it
+    bench.failing, bench.untried = {"slack": None}, ["slack"]
+    bench.go(45, agents=False)
+    assert set(bench.states().values()) == {"firing"}
+    bench.untried = []
+    bench.go(6)
+    assert set(bench.states().values()) == {"resolved"}
+
+
+def test_a_receiver_that_was_taken_out_of_the_settings_fails_no_more() -> None:
+    bench = Bench()
+    bench.failing = {"webhook": Trouble(FAILING_SECONDS + 1, "no answer"), "slack": None}
+    bench.go(1)
+    bench.failing = {"slack": None}
+    bench.go(1)
+    assert bench.states() == {"alerting|receiver_failing_seconds|webhook": "resolved"}
 
 
 def test_a_take_over_begins_anew() -> None:

@@ -22,6 +22,7 @@ class Budget:
 
     def __init__(self, policy: Policy = POLICY, start_seconds: float | None = None) -> None:
         self.slack = FakeReceiver()
+        self.timezone: str | None = None
         self.world = World(policy, [self.slack])
         if start_seconds is not None:
             self.world.second = start_seconds - self.world.now
@@ -45,6 +46,7 @@ class Budget:
                 threshold=threshold,
                 value=usd,
                 day=day,
+                timezone=self.timezone,
                 unit="USD",
                 scope={} if scope == "all" else {"tenant": scope},
             )
@@ -117,10 +119,14 @@ def test_a_higher_budget_begins_anew() -> None:
     assert budget.told[-1] == "firing 100%"
 
 
-def test_after_midnight_in_the_budgets_zone_they_start_afresh() -> None:
+@pytest.mark.parametrize("told_by_agents", [True, False])
+def test_after_midnight_in_the_budgets_zone_they_start_afresh(told_by_agents: bool) -> None:
+    """The zone is that of the agents, who count the day; ours only where they do not say it."""
     zone = ZoneInfo("Asia/Tokyo")
     midnight = datetime(2026, 3, 2, tzinfo=zone).timestamp()
-    budget = Budget(Policy(("slack",), timezone=zone), midnight - 60.0)
+    mine = ZoneInfo("America/Los_Angeles") if told_by_agents else zone
+    budget = Budget(Policy(("slack",), timezone=mine), midnight - 60.0)
+    budget.timezone = "Asia/Tokyo" if told_by_agents else None
     budget.spent(85, day="2026-03-01")
     budget.world.advance(59.0, step=1.0)
     assert budget.told == ["firing 80%"]

@@ -105,3 +105,17 @@ def test_silence_is_told_as_such() -> None:
 )
 def test_the_address_follows_the_settings(host: str, url: str) -> None:
     assert default_url(Settings(agents=AgentSettings(web_host=host))) == url
+
+
+def test_a_password_in_the_address_is_used_and_shown_to_nobody() -> None:
+    def refuse(request: httpx.Request) -> httpx.Response:
+        assert request.headers["authorization"].startswith("Basic ")
+        raise httpx.ConnectError("refused", request=request)
+
+    client = AgentsApi("http://user:SECRETpw@agents:6066", transport=httpx.MockTransport(refuse))
+    with client, pytest.raises(ConnectionFailed, match="no stream agents at http://agents:6066") as caught:
+        client.summary()
+    assert "SECRET" not in str(caught.value)
+    with pytest.raises(ConfigError) as wrong:
+        AgentsApi("ftp://user:SECRETpw@agents")
+    assert "SECRET" not in str(wrong.value)

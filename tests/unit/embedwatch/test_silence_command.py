@@ -60,6 +60,7 @@ def test_every_alert_has_to_be_said() -> None:
         ({"every": True, "for_": "1h"}, "not both"),
         ({"match": ["modell=x"], "for_": "1h"}, "no label 'modell'"),
         ({"match": ["model"], "for_": "1h"}, "not LABEL=PATTERN"),
+        ({"match": ["model=a", "model=b"], "for_": "1h"}, "--match model=... is given twice"),
         ({}, "say how long"),
         ({"for_": "1h", "until": "2026-11-29T06:00"}, "say how long"),
         ({"for_": "soon"}, "no length of time"),
