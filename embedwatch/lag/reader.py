@@ -170,14 +170,29 @@ class LagReader:
                 await self._find_starts(out_of_range, deadline)
             took = self.clock.monotonic() - begun
             if number and took >= LOOK_AGAIN_SECONDS:
-                todo = {place: log for place, log in todo.items() if log.oldest_timestamp_seconds is None}
+                todo = {p: log for p, log in todo.items() if log.end is None or log.oldest_timestamp_seconds is None}
             if not todo or (number and took >= LOOK_SECONDS):
                 break
             todo, out_of_range = await self._fetch_round(todo, allowance, deadline)
             if number == 0:
                 now = self.clock.now()
+                todo |= await self._find_again(committed, now, deadline)
         self._round += 1
         return now
+
+    async def _find_again(
+        self, committed: Mapping[Place, int], now: float, deadline: float
+    ) -> dict[Place, PartitionLog]:
+        """Partitions that could not be read, to be asked for where they are now: leaders move."""
+        failed = {place for place, log in self._logs.items() if log.reason is not None}
+        if not failed:
+            return {}
+        self._roster_read = None
+        await self._read_roster(self._roster_topics, deadline)
+        again = {place: log for place, log in self._logs.items() if place in failed}
+        for place, log in again.items():
+            log.begin(committed.get(place), now)
+        return again
 
     async def _read_commits(self, places: list[Place] | None, deadline: float) -> dict[Place, int]:
         """What the group has committed, everywhere without `places`; nothing where it never did, or does not exist."""
@@ -281,7 +296,11 @@ class LagReader:
             # What does not fit into the answer of this reading may come first in the next.
             turn = self._round * 997 % len(places)
             places = sorted(places[turn:] + places[:turn], key=lambda p: todo[p].oldest_timestamp_seconds is not None)
-            sent[leader] = self._admin._manager.send(self._fetch(places), node_id=leader)
+            try:
+                sent[leader] = self._admin._manager.send(self._fetch(places), node_id=leader)
+            except kafka.KafkaError as error:  # a broker that is known no more
+                for place in places:
+                    todo[place].reason = kafka.describe_error(error)
         again: dict[Place, PartitionLog] = {}
         lost: dict[Place, PartitionLog] = {}
         for leader, future in sent.items():

@@ -220,6 +220,19 @@ def test_aborted_records_are_no_lag(kafka_settings: KafkaSettings) -> None:
         assert lag.oldest_age_seconds is not None
 
 
+def test_a_partition_whose_leader_is_another_one_is_found_in_the_same_reading(kafka_settings: KafkaSettings) -> None:
+    topic = make_topic(kafka_settings, partitions=3)
+    for partition in range(3):
+        send_all(kafka_settings, topic, [b"x"] * 3, partition=partition)
+    with group_on(kafka_settings, topic) as group:
+        group.look()
+        group.reader._logs[Place(topic, 0)].leader = 999  # as it was before that broker went
+        group.reader._logs[Place(topic, 1)].leader = -1
+        assert {p: (lag.lag_messages, lag.status) for p, lag in group.look()[1].items()} == dict.fromkeys(
+            range(3), (3, "STOPPED")
+        )
+
+
 def test_a_partition_that_does_not_exist_is_missing_and_a_topic_too(kafka_settings: KafkaSettings) -> None:
     with group_on(kafka_settings, f"{kafka_settings.topic_prefix}.nowhere") as group:
         reading = group.reader.read()
