@@ -10,6 +10,10 @@ from alerting.quiet import Quiet
 from alerting.states import MAX_APPLIED, Act, AlertState, Reason
 from embedwatch.events import AlertAction, Severity
 
+#: An act is no older than the episode it is for, but for clocks that differ. The count of episodes begins anew when an
+#: alert was forgotten, and acts are read again from their beginning: those of its earlier life are older than this.
+CLOCKS_DIFFER_SECONDS = 86_400.0
+
 SEVERITY_RANK: dict[Severity, int] = {"info": 0, "warning": 1, "critical": 2}
 
 
@@ -17,13 +21,18 @@ def refusal(state: AlertState | None, action: AlertAction, now: float) -> Reason
     """Why an act changes nothing; None when it does."""
     if state is None or not state.active:
         return "not_active"
-    if action.episode != state.episode:
+    if action.episode != state.episode or _of_an_earlier_life(state, action):
         return "another_episode"
     if action.action_id in state.applied:
         return "already_applied"
     if action.do == "acknowledge":
         return "already_acknowledged" if state.status == "acknowledged" else None
     return "snooze_is_past" if action.until_seconds is None or action.until_seconds <= now else None
+
+
+def _of_an_earlier_life(state: AlertState, action: AlertAction) -> bool:
+    fired = state.fired_at_seconds
+    return fired is not None and action.time_seconds < fired - CLOCKS_DIFFER_SECONDS
 
 
 def act_of(action: AlertAction, severity: Severity) -> Act:

@@ -51,11 +51,19 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`send` goes out now, as one message. `bind` is to be stored under the name `bundle` first."""
+    """`send` goes out now, as one message. `bind` is to be stored under the name `bundle` first.
+
+    `capped`: the cap would not let each of them out by itself.
+    """
 
     send: tuple[Waiting, ...] = ()
     bind: tuple[Waiting, ...] = ()
     bundle: str = ""
+    capped: bool = False
+
+    @property
+    def urgent(self) -> bool:
+        return any(w.urgent for w in self.send)
 
 
 def choose(waiting: Sequence[Waiting], cap: Cap, calm: Calm, now: float, monotonic: float) -> Choice:
@@ -68,10 +76,11 @@ def choose(waiting: Sequence[Waiting], cap: Cap, calm: Calm, now: float, monoton
         if w.owed.bundle is None and not w.alone and (w.owed.kind not in SAID_THOUGH_QUIET or not w.edits)
     ]
     for group, least, urgent in _groups(loose, cap, calm, monotonic):
-        many = len(group) >= least or not cap.room(monotonic, urgent=urgent, posts=len(group))
+        capped = not cap.room(monotonic, urgent=urgent, posts=len(group))
+        many = len(group) >= least or capped
         # What cannot go out yet is not bound yet: more may come.
         if len(group) > 1 and many and cap.room(monotonic, urgent=urgent):
-            return Choice(bind=tuple(group), bundle=_name(group))
+            return Choice(bind=tuple(group), bundle=_name(group), capped=capped)
     units = [*([w] for w in ready if w.owed.bundle is None), *_bundles(ready)]
     units.sort(key=lambda unit: min(w.rank for w in unit))
     for unit in units:

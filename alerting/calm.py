@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -29,7 +30,8 @@ class Cap:
         posts = calm.cap_posts
         self._unlimited = posts is None
         self._burst = (posts or 2) / 2
-        self._per_second = self._burst / calm.cap_seconds
+        self._seconds = calm.cap_seconds
+        self._per_second = self._burst / self._seconds
         self._kept = self._burst // 4  # for urgent ones
         self._left = self._burst
         self._at: float | None = None
@@ -41,6 +43,19 @@ class Cap:
     def take(self, monotonic: float) -> None:
         """A post went out."""
         self._left, self._at = self._level(monotonic) - 1, monotonic
+
+    def recall(self, ages_seconds: Iterable[float], monotonic: float) -> None:
+        """Posts went out so long ago, whoever sent them; those that are known here already may be among them.
+
+        What is older than the time in which a bucket is filled counts no more.
+        """
+        known = self._level(monotonic)
+        self._left, self._at = self._burst, None
+        for age in sorted(ages_seconds, reverse=True):
+            if age < self._seconds:
+                self.take(monotonic - age)
+        # An attempt that may have arrived is known here only.
+        self._left, self._at = min(known, self._level(monotonic)), monotonic
 
     def _level(self, monotonic: float) -> float:
         if self._at is None:

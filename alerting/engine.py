@@ -17,10 +17,14 @@ from alerting import outbox
 from alerting.bundle_words import compose_bundle
 from alerting.bundles import Choice, Waiting, choose
 from alerting.calm import Calm, Cap
+from alerting.change import Outcome
+from alerting.digest_books import Bookkeeper, Books, OwedDigest, digest_parcel
+from alerting.digest_time import Schedule
 from alerting.hush import Hush
-from alerting.lifecycle import Heard, Outcome, Policy, Tick, act, step, worth_saving
+from alerting.lifecycle import Heard, Tick, act, step, worth_saving
 from alerting.message import compose
 from alerting.parcels import Job, Parcel, Result, Traits, pack, pack_bundle
+from alerting.policy import Policy
 from alerting.quiet import Quiet
 from alerting.states import AlertState, Owed, Reason, Ref, Status
 from embedwatch.events import AlertAction, Silence, Verdict
@@ -29,6 +33,8 @@ from embedwatch.events import AlertAction, Silence, Verdict
 TICKS_FOR_THE_PAST = 120
 #: A newest verdict that changed nothing is stored at most this often.
 REFRESH_SECONDS = 15.0
+#: After a digest that did not arrive alerts are tried first.
+GIVE_WAY_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ class Engine:
         traits: Mapping[str, Traits],
         dashboard_url: str | None = None,
         calm: Calm | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
         self.owned: frozenset[int] | None = None
         self._policy, self._traits, self._dashboard_url = policy, traits, dashboard_url
@@ -70,10 +77,13 @@ class Engine:
         self._flying: dict[str, dict[str, int]] = {}  # by receiver: alert -> message, of the same jobs
         self._now = 0.0  # our clock, as last heard of
         self._settled: list[Result] = []  # reported by a receiver, not stored yet
+        people = [name for name in policy.receivers if name in traits and traits[name].bundles]
+        self._books = Bookkeeper(schedule, people, policy.route)
         self._hush = Hush()
         self._doubtful: set[tuple[str, str]] = set()  # (alert, receiver): what is owed next may have arrived
         self._alone: set[tuple[str, str]] = set()  # of these: what was being sent when its answer was lost
         self._ticks = 0
+        self._listening = (0.0, 0.0)  # since when, as told; and by the clock that never goes back
 
     @property
     def states(self) -> Mapping[str, AlertState]:
@@ -89,17 +99,22 @@ class Engine:
         """Who has what is being rearranged: nothing may be stored or sent until `load`."""
         self.owned = None
 
-    def load(self, states: Mapping[str, AlertState], owned: frozenset[int]) -> Mapping[str, int]:
+    def load(
+        self, states: Mapping[str, AlertState], owned: frozenset[int], books: Iterable[Books] = (), now: float = 0.0
+    ) -> Mapping[str, int]:
         """Go on from what the topic holds: whoever had these alerts before may have changed them.
 
         Results that were not stored yet are noted again. What is owed may have been sent before and its answer lost
         with whoever sent it. Returns how many messages are dropped, by receiver, because it is not configured any more.
+        Where there are no `books` yet, they begin `now`.
         """
         self.owned = owned
         self._doubtful = {(alert_id, entry.receiver) for alert_id, state in states.items() for entry in state.owed}
         self._alone = _sent_last(states.values())
         self._states = {alert_id: outbox.settled(s, self._kept(s)) for alert_id, s in states.items()}
         self._unsaved = {alert_id: s for alert_id, s in self._states.items() if s is not states[alert_id]}
+        dropped = Counter(self._books.load(books, self._states.values(), owned, now))
+        self._doubtful |= {(key, entry.receiver) for key, entry in self._books.owed()}
         self._hush.reload(self._states.values())
         self._not_before.clear()
         if not owned:
@@ -107,7 +122,12 @@ class Engine:
         for result in self._settled:
             self._note(result)
         owed = (entry for state in self._states.values() for entry in state.owed)
-        return Counter(entry.receiver for entry in owed if entry.receiver not in self._policy.receivers)
+        return dropped + Counter(entry.receiver for entry in owed if entry.receiver not in self._policy.receivers)
+
+    def recall(self, now: float, monotonic: float) -> None:
+        """After `load`: what receivers took lately counts for their caps, whoever sent it."""
+        for name, cap in self._caps.items():
+            cap.recall(outbox.post_ages_seconds(self._states.values(), name, now), monotonic)
 
     def _owns(self, state: AlertState) -> bool:
         return self.owned is not None and state.partition in self.owned
@@ -145,7 +165,7 @@ class Engine:
     def tick(self, now: float, monotonic: float, listening_since_seconds: float) -> list[Move]:
         """Time went on. `listening_since_seconds` as in `lifecycle.Tick`."""
         self._now = now
-        tick = Tick(listening_since_seconds)
+        tick = Tick(now - self._listened_seconds(listening_since_seconds, now, monotonic))
         self._ticks += 1
         whole = self._ticks % TICKS_FOR_THE_PAST == 0
         moves = []
@@ -154,6 +174,12 @@ class Engine:
                 outcome = self._step(state, tick, now, self._quiet(state.verdict, state))
                 moves.append(self._apply(alert_id, state, outcome, monotonic))
         return [move for move in moves if move is not None]
+
+    def _listened_seconds(self, since_seconds: float, now: float, monotonic: float) -> float:
+        """For how long. Our clock may have stepped since, to a time before we began."""
+        if self._listening[0] != since_seconds:
+            self._listening = (since_seconds, monotonic - max(0.0, now - since_seconds))
+        return monotonic - self._listening[1]
 
     def act(self, action: AlertAction, now: float, monotonic: float) -> Reason:
         """A person acknowledges or snoozes an alert. The reason is the act itself, or why it changed nothing.
@@ -174,13 +200,14 @@ class Engine:
         if outcome.reason == "already_applied":
             return None
         if after is None:
-            if before is not None:
+            if before is not None and not self._books.needs(before):
                 self._hush.remove(before)
                 del self._states[alert_id]
                 self._unsaved[alert_id] = None
             return None
         if before is None:
             self._hush.add(after)
+        after = self._books.book(before, after)
         self._states[alert_id] = after
         stale = monotonic - self._saved_at.get(alert_id, 0.0) >= REFRESH_SECONDS
         if worth_saving(before, after) or (stale and before is not None and after.offset != before.offset):
@@ -196,13 +223,35 @@ class Engine:
         """What is to be stored before anything is sent; None: the alert is forgotten."""
         return self._unsaved
 
+    def unsaved_books(self) -> Mapping[str, Books | None]:
+        """What is to be stored before that: the same of the digest."""
+        return self._books.unsaved
+
     def saved(self, monotonic: float) -> None:
-        """All of `unsaved` is stored."""
+        """All of both is stored."""
+        self._books.saved()
         for alert_id, state in self._unsaved.items():
             self._saved_at[alert_id] = monotonic
             if state is None:
                 del self._saved_at[alert_id]
         self._unsaved, self._settled = {}, []
+
+    def close_books(self, now: float, monotonic: float) -> bool:
+        """Make the digests that are due, once all that they sum is stored. True: there is something to store."""
+        due = [] if self._unsaved or self._books.unsaved or self.owned is None else self._books.due(now)
+        for books in due:
+            states = [state for state in self._states.values() if state.partition == books.partition]
+            behind = {state.alert_id: state for state in self._books.gone_through(books, states)}
+            self._states |= behind
+            self._unsaved |= behind
+            if not behind:
+                full = {name for name, cap in self._caps.items() if not cap.room(monotonic, urgent=False)}
+                self._books.close(books, states, now, full, self._begun)
+        return bool(self._unsaved or self._books.unsaved)
+
+    def _begun(self, books: Books, owed: OwedDigest) -> bool:
+        """This digest is on its way, or may have arrived."""
+        return (books.key, owed.receiver) in self._doubtful or books.key in self._flying.get(owed.receiver, ())
 
     # --- sending ---
 
@@ -216,15 +265,28 @@ class Engine:
             return None
         choice = self._choose(receiver, monotonic)
         for each in choice.bind:
-            state = outbox.bound(self._states[each.alert_id], (each.owed.number,), choice.bundle)
+            state = outbox.bound(self._states[each.alert_id], (each.owed.number,), choice.bundle, capped=choice.capped)
             self._states[each.alert_id] = self._unsaved[each.alert_id] = state
-        if not choice.send:
-            return None
-        entries = tuple((each.alert_id, each.owed.number) for each in choice.send)
-        posts = any(each.posts for each in choice.send)
-        job = self._in_flight[receiver] = Job(receiver, entries, self._parcel(receiver, choice.send), posts)
-        self._flying[receiver] = dict(entries)
+        job = self._digest_job(receiver, choice, monotonic)
+        if job is None and choice.send:
+            entries, posts = tuple((w.alert_id, w.owed.number) for w in choice.send), any(w.posts for w in choice.send)
+            job = Job(receiver, entries, self._parcel(receiver, choice.send), posts)
+        if job is not None:
+            self._in_flight[receiver], self._flying[receiver] = job, dict(job.entries)
         return job
+
+    def _digest_job(self, receiver: str, choice: Choice, monotonic: float) -> Job | None:
+        """What is critical goes before a digest; one that waits for long is kept from its turn by nothing."""
+        found = self._books.next_owed(receiver)
+        if found is None:
+            return None
+        books, owed = found
+        late = not 0 <= self._now - owed.decided_seconds < self._calm.cap_seconds
+        waits = (choice.urgent and not late) or monotonic < self._not_before.get((books.key, receiver), 0.0)
+        if waits or not self._caps[receiver].room(monotonic, urgent=late):
+            return None
+        parcel = digest_parcel(books, owed, self._dashboard_url, doubtful=self._begun(books, owed))
+        return Job(receiver, ((books.key, owed.number),), parcel)
 
     def _choose(self, receiver: str, monotonic: float) -> Choice:
         waiting = []
@@ -276,8 +338,9 @@ class Engine:
             elif result.failure.in_doubt:
                 self._doubtful.add((alert_id, job.receiver))
                 self._alone.add((alert_id, job.receiver))
-            if retry_in_seconds is not None and result.failure is not None and result.failure.of_message:
-                self._not_before[alert_id, job.receiver] = monotonic + retry_in_seconds
+            whole = job.parcel.message.kind == "digest"
+            if retry_in_seconds is not None and result.failure is not None and (whole or result.failure.of_message):
+                self._not_before[alert_id, job.receiver] = monotonic + retry_in_seconds + whole * GIVE_WAY_SECONDS
         self._settled.append(result)
         return self._note(result)
 
@@ -286,11 +349,17 @@ class Engine:
         ours = False
         for alert_id, number in result.job.entries:
             state = self._states.get(alert_id)
+            if result.job.parcel.message.kind == "digest":
+                ours = self._books.settle(alert_id, number, taken=result.failure is None)
+                continue
             if state is None or not self._owns(state):
                 continue
             ours = True
             if result.failure is None:
-                after = outbox.delivered(state, number, result.ref)
+                posted = self._now if result.job.posts and alert_id == result.job.entries[0][0] else None
+                entry = next((e for e in state.owed if e.number == number), None)
+                after = outbox.delivered(state, number, result.ref, posted, self._calm.cap_seconds)
+                after = self._books.book(state, after, entry)
             else:
                 after = outbox.failed(state, number, result.failure.reason, self._kept(state))
             if after != state:
@@ -327,11 +396,12 @@ class Engine:
     def known(self) -> Totals:
         """Over all alerts."""
         states = self._states.values()
-        return Totals(len(states), sum(s.active for s in states), sum(len(s.owed) for s in states))
+        owed = sum(len(s.owed) for s in states) + len(self._books.owed())
+        return Totals(len(states), sum(s.active for s in states), owed)
 
     def owed(self) -> int:
         """Messages that are ours to send."""
-        return sum(len(state.owed) for state in self._states.values() if self._owns(state))
+        return sum(len(s.owed) for s in self._states.values() if self._owns(s)) + len(self._books.owed())
 
 
 def _sent_last(states: Iterable[AlertState]) -> set[tuple[str, str]]:

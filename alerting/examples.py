@@ -7,6 +7,9 @@ from datetime import UTC, datetime
 from typing import Any, get_args
 
 from alerting.bundle_words import compose_bundle
+from alerting.digest import Digest, Firing, Taken
+from alerting.digest_account import Account
+from alerting.digest_words import compose_digest
 from alerting.links import PLACES
 from alerting.message import Message, compose, trial_message
 from alerting.phrases import TITLES
@@ -113,6 +116,34 @@ KINDS: dict[Kind, tuple[str, dict[str, Any]]] = {
     "cleared": ("It was over before anybody could be told, as after an outage of Slack.", {**_OVER, "episodes": 2}),
 }
 
+#: At nine on the day after.
+_DAY_OVER = datetime(2026, 3, 29, 9, 0, tzinfo=UTC).timestamp()
+DIGEST = Digest(
+    since_seconds=_DAY_OVER - 86_400,
+    until_seconds=_DAY_OVER,
+    account=Account(
+        7, carried=2, fired=41, alone=9, bundled=18, capped=6, merged=3, silenced=3, inhibited=1, resolved=38,
+        flapped=1, changes=14,
+    ),
+    fired_types={"HIGH_LATENCY": 24, "HIGH_QUEUE_DEPTH": 12, "LOW_THROUGHPUT": 5},
+    fired_severities={"critical": 6, "warning": 35},
+    resolved_types={"HIGH_LATENCY": 23, "HIGH_QUEUE_DEPTH": 12, "LOW_THROUGHPUT": 3},
+    resolved_severities={"critical": 4, "warning": 34},
+    waiting=1,
+    waiting_for="cap",
+    held={"silenced": 1, "inhibited": 1},
+    firing_severities={"critical": 2, "warning": 3},
+    no_data=1,
+    firing=(
+        Firing("HIGH_LATENCY", "critical", "latency_p95_ms", {"model": "all-MiniLM-L6-v2"}, _DAY_OVER - 4 * 3600),
+        Firing("WORKER_DOWN", "critical", "worker_silent_seconds", {"worker": "gpu-2"}, _DAY_OVER - 900),
+        Firing("LOW_THROUGHPUT", "warning", "throughput_texts_per_s", {"worker": "gpu-2"}, _DAY_OVER - 840),
+    ),
+    acknowledged=(Taken("Ada", 1),),
+    snoozed=(Taken("Grace", 1, _DAY_OVER + 3600),),
+)  # fmt: skip
+QUIET_DAY = Digest(_DAY_OVER - 86_400, _DAY_OVER, Account(8))
+
 _PAGE = """\
 {note}
 
@@ -131,7 +162,7 @@ The `runbook:` of a rule, else the first address in its `text:`, is the link *Ru
 ## Every kind of message
 
 {kinds}
-## Many at once, and a test
+## Many at once, the day, and a test
 
 {others}"""
 
@@ -175,6 +206,10 @@ def page(note: str) -> str:
     others = [
         _section("flapping", "It comes and goes: said once.", compose(flapping, DASHBOARD)),
         _section("bundle", "What waits for a receiver at once is one message.", compose_bundle(storm, DASHBOARD)),
+        _section("digest", "Each day at `alerts.digest_at`, to people.", compose_digest(DIGEST, DASHBOARD)),
+        _section(
+            "quiet day", "The same where nothing happened, with `alerts.digest_quiet`.", compose_digest(QUIET_DAY)
+        ),
         _section("test", "`embedwatch alerts test`.", trial_message("slack")),
     ]
     places = ", ".join(f"`{{{name}}}`" for name in PLACES)

@@ -7,6 +7,7 @@ stopped. It is a longer `keep_firing_for`, so a receiver hears of one problem an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Literal
 
@@ -28,9 +29,13 @@ class Flapping(Struct, frozen=True):
     changed_seconds: float
 
 
-def changes_lately(transitions: Iterable[tuple[float, str]], since_seconds: float) -> int:
-    """`transitions` are times and reasons."""
-    return sum(reason in COUNTED and at >= since_seconds for at, reason in transitions)
+def changes_lately(
+    transitions: Iterable[tuple[float, str]], since_seconds: float, until_seconds: float = math.inf
+) -> int:
+    """`transitions` are times and reasons. Those after `until_seconds`, which is now, are from before a clock stepped
+    back: how long ago is not known, so they do not count.
+    """
+    return sum(reason in COUNTED and since_seconds <= at <= until_seconds for at, reason in transitions)
 
 
 def moved_on(flapping: Flapping, condition: Condition, at: float) -> Flapping:

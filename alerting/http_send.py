@@ -16,6 +16,7 @@ import httpx
 
 from alerting.http_exchange import LIMIT_BYTES, Answer, Exchange, ProxyUnusable, Question, TooLate
 from alerting.parcels import SendFailed
+from alerting.terms import check_term
 
 # They write each address on a line of their own.
 for _chatty in ("httpx", "httpcore"):
@@ -138,6 +139,7 @@ class HttpSender:
     ) -> None:
         """Raises `SendFailed`."""
         sent = {"content-type": "application/json", "user-agent": "embedwatch", **headers}
+        check_term()
         refusal = (lambda status: status // 100 != 2) if explain is not None else (lambda status: False)
         answer = self._ask(Question("POST", url, sent, body, refusal))
         known = explain(answer) if explain is not None and refusal(answer.status) else None

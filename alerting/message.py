@@ -44,10 +44,10 @@ class Link:
 class Message:
     """`title` and `sentence` are enough to act on; `news` is the one line for a thread that already has the rest.
 
-    `lines` are what a bundle holds, one alert each; such a message is of no single alert.
+    `lines` are what a bundle holds, one alert each, or a digest; such a message is of no single alert.
     """
 
-    kind: Kind | Literal["bundle", "test"]
+    kind: Kind | Literal["bundle", "digest", "test"]
     title: str
     sentence: str
     news: str

@@ -6,11 +6,11 @@ merged ("fired and cleared"), so that a receiver is owed at most four messages o
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from msgspec.structs import replace
 
-from alerting.states import AlertState, Owed, Ref, Told
+from alerting.states import MAX_POSTS, AlertState, Owed, Ref, Told
 
 #: News about an alert that the receiver already knows to be firing.
 UPDATES = ("repeat", "no_data", "data_back", "acknowledged", "snoozed", "snooze_over", "escalated", "steady")
@@ -84,9 +84,9 @@ def next_owed(state: AlertState, receiver: str) -> Owed | None:
     return next((entry for entry in state.owed if entry.receiver == receiver), None)
 
 
-def bound(state: AlertState, numbers: Collection[int], bundle: str) -> AlertState:
+def bound(state: AlertState, numbers: Collection[int], bundle: str, *, capped: bool = False) -> AlertState:
     """These messages are told in one with others."""
-    owed = tuple(replace(e, bundle=bundle) if e.number in numbers else e for e in state.owed)
+    owed = tuple(replace(e, bundle=bundle, capped=capped) if e.number in numbers else e for e in state.owed)
     return replace(state, owed=owed)
 
 
@@ -98,20 +98,35 @@ def will_know(state: AlertState, receiver: str) -> bool:
     return any(e.receiver == receiver and e.kind == "firing" and e.episode == state.episode for e in state.owed)
 
 
-def delivered(state: AlertState, number: int, ref: Ref | None) -> AlertState:
-    """The receiver acknowledged the message; `ref` is where it is to be found, if the receiver can edit it."""
+def delivered(
+    state: AlertState, number: int, ref: Ref | None, posted_at_seconds: float | None = None, keep_seconds: float = 0.0
+) -> AlertState:
+    """The receiver acknowledged the message; `ref` is where it is to be found, if the receiver can edit it.
+
+    `posted_at_seconds`: it was a new message, for which this alert stands; remembered for `keep_seconds`.
+    """
     entry = next((e for e in state.owed if e.number == number), None)
     if entry is None:
         return state
     over = entry.kind in FINAL
+    before = state.told.get(entry.receiver)
     if entry.bundle is not None:
         # Where many are told in one message none can be edited in place; its own, if it has one, stays its own.
-        before = state.told.get(entry.receiver)
         ref = before.ref if before is not None and before.episode == entry.episode else None
-    told = Told(entry.episode, not over, None if over else ref)
+    posts = before.posts_at_seconds if before is not None else ()
+    if posted_at_seconds is not None:
+        # A clock that was set back leaves times to come: they are as good as now.
+        posts = (*(at for at in posts if posted_at_seconds - at < keep_seconds), posted_at_seconds)[-MAX_POSTS:]
+    told = Told(entry.episode, not over, None if over else ref, posts)
     troubles = {name: text for name, text in state.troubles.items() if name != entry.receiver}
     owed = tuple(e for e in state.owed if e.number != number)
     return replace(state, owed=owed, told={**state.told, entry.receiver: told}, troubles=troubles)
+
+
+def post_ages_seconds(states: Iterable[AlertState], receiver: str, now: float) -> list[float]:
+    """How long ago (our clock) the receiver took each new message that is remembered."""
+    found = (state.told.get(receiver) for state in states)
+    return [max(0.0, now - at) for told in found if told is not None for at in told.posts_at_seconds]
 
 
 def failed(state: AlertState, number: int, trouble: str, in_flight: Collection[int] = ()) -> AlertState:

@@ -123,6 +123,11 @@ def pack_bundle(
     return Parcel(message, name, name, None, doubtful, since_seconds, many=tuple(many))
 
 
+def pack_whole(key: str, message: Message, doubtful: bool = False, since_seconds: float = 0.0) -> Parcel:
+    """The parcel of a message about no alert in particular."""
+    return Parcel(message, key, key, None, doubtful, since_seconds)
+
+
 def digest(key: str) -> str:
     """A key for others: keys hold names of any length."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -16,6 +16,8 @@ import traceback
 from alerting.parcels import Job, Result, SendFailed
 from alerting.receivers import Receiver
 from alerting.self_watch import Trouble
+from alerting.terms import Term, check_term, holding
+from embedwatch.clock import Clock, SystemClock
 
 log = logging.getLogger(__name__)
 
@@ -87,9 +89,19 @@ class Bucket:
 
 
 class Sender:
-    """The thread of one receiver. `results` is shared by all senders."""
+    """The thread of one receiver. `results` is shared by all senders.
 
-    def __init__(self, receiver: Receiver, results: queue.SimpleQueue[Result], rng: random.Random) -> None:
+    A job is refused `term_seconds` after the term began that it was taken in: whoever has its alerts by now sends it.
+    """
+
+    def __init__(
+        self,
+        receiver: Receiver,
+        results: queue.SimpleQueue[Result],
+        rng: random.Random,
+        clock: Clock | None = None,
+        term_seconds: float = math.inf,
+    ) -> None:
         self.receiver = receiver
         self.pace = Pace()
         self.bucket = Bucket(receiver.traits.per_second, receiver.traits.burst)
@@ -98,7 +110,8 @@ class Sender:
         self._reason = ""
         self._results = results
         self._rng = rng
-        self._jobs: queue.Queue[Job | None] = queue.Queue(maxsize=1)
+        self._clock, self._term_seconds = clock or SystemClock(), term_seconds
+        self._jobs: queue.Queue[tuple[Job, Term | None] | None] = queue.Queue(maxsize=1)
         self._thread = threading.Thread(target=self._run, name=f"alerting-{receiver.name}", daemon=True)
         self._thread.start()
 
@@ -113,10 +126,10 @@ class Sender:
         """Nothing but its own limit of messages holds it up."""
         return self.in_flight is None and monotonic >= self.pace.not_before and not self.bucket.ready(monotonic)
 
-    def offer(self, job: Job) -> None:
-        """Only when `ready`: the queue is empty then."""
+    def offer(self, job: Job, term: Term | None = None) -> None:
+        """Only when `ready`: the queue is empty then. `term`: in which it was taken; None: ours for ever."""
         self.in_flight = job
-        self._jobs.put_nowait(job)
+        self._jobs.put_nowait((job, term))
 
     def settle(self, result: Result, monotonic: float) -> float | None:
         """Note how the job went: None when it was delivered, else seconds until that message may be tried again."""
@@ -152,10 +165,13 @@ class Sender:
 
     def _run(self) -> None:
         self._check()
-        while (job := self._jobs.get()) is not None:
+        while (taken := self._jobs.get()) is not None:
+            job, term = taken
             ref, failure = None, None
             try:
-                ref = self.receiver.send(job.parcel)
+                with holding(term, self._term_seconds, self._clock):
+                    check_term()
+                    ref = self.receiver.send(job.parcel)
             except SendFailed as error:
                 failure = error
             except Exception as error:

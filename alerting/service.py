@@ -23,11 +23,14 @@ from kafka import errors as kafka_errors
 from alerting import store
 from alerting.actions import Actions
 from alerting.calm import Calm
+from alerting.digest_time import Schedule
 from alerting.engine import Engine, Move
 from alerting.heartbeat import Pulse
-from alerting.lifecycle import Heard, Policy
+from alerting.lifecycle import Heard
+from alerting.membership import KAFKA_TIMEOUT_MS, Membership, NoMember
 from alerting.ownership import Ownership
 from alerting.parcels import Result
+from alerting.policy import Policy
 from alerting.receivers import Receiver
 from alerting.self_watch import SelfWatch
 from alerting.sending import Sender
@@ -50,7 +53,6 @@ POLL_SENDING_SECONDS = 0.02
 COMMIT_SECONDS = 1.0
 CATCH_UP_SECONDS = 30.0
 RETRY_SECONDS = 1.0
-KAFKA_TIMEOUT_MS = 5000
 
 
 class AlertingService:
@@ -65,13 +67,16 @@ class AlertingService:
         rng: random.Random,
         calm: Calm | None = None,
         pulse: Pulse | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
         self._settings, self._clock = settings, clock
         self._pulse = pulse or Pulse(math.inf, 0.0)
         self._results: queue.SimpleQueue[Result] = queue.SimpleQueue()
-        self._senders = {receiver.name: Sender(receiver, self._results, rng) for receiver in receivers}
+        self._member = Membership(clock, settings.kafka.session_timeout_seconds)
+        term_seconds = self._member.patience.over_after_seconds
+        self._senders = {each.name: Sender(each, self._results, rng, clock, term_seconds) for each in receivers}
         traits = {name: sender.receiver.traits for name, sender in self._senders.items()}
-        self._engine = Engine(policy, traits, settings.alerts.dashboard_url, calm)
+        self._engine = Engine(policy, traits, settings.alerts.dashboard_url, calm, schedule)
         self._still_open = StillOpen(sender.receiver for sender in self._senders.values())
         self._store = store.Store(settings)
         self._ownership = Ownership()
@@ -98,6 +103,7 @@ class AlertingService:
         )
         try:
             self._consumer.subscribe([settings.topics.verdicts], listener=self._ownership)
+            self._lose()
             while not stop.is_set():
                 self._cycle()
             self._drain()
@@ -107,6 +113,13 @@ class AlertingService:
     def _cycle(self) -> None:
         records = self._poll()
         now, monotonic = self._clock.now(), self._clock.monotonic()
+        still_seconds = self._member.stood_still_seconds()
+        if still_seconds is not None and self._engine.owned:
+            line = (
+                "alerting: this process stood still for %.0f s: its alerts may be another's by now, they are read again"
+            )
+            log.warning(line, still_seconds)
+            self._ownership.again()
         if self._ownership.changed():
             # What was just read is read again from the committed offset, by whoever has the partition now.
             records = {}
@@ -130,9 +143,11 @@ class AlertingService:
         if self._save(monotonic):
             self._pulse.stored(monotonic)
             self._commit(monotonic)
-            if self._catching_up is None:
+            if self._catching_up is None and self._engine.owned is not None:
                 self._still_open.tick(self._engine, monotonic, self._settings.alerts.dashboard_url)
-                self._dispatch(monotonic)
+                # A digest is stored before anything that comes after it.
+                if not self._engine.close_books(now, monotonic) or self._save(monotonic):
+                    self._dispatch(monotonic)
 
     # --- verdicts and time ---
 
@@ -197,28 +212,29 @@ class AlertingService:
 
         Reading goes on at the committed offsets; verdicts that are seen twice change nothing.
         """
-        self._engine.release()
+        self._lose()
         if not self._ownership.take():
             return
         assigned = frozenset(self._consumer.assignment())
         try:
-            states = store.load(self._settings) if assigned else {}
+            stored = store.load_all(self._settings) if assigned else store.Stored({}, {})
             if assigned:
                 self._actions.rewind()
                 self._silences.rewind()
             ends = dict(true_end_offsets(self._settings.kafka, assigned))
-            for tp in assigned:
-                committed = self._consumer.committed(tp, timeout_ms=KAFKA_TIMEOUT_MS)
-                if committed is None:
-                    self._consumer.seek_to_beginning(tp)
-                else:
-                    self._consumer.seek(tp, committed)
+            self._member.take(self._consumer, assigned)
+        except NoMember:
+            log.info("alerting: the group gave these alerts to another meanwhile; joining again")
+            self._ownership.again()
+            return
         except (ConnectionFailed, kafka_errors.KafkaError, ValueError) as error:  # ValueError: taken away meanwhile
             what = str(error) if isinstance(error, ConnectionFailed) else describe_error(error)
             log.error("alerting: alerts could not be taken over: %s; trying again", what)  # noqa: TRY400
             self._ownership.again()
             return
-        dropped = self._engine.load(states, frozenset(tp.partition for tp in assigned))
+        owned = frozenset(tp.partition for tp in assigned)
+        dropped = self._engine.load(stored.states, owned, stored.books.values(), now)
+        self._engine.recall(self._clock.now(), self._clock.monotonic())
         self._letters.clear()
         self._pause(False)
         if not assigned:
@@ -229,6 +245,33 @@ class AlertingService:
         self._listening_since = now
         for name, count in dropped.items():
             log.warning("alerting: %d messages owed to %s are dropped: it is not configured any more", count, name)
+
+    def _lose(self) -> None:
+        """Nothing is ours until it is taken over."""
+        self._engine.release()
+        self._member.leave()
+
+    def _ours(self) -> bool:
+        """Whether what we have may be stored and sent: so says the group, now or a moment ago."""
+        if self._ownership.changed():
+            return False
+        try:
+            self._member.prove(self._consumer)
+        except NoMember:
+            self._sent_away()
+            return False
+        except kafka_errors.KafkaError as error:
+            self._next_save = self._clock.monotonic() + RETRY_SECONDS
+            self._pause(bool(self._engine.unsaved() or self._letters))
+            line = "alerting: the group does not say if these alerts are ours: %s; until then nothing is stored or sent"
+            log.warning(line, describe_error(error))
+            return False
+        return True
+
+    def _sent_away(self) -> None:
+        log.warning("alerting: the group has given our alerts to another; joining again")
+        self._lose()
+        self._ownership.again()
 
     def _catch_up(self, monotonic: float, now: float) -> None:
         """Verdicts that waited for us are read before anything is sent: what is over by now is said in one message."""
@@ -254,13 +297,13 @@ class AlertingService:
 
     def _save(self, monotonic: float) -> bool:
         """False while something is not stored: then nothing is committed and nothing sent."""
-        unsaved = self._engine.unsaved()
-        if not unsaved and not self._letters:
+        unsaved, books = self._engine.unsaved(), self._engine.unsaved_books()
+        if not unsaved and not books and not self._letters:
             return True
-        if monotonic < self._next_save or self._ownership.changed():
+        if monotonic < self._next_save or not self._ours():
             return False
         try:
-            self._store.save(unsaved, self._letters)
+            self._store.save(unsaved, self._letters, books)
         except ConnectionFailed as error:
             self._next_save = self._clock.monotonic() + RETRY_SECONDS
             self._pause(True)
@@ -285,8 +328,10 @@ class AlertingService:
             return
         self._next_commit = monotonic + COMMIT_SECONDS
         try:
-            self._consumer.commit(timeout_ms=KAFKA_TIMEOUT_MS)
+            self._member.commit(self._consumer)
             self._to_commit = False
+        except NoMember:
+            self._sent_away()
         except kafka_errors.KafkaError as error:
             # Verdicts that are read again change nothing: each alert knows the last one it has seen.
             log.warning("alerting: offsets not committed: %s; trying again", describe_error(error))
@@ -305,9 +350,12 @@ class AlertingService:
                 log.info("%s: told of %s (%s)", job.receiver, clean(job.about, 200), job.parcel.message.kind)
 
     def _dispatch(self, monotonic: float) -> None:
-        for name, sender in self._senders.items():
-            if sender.ready(monotonic) and (job := self._engine.next_job(name, monotonic)) is not None:
-                sender.offer(job)
+        ready = {name: sender for name, sender in self._senders.items() if sender.ready(monotonic)}
+        if not ready or not self._engine.owed() or monotonic < self._next_save or not self._ours():
+            return
+        for name, sender in ready.items():
+            if (job := self._engine.next_job(name, monotonic)) is not None:
+                sender.offer(job, self._member.term)
 
     # --- the end ---
 
@@ -320,7 +368,8 @@ class AlertingService:
             if self._save(monotonic):
                 self._dispatch(monotonic)
             # What is not stored yet may be a bundle that can go out then.
-            if monotonic >= deadline or not (self._engine.unsaved() or self._busy(monotonic)):
+            unsaved = self._engine.unsaved() or self._engine.unsaved_books()
+            if monotonic >= deadline or not (unsaved or self._busy(monotonic)):
                 break
             self._poll_group()
         if self._engine.owned is not None and self._save(self._clock.monotonic()):

@@ -18,6 +18,7 @@ from alerting.slack_buttons import actions
 from alerting.slack_errors import LAYOUT_REFUSED, NOT_EDITABLE, failure
 from alerting.slack_lookup import Lookup, metadata
 from alerting.states import Ref
+from alerting.terms import check_term
 from embedwatch.events import Verdict
 
 #: Kinds that are always a message of their own.
@@ -195,6 +196,7 @@ class SlackWebhook:
 
     def _post(self, **content: Any) -> tuple[int, str, Mapping[str, str]] | None:
         """None when it was taken, else status, Slack's short name for what is wrong (or nothing), headers."""
+        check_term()
         try:
             answer = self._client.send(**content, unfurl_links=False, unfurl_media=False)
         except NO_ANSWER as error:

@@ -23,6 +23,7 @@ from slack_sdk.web import WebClient
 from alerting.local import is_local
 from alerting.parcels import SendFailed
 from alerting.slack_errors import failure
+from alerting.terms import check_term
 
 #: slack-sdk looks at the level before it builds a line that holds a secret.
 silent = logging.getLogger("alerting.slack.sdk")
@@ -72,6 +73,7 @@ class SlackApi:
 
     def say(self, method: Callable[..., Any], **fields: Any) -> Mapping[str, Any]:
         """As `call`, but an answer that is no success is raised as `SlackSays`; `SendFailed` where none came."""
+        check_term()
         try:
             answer = method(**fields)
         except SlackApiError as error:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from alerting.digest_account import Account
 from alerting.flapping import Flapping
 from alerting.quiet import Quiet
 from embedwatch.errors import InvalidEvent
@@ -78,6 +79,8 @@ ACTIVE: tuple[Status, ...] = ("firing", "acknowledged", "snoozed", "no_data")
 MAX_HISTORY = 20
 #: Ids of acts that are remembered in one episode: a redelivered one changes nothing.
 MAX_APPLIED = 32
+#: Posts of one alert that are remembered for one receiver.
+MAX_POSTS = 50
 MAX_CONTRIBUTORS = 12
 MAX_SCOPE_ENTRIES = 8
 MAX_NAME_CHARS = 256
@@ -115,8 +118,8 @@ class Facts(Struct, frozen=True, omit_defaults=True):
 class Owed(Struct, frozen=True, omit_defaults=True):
     """A message that was decided and not yet acknowledged by its receiver. `number` is unique in the alert.
 
-    `bundle` names the one message that it is told in together with others. `first_decided_seconds` is that of the
-    oldest message merged into it, which may have arrived.
+    `bundle` names the one message that it is told in together with others; `capped`: as one, since there was no room
+    for each. `first_decided_seconds` is that of the oldest message merged into it, which may have arrived.
     """
 
     number: int
@@ -126,6 +129,7 @@ class Owed(Struct, frozen=True, omit_defaults=True):
     decided_seconds: float  # our clock: the order over all alerts
     facts: Facts
     bundle: str | None = None
+    capped: bool = False
     first_decided_seconds: float | None = None
 
     @property
@@ -143,11 +147,15 @@ class Ref(Struct, frozen=True):
 
 
 class Told(Struct, frozen=True, omit_defaults=True):
-    """What a receiver knows: the last episode it was told of, and whether it still believes it to be firing."""
+    """What a receiver knows: the last episode it was told of, and whether it still believes it to be firing.
+
+    `posts_at_seconds` are the new messages it took lately of which this alert was the first (our clock), for its cap.
+    """
 
     episode: int
     open: bool
     ref: Ref | None = None
+    posts_at_seconds: tuple[float, ...] = ()
 
 
 class Transition(Struct, frozen=True, omit_defaults=True):
@@ -171,6 +179,7 @@ class AlertState(Struct, frozen=True, omit_defaults=True, tag="alert", tag_field
     heard_seconds: float  # when the newest verdict arrived, our clock
     partition: int  # of the newest verdict; its owner owns the alert
     offset: int
+    latest_seconds: float | None = None  # the latest time of any verdict; None: that of the newest
     reason: Reason = "nothing_to_do"
     episode: int = 0  # counts how often it fired
     breach: Verdict | None = None
@@ -181,7 +190,7 @@ class AlertState(Struct, frozen=True, omit_defaults=True, tag="alert", tag_field
     resolved_at_seconds: float | None = None
     said_at_seconds: float | None = None  # when it last decided to say something
     quiet: Quiet | None = None  # why nobody is told of it now
-    held: Kind | None = None  # what is to be said when quiet ends, should it still be so
+    held: Kind | None = None  # what is to be said when nothing holds it back any more, should it still be so
     flapping: Flapping | None = None
     calm_since_seconds: float | None = None  # the last time it was flapping ended here
     act: Act | None = None  # the newest of the episode
@@ -192,6 +201,7 @@ class AlertState(Struct, frozen=True, omit_defaults=True, tag="alert", tag_field
     told: dict[str, Told] = msgspec.field(default_factory=dict)
     troubles: dict[str, str] = msgspec.field(default_factory=dict)  # by receiver: why its message cannot go out
     history: tuple[Transition, ...] = ()
+    accounts: dict[str, Account] = msgspec.field(default_factory=dict)  # by receiver, for the digest
     v: int | None = None  # on the topic only: `encode` writes it, `decode` checks it and takes it off
 
     @property

@@ -11,7 +11,10 @@ from typing import Any
 from kafka import KafkaProducer
 from kafka import errors as kafka_errors
 
+from alerting import digest_books
+from alerting.digest_books import Books
 from alerting.states import AlertState, decode, encode
+from alerting.terms import Patience
 from alerting.wording import clean
 from embedwatch.errors import ConnectionFailed, InvalidEvent
 from embedwatch.kafka import (
@@ -29,6 +32,7 @@ log = logging.getLogger(__name__)
 
 LOAD_TIMEOUT_SECONDS = 120.0
 SAVE_TIMEOUT_SECONDS = 20.0
+_NONE: Mapping[str, Books | None] = {}
 
 
 def require_topics(settings: Settings) -> None:
@@ -60,8 +64,21 @@ def make_topics(settings: Settings) -> None:
     create_topics(settings.kafka, [spec for spec in topics.specs() if spec.name in wanted])
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """By alert; and the books of the digest, by their key."""
+
+    states: dict[str, AlertState]
+    books: dict[str, Books]
+
+
 def load(settings: Settings) -> dict[str, AlertState]:
-    """The newest state of every alert.
+    """The newest state of every alert. Raises `ConnectionFailed` as `load_all` does."""
+    return load_all(settings).states
+
+
+def load_all(settings: Settings) -> Stored:
+    """The newest of every record.
 
     A record that does not decode is reported and left out. Raises `ConnectionFailed` when the topic cannot be read to
     its end: half of the alerts is not a state to go on with.
@@ -71,7 +88,7 @@ def load(settings: Settings) -> dict[str, AlertState]:
     ends = true_end_offsets(kafka, partitions)
     if len(ends) < len(partitions) or not partitions:
         raise ConnectionFailed(f"Kafka at {kafka.bootstrap_servers}: the end of {topic} is not known; try again")
-    found: dict[str, AlertState] = {}
+    found = Stored({}, {})
     client = consumer(kafka, "embedwatch-alerts-load", group=None, isolation_level="read_uncommitted")
     try:
         client.assign(partitions)
@@ -94,13 +111,17 @@ def load(settings: Settings) -> dict[str, AlertState]:
     return found
 
 
-def _take(found: dict[str, AlertState], key: bytes | None, value: bytes | None, place: str) -> None:
+def _take(found: Stored, key: bytes | None, value: bytes | None, place: str) -> None:
     alert_id = (key or b"").decode("utf-8", "replace")
     if value is None:
-        found.pop(alert_id, None)
+        found.states.pop(alert_id, None)
+        found.books.pop(alert_id, None)
         return
     try:
-        found[alert_id] = decode(value)
+        if digest_books.is_key(alert_id):
+            found.books[alert_id] = digest_books.decode(value)
+        else:
+            found.states[alert_id] = decode(value)
     except InvalidEvent as error:
         log.error("alert %s at %s is left out: %s", clean(alert_id, 100), place, clean(str(error), 300))  # noqa: TRY400
 
@@ -135,13 +156,25 @@ class Store:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._patience = Patience(settings.kafka.session_timeout_seconds)
         self._producer: KafkaProducer | None = None
 
-    def save(self, states: Mapping[str, AlertState | None], letters: Sequence[DeadLetter] = ()) -> None:
-        """Until all are acknowledged; None forgets an alert. Raises `ConnectionFailed`: then none counts as stored."""
+    def save(
+        self,
+        states: Mapping[str, AlertState | None],
+        letters: Sequence[DeadLetter] = (),
+        books: Mapping[str, Books | None] = _NONE,
+    ) -> None:
+        """Until all are acknowledged, `books` before anything else is written; None forgets an alert or a book.
+
+        Raises `ConnectionFailed`: then none counts as stored.
+        """
         topics = self._settings.topics
         try:
             client = self._client()
+            for key, each in books.items():
+                value = None if each is None else digest_books.encode(each)
+                client.send(topics.alerts, key=key.encode(), value=value).get(SAVE_TIMEOUT_SECONDS)
             futures = [
                 client.send(topics.alerts, key=key.encode(), value=None if state is None else encode(state))
                 for key, state in states.items()
@@ -166,13 +199,16 @@ class Store:
 
     def _client(self) -> KafkaProducer:
         if self._producer is None:
-            # No linger: a message to Slack waits for this write.
+            # No linger: a message to Slack waits for this write. What a broker or a network holds up is given up before
+            # the group can have given our alerts to another: it would come after, and replace, what that one stores.
+            patience = self._patience
+            delivery_seconds = min(10.0, patience.over_after_seconds)
             self._producer = producer(
                 self._settings.kafka,
                 "embedwatch-alerts",
                 linger_ms=0,
-                max_block_ms=5000,
-                request_timeout_ms=8000,
-                delivery_timeout_ms=10_000,
+                max_block_ms=int(min(5.0, patience.ask_after_seconds) * 1000),
+                request_timeout_ms=int(delivery_seconds * 800),
+                delivery_timeout_ms=int(delivery_seconds * 1000),
             )
         return self._producer

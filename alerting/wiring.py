@@ -8,11 +8,13 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import time
 from zoneinfo import ZoneInfo
 
 from alerting import http_wiring, slack_wiring
 from alerting.calm import Calm
-from alerting.lifecycle import Policy
+from alerting.digest_time import Schedule
+from alerting.policy import Policy
 from alerting.receivers import ConsoleReceiver, Receiver
 from alerting.routing import router
 from embedwatch.clock import SystemClock
@@ -68,6 +70,14 @@ def calm(settings: Settings) -> Calm:
     return Calm(bundle_from=alerts.bundle_from, cap_posts=alerts.cap_posts, cap_seconds=alerts.cap_seconds)
 
 
+def schedule(settings: Settings) -> Schedule | None:
+    """When the digest is made; None: there is none."""
+    alerts = settings.alerts
+    if alerts.digest_at is None:
+        return None
+    return Schedule(time.fromisoformat(alerts.digest_at), ZoneInfo(settings.budget.timezone), quiet=alerts.digest_quiet)
+
+
 def run(settings: Settings) -> None:
     """Until SIGTERM or Ctrl-C. Raises `ConnectionFailed` or `ConfigError`."""
     from alerting.service import AlertingService
@@ -85,7 +95,8 @@ def run(settings: Settings) -> None:
             if beats is not None:
                 beats.start()
                 pulse = beats.pulse
-            AlertingService(settings, policy(settings, names), told, clock, rng, calm(settings), pulse).run(stop)
+            rules, at = policy(settings, names), schedule(settings)
+            AlertingService(settings, rules, told, clock, rng, calm(settings), pulse, at).run(stop)
         finally:
             if beats is not None:
                 beats.close()

@@ -20,6 +20,8 @@ from benchmarks import (
     agents_sketch,
     agents_speed,
     alerts_latency,
+    lag,
+    scaling,
     workers_cache,
     workers_memory,
     workers_speed,
@@ -37,6 +39,8 @@ GROUPS: tuple[Group, ...] = (
     (agents_sketch.CLAIMS, agents_sketch.measure),
     (agents_recovery.CLAIMS, agents_recovery.measure),
     (alerts_latency.CLAIMS, alerts_latency.measure),
+    (scaling.CLAIMS, scaling.measure),
+    (lag.CLAIMS, lag.measure),
 )
 
 

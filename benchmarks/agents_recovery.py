@@ -33,7 +33,7 @@ REPETITIONS = 3
 def measure(ids: frozenset[str]) -> Iterator[Result]:
     with tempfile.TemporaryDirectory() as folder, rig.broker() as broker:
         names = [f"bench-{uuid.uuid4().hex[:8]}" for _ in range(2)]
-        full, empty = (Agents(broker, Path(folder), name, max_scopes=2000, lag_interval_seconds=5) for name in names)
+        full, empty = (Agents(broker, Path(folder), name, max_scopes=1250, lag_interval_seconds=5) for name in names)
         yield recovery(full, empty)
 
 

@@ -36,6 +36,7 @@ EXTRAS = {
     "prometheus_client": "agents",
     "slack_sdk": "alerts",
     "pyarrow": "parquet",
+    "matplotlib": "plot",
 }
 
 OWN_OPTIONS = tuple(PREFIX + each for each in OPTION_PREFIXES)

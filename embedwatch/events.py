@@ -18,6 +18,8 @@ VERSION = 1
 NANO_USD_PER_USD = 1_000_000_000
 
 Count = Annotated[int, Meta(ge=0)]
+#: What a sender measured: no true one is larger, JSON holds it exactly everywhere, and sums of it are finite floats.
+Measured = Annotated[int, Meta(ge=0, le=2**53)]
 Seconds = Annotated[float, Meta(ge=0)]
 Label = Annotated[str, Meta(max_length=256)]
 
@@ -146,11 +148,11 @@ class GpuSample(Struct, frozen=True):
     power, energy, utilisation and temperature of its own, and those of its GPU are not put in their place.
     """
 
-    index: int | None = None
+    index: Measured | None = None
     name: str | None = None
     utilization_pct: float | None = None
-    memory_used_bytes: int | None = None
-    memory_total_bytes: int | None = None
+    memory_used_bytes: Measured | None = None
+    memory_total_bytes: Measured | None = None
     power_watts: float | None = None
     energy_joules: float | None = None
     temperature_celsius: float | None = None
@@ -171,12 +173,12 @@ class HeartbeatEvent(Struct, frozen=True, tag="heartbeat", tag_field="type"):
     model: Label
     state: Literal["starting", "running", "stopping"]
     model_load_seconds: Seconds | None = None
-    in_flight_texts: Count = 0
-    queued_texts: Count = 0
-    batch_budget_tokens: Count | None = None
-    resident_bytes: Count | None = None
+    in_flight_texts: Measured = 0
+    queued_texts: Measured = 0
+    batch_budget_tokens: Measured | None = None
+    resident_bytes: Measured | None = None
     gpus: list[GpuSample] = msgspec.field(default_factory=list)
-    tokens_embedded: Count | None = None  # None from a sender that is older than this field
+    tokens_embedded: Measured | None = None  # None from a sender that is older than this field
     v: int = VERSION
 
 
@@ -190,12 +192,12 @@ class LagEvent(Struct, frozen=True, tag="lag", tag_field="type"):
     time_seconds: float
     group: Label
     topic: Label
-    partition: Count
+    partition: Measured
     status: LagStatus
-    log_end_offset: Count | None = None
-    committed_offset: Count | None = None
-    lag_messages: Count | None = None
-    lag_texts: Count | None = None  # estimated from the texts per message seen, where messages are chunks
+    log_end_offset: Measured | None = None
+    committed_offset: Measured | None = None
+    lag_messages: Measured | None = None
+    lag_texts: Measured | None = None  # estimated from the texts per message seen, where messages are chunks
     oldest_age_seconds: Seconds | None = None
     consume_rate_per_s: Seconds | None = None
     arrival_rate_per_s: Seconds | None = None
@@ -212,12 +214,12 @@ class CacheEvent(Struct, frozen=True, tag="cache", tag_field="type"):
     worker: Label
     available: bool
     reason: str | None = None
-    entries: Count | None = None
-    memory_bytes: Count | None = None
+    entries: Measured | None = None
+    memory_bytes: Measured | None = None
     bytes_per_entry: float | None = None
-    evictions: Count | None = None
-    hits: Count | None = None
-    misses: Count | None = None
+    evictions: Measured | None = None
+    hits: Measured | None = None
+    misses: Measured | None = None
     v: int = VERSION
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "consumer",
     "create_topics",
     "describe_error",
+    "nobody_there",
     "partitions_of",
     "producer",
     "true_end_offsets",
@@ -72,17 +73,17 @@ def describe_error(error: BaseException) -> str:
 
 
 def _no_broker(kafka: KafkaSettings, error: BaseException) -> ConnectionFailed:
-    why = _nobody_there(kafka) or describe_error(error)
+    why = nobody_there(kafka) or describe_error(error)
     return ConnectionFailed(
         f"Kafka at {kafka.bootstrap_servers}: {why}. Is the broker running? "
         "Set --bootstrap-servers or EMBEDWATCH_KAFKA_BOOTSTRAP_SERVERS, or use `embedwatch up` to start one here."
     )
 
 
-def admin_client(kafka: KafkaSettings, client_id: str = "embedwatch-admin") -> KafkaAdminClient:
+def admin_client(kafka: KafkaSettings, client_id: str = "embedwatch-admin", **more: Any) -> KafkaAdminClient:
     """Raises `ConnectionFailed` when no broker answers within `connect_timeout_seconds`."""
     try:
-        return KafkaAdminClient(**client_options(kafka, client_id))
+        return KafkaAdminClient(**client_options(kafka, client_id), **more)
     except (kafka_errors.KafkaError, OSError, ValueError) as error:
         raise _no_broker(kafka, error) from None
 
@@ -146,7 +147,7 @@ def wait_for_broker(kafka: KafkaSettings, timeout_seconds: float) -> None:
     trouble = _no_broker(kafka, kafka_errors.KafkaConnectionError())
     while True:
         # A client that cannot start leaves a thread behind (kafka-python 3.0.12): see first that something listens.
-        if _nobody_there(kafka) is None:
+        if nobody_there(kafka) is None:
             patience_seconds = min(2.0, max(0.2, deadline - time.monotonic()))
             try:
                 admin = admin_client(kafka.model_copy(update={"connect_timeout_seconds": patience_seconds}))
@@ -165,7 +166,7 @@ def wait_for_broker(kafka: KafkaSettings, timeout_seconds: float) -> None:
         time.sleep(0.1)
 
 
-def _nobody_there(kafka: KafkaSettings) -> str | None:
+def nobody_there(kafka: KafkaSettings) -> str | None:
     """Why none of the servers can be reached; None when one takes a connection."""
     why = "nothing listens there"
     for part in kafka.bootstrap_servers.split(","):

@@ -20,7 +20,11 @@ def configure(level: str | None = None) -> None:
     logging.basicConfig(
         level=wanted, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True
     )
-    # kafka-python tells every attempt as an error of its own; what came of it is said once, in our words.
-    logging.getLogger("kafka").setLevel(logging.DEBUG if wanted == "DEBUG" else logging.CRITICAL)
+    quieten_kafka(wanted)
     for chatty in ("aiokafka", "faust", "mode", "httpx", "httpcore", "urllib3", "slack_sdk"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(wanted)))
+
+
+def quieten_kafka(level: str = "INFO") -> None:
+    """kafka-python tells every attempt as an error of its own; what came of it is said once, in our words."""
+    logging.getLogger("kafka").setLevel(logging.DEBUG if level == "DEBUG" else logging.CRITICAL)

@@ -55,6 +55,7 @@ class Metric:
     scoped: bool = True  # False: only of the whole pipeline
     default_threshold: float | None = None
     default_window_seconds: int = 60
+    window_step_seconds: int = PANE_SECONDS
     default_severity: Severity = "warning"
     what: str = ""
 
@@ -87,6 +88,7 @@ METRICS: dict[str, Metric] = {
         scoped=False,
         default_threshold=0,
         default_window_seconds=900,
+        window_step_seconds=60,
         what="events that could not be counted",
     ),
     "daily_cost_usd": Metric("BUDGET_EXCEEDED", ">", "USD", windowed=False, what="spend since midnight"),
@@ -303,8 +305,9 @@ def _build(entry: dict[str, Any], read_baseline: ReadBaseline = _no_baselines) -
     window = duration(entry.get("window", metric.default_window_seconds), "window")
     if not metric.windowed and "window" in entry:
         raise _Wrong("window", f"{name} has no window: it is {metric.what}")
-    if metric.windowed and (window % PANE_SECONDS or not PANE_SECONDS <= window <= MAX_WINDOW_SECONDS):
-        raise _Wrong("window", f"window is a multiple of {PANE_SECONDS} s up to 1 h, is {_shown(entry['window'])}")
+    step = metric.window_step_seconds
+    if metric.windowed and (window % step or not step <= window <= MAX_WINDOW_SECONDS):
+        raise _Wrong("window", f"window of {name} is a multiple of {step} s up to 1 h, is {_shown(entry['window'])}")
     scope = entry.get("scope") or {}
     if not isinstance(scope, dict):
         raise _Wrong("scope", f"scope is a map such as {{model: NAME}}, not {_kind(scope)}")

@@ -35,12 +35,14 @@ OPTION_PREFIXES = (
     "PRODUCE_",
     "REPORT_",
     "SILENCE_",
+    "SIMULATE_",
     "BASELINE_",
     "COMPARE_",
     "CHECK_",
     "TOPICS_",
     "DLQ_",
     "COLLECT_",
+    "LAG_",
     "ALERTS_TEST_",
     "ALERTS_ID",
     "ALERTS_ACK_",
@@ -239,7 +241,7 @@ class WorkerSettings(Section):
     transaction_timeout_seconds: float = Field(
         15.0, ge=1, le=900, description="when the broker ends a transaction that a dead worker left open"
     )
-    heartbeat_seconds: float = Field(2.0, gt=0, le=60, description="how often the worker says that it lives")
+    heartbeat_seconds: float = Field(2.0, gt=0, le=15, description="how often the worker says that it lives")
     drain_seconds: float = Field(20.0, gt=0, le=600, description="how long SIGTERM waits for what is in flight")
     broker_retry_seconds: float = Field(
         60.0, ge=5, le=3600, description="how long a lost broker is tried again before the worker gives up"
@@ -268,7 +270,7 @@ class AgentSettings(Section):
     flush_seconds: float = Field(1.0, gt=0, le=60, description="how often the exact totals are written to Kafka")
     tick_seconds: float = Field(0.5, gt=0, le=0.5, description="how often rules are judged without a new event")
     lag_interval_seconds: float = Field(2.0, gt=0, le=300, description="how often the queue's lag is read")
-    max_scopes: int = Field(1000, ge=1, le=1_000_000, description="above it the rest is counted under `other`")
+    max_scopes: int = Field(1000, ge=1, le=1250, description="above it the rest is counted under `other`")
     window_seconds: str = Field(
         "60,300,3600", description="lengths of the closed windows; multiples of 10 up to 3600, separated by commas"
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from datetime import time
+from typing import Any
 
 from pydantic import Field, SecretStr, field_validator
 
@@ -39,6 +41,31 @@ class CalmSettings(Section):
         20, ge=2, le=10_000, description="most new messages for one receiver in cap_seconds: half at once, then spread"
     )
     cap_seconds: float = Field(300.0, ge=1, le=86_400, description="the time in which cap_posts counts")
+
+
+class DigestSettings(Section):
+    digest_at: str | None = Field(
+        "09:00",
+        description="when everybody gets the digest of the day, in budget.timezone: HH:MM or HH:MM:SS; off: never",
+    )
+    digest_quiet: bool = Field(False, description="a digest also of a day without anything to tell")
+
+    @field_validator("digest_at", mode="before")
+    @classmethod
+    def _digest_time(cls, value: Any) -> str | None:
+        # Without quotes YAML takes `off` for false, and 10:30 for a number to the base of 60.
+        if value is None or value is False or str(value).strip().lower() in ("", "off", "none"):
+            return None
+        if type(value) is int and value >= 0:
+            hours, minutes = divmod(value, 60)
+            value = f"{hours}:{minutes:02}" if hours < 24 else f"{hours // 60}:{hours % 60:02}:{minutes:02}"
+        found = re.fullmatch(r"(\d{1,2}):(\d{2})(?::(\d{2}))?", str(value).strip())
+        try:
+            hour, minute, second = (int(part or 0) for part in found.groups()) if found else (24, 0, 0)
+            at = time(hour, minute, second)
+        except ValueError:
+            raise ValueError("is not a time of day such as 09:00, nor off") from None
+        return at.isoformat("auto" if at.second else "minutes")
 
 
 class SlackSettings(Section):
@@ -123,7 +150,9 @@ class DeliverySettings(Section):
         return None if value is None else address(value)
 
 
-class AlertSettings(LifeSettings, CalmSettings, SlackSettings, RoutesSettings, MachineSettings, DeliverySettings):
+class AlertSettings(
+    LifeSettings, CalmSettings, DigestSettings, SlackSettings, RoutesSettings, MachineSettings, DeliverySettings
+):
     """All of them, under one name in file and environment."""
 
     group: str = Field(

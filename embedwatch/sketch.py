@@ -15,6 +15,7 @@ import contextlib
 import math
 import struct
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,12 +31,13 @@ _LOG_GAMMA = math.log(_GAMMA)
 _LOW = math.ceil(math.log(SMALLEST_MS) / _LOG_GAMMA)
 BUCKETS = math.ceil(math.log(LARGEST_MS) / _LOG_GAMMA) - _LOW + 1
 _HEAD = struct.Struct("<BQddd")
-_FORMAT = 1
+_FORMAT, _WIDE_FORMAT = 1, 2  # counts of 4 bytes, or of 8 where one does not fit
 _NOTHING: npt.NDArray[np.int64] = np.zeros(0, np.int64)  # shared: what has no elements cannot be written to
 
 
 #: Thirty thousand years: sums of what is larger could become infinite.
 _ABSURD_MS = 1e15
+_MOST = 2**53  # of one bucket: sums of many are within 64 bits
 
 
 class Sketch:
@@ -148,27 +150,36 @@ class Sketch:
         return float(self._counts[max(index + 1 - self._low, 0) :].sum()) / self.count
 
     def to_bytes(self) -> bytes:
-        """Wire form: format byte, count, sum, minimum, maximum; index (u2) and count (u4) of each filled bucket."""
+        """Wire form: format, count, sum, minimum, maximum; of each filled bucket index (u2) and count (u4, or u8)."""
         if not self.count:
             return _HEAD.pack(_FORMAT, 0, 0.0, 0.0, 0.0)
         index = np.flatnonzero(self._counts)
-        head = _HEAD.pack(_FORMAT, self.count, self.total, self.minimum, self.maximum)
-        return head + (index + self._low).astype("<u2").tobytes() + self._counts[index].astype("<u4").tobytes()
+        wide = int(self._counts.max()) >= 2**32
+        head = _HEAD.pack(_WIDE_FORMAT if wide else _FORMAT, self.count, self.total, self.minimum, self.maximum)
+        counts = self._counts[index].astype("<u8" if wide else "<u4")
+        return head + (index + self._low).astype("<u2").tobytes() + counts.tobytes()
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Sketch:
         """Raises `InvalidEvent` (invalid) when the bytes are not a sketch, or do not add up."""
         sketch = cls()
-        if len(data) < _HEAD.size or data[0] != _FORMAT or (len(data) - _HEAD.size) % 6:
+        wide = len(data) > 0 and data[0] == _WIDE_FORMAT
+        each = 10 if wide else 6
+        if len(data) < _HEAD.size or not (wide or data[0] == _FORMAT) or (len(data) - _HEAD.size) % each:
             raise InvalidEvent("invalid", f"{len(data)} bytes are not a latency sketch")
         _, count, total, minimum, maximum = _HEAD.unpack_from(data)
-        filled = (len(data) - _HEAD.size) // 6
+        filled = (len(data) - _HEAD.size) // each
         index = np.frombuffer(data, "<u2", filled, _HEAD.size)
-        counts = np.frombuffer(data, "<u4", filled, _HEAD.size + 2 * filled)
+        counts = np.frombuffer(data, "<u8" if wide else "<u4", filled, _HEAD.size + 2 * filled)
+        if wide and filled and int(counts.max()) > _MOST:
+            raise InvalidEvent("invalid", "a latency sketch with impossible counts")
         low, dense = _dense(index, counts) if filled else (0, _NOTHING)
         # NaN is in no range.
         in_range = abs(total) <= _ABSURD_MS * max(count, 1) and max(abs(minimum), abs(maximum)) <= _ABSURD_MS
-        in_order = minimum <= maximum or not count
+        # A little beyond the bounds, as a sum of floats may be, and the difference of two.
+        slack = 1e-6 * max(abs(total), count * abs(maximum), 1e-3)
+        fits = count * minimum - slack <= total <= count * maximum + slack
+        in_order = not count or (0 <= minimum <= maximum and fits)
         if int(np.add.reduce(dense)) != count or not in_range or not in_order:
             raise InvalidEvent("invalid", "a latency sketch whose counts do not add up")
         if count:
@@ -203,7 +214,9 @@ class Sketch:
         return out
 
 
-def _dense(index: npt.NDArray[np.uint16], counts: npt.NDArray[np.uint32]) -> tuple[int, npt.NDArray[np.int64]]:
+def _dense(
+    index: npt.NDArray[np.uint16], counts: npt.NDArray[np.unsignedinteger[Any]]
+) -> tuple[int, npt.NDArray[np.int64]]:
     """The lowest bucket, and the counts from there on. A bucket named twice loses a count, so the sum tells."""
     low, high = int(index[0]), int(index[-1])
     if low <= high < BUCKETS:

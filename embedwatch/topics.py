@@ -123,7 +123,8 @@ class Topics:
                 self.verdicts, "alert id", "a rule's judgement", "stream_agents", "delete", 3 * DAY_MS, partitions=1
             ),
             TopicSpec(
-                self.alerts, "alert id", "an alert's state and transitions", "alerting", "compact", None, partitions=1
+                self.alerts, "alert id", "an alert's state and transitions; digests owed", "alerting", "compact", None,
+                partitions=1,
             ),
             # One partition each: every alerting process reads all of both, whichever alerts it has.
             TopicSpec(

@@ -43,6 +43,8 @@ IDLE_CHECK_SECONDS = 5.0
 LASTING_GAP_SECONDS = 5.0
 #: Money comes first: after so many failures in a row states are written although the other processes are not told.
 PATIENT_FAILURES = 3
+#: Dead letters on their way at once: each waits for the broker.
+REJECTS_TOGETHER = 1000
 #: A process that does not publish verdicts judges for its own API, not for alerts.
 LOOK_SECONDS = 2.0
 
@@ -226,7 +228,7 @@ class Runtime:
         if event.time_seconds > now:
             event = replace(event, time_seconds=now)
         if isinstance(event, HeartbeatEvent):
-            self.world.apply_heartbeat(event)
+            self.world.apply_heartbeat(event, now)
             self.publisher.note(partition, event)
         elif isinstance(event, CacheEvent):
             self.world.apply_cache(event)
@@ -282,8 +284,8 @@ class Runtime:
             if generation != self._generation:
                 self._writing_records = 0
                 return  # rebalanced meanwhile: what is not held here any more is another's to write
-            for keep in rejects:
-                await keep()
+            for first in range(0, len(rejects), REJECTS_TOGETHER):
+                await asyncio.gather(*(keep() for keep in rejects[first : first + REJECTS_TOGETHER]))
             for partition, record in records.items():
                 if partition in histories:
                     await self.edges.write_history(partition, histories[partition])

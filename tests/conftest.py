@@ -118,7 +118,7 @@ def own_broker(request: pytest.FixtureRequest, tmp_path: Path, say: Callable[[st
         service.start()
 
     promises = frozenset() if request.param == EMBEDDED else PROMISES
-    chosen = Broker(request.param, service.bootstrap_servers, promises, restart, service.pid)
+    chosen = Broker(request.param, service.bootstrap_servers, promises, restart, service.pid, service.stop)
     _expect_gaps(request, chosen)
     yield chosen
     service.stop()

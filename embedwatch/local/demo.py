@@ -129,6 +129,7 @@ def run(order: Order, folder: Path, screen: Screen, stop: StopRequest) -> Outcom
         env_name("agents", "data_dir"): str(folder / "agents-data"),
         env_name("kafka", "session_timeout_seconds"): "6",
         env_name("alerts", "console"): "false",
+        env_name("alerts", "digest_at"): "off",
         # Where the texts end soon after the slow phase there is nothing left to judge: the alert closes all the same.
         env_name("alerts", "no_data_grace_seconds"): "10",
         env_name("alerts", "no_data_resolve_seconds"): "15",

@@ -79,7 +79,7 @@ class Aims:
         if self.slots is not None:
             limits.append((self.slots, "slots"))
         if self.max_usd_per_hour is not None and self.worker_usd_per_hour:
-            limits.append((int(self.max_usd_per_hour / self.worker_usd_per_hour + 1e-9), "budget"))
+            limits.append((int(min(self.max_usd_per_hour / self.worker_usd_per_hour + 1e-9, 1e9)), "budget"))
         return min(limits, key=lambda limit: limit[0])
 
 
@@ -111,10 +111,10 @@ def workers_for(texts_per_s: float, capacity_texts_per_s: float, partitions: int
     """
     if texts_per_s <= 0:
         return 0
-    bearable = math.floor(share * capacity_texts_per_s * partitions / texts_per_s + 1e-9)
+    bearable = math.floor(min(share * capacity_texts_per_s * partitions / texts_per_s + 1e-9, partitions))
     if bearable < 1:
         return max(math.ceil(texts_per_s / (share * capacity_texts_per_s) - 1e-9), partitions + 1)
-    return math.ceil(partitions / min(bearable, partitions))
+    return math.ceil(partitions / bearable)
 
 
 @dataclass(slots=True)
@@ -135,11 +135,11 @@ class Scaler:
         wanted, cause, why = self._wanted(load, now)
         steady, _, _ = self._wanted(load, now, share_pct=self.aims.down_pct)
         self._needed.append((now, steady))
-        if wanted >= have:
+        if wanted >= have or cause == "idle":
             return self._decision(wanted, load, have, cause, why)
         hold = max(self.aims.hold_seconds, self._warm_up(load))
         lately = self._needed_lately(now - hold, now)
-        if lately >= have or (now - self._begun < hold and cause != "idle"):
+        if lately >= have or now - self._begun < hold:
             return self._decision(have, load, have, "holding", f"{wanted} would do; fewer only after {hold:g} s of it")
         fewer = max(lately, wanted)
         return self._decision(fewer, load, have, cause, why)
@@ -176,8 +176,8 @@ class Scaler:
         capacity = load.capacity_texts_per_s
         if now is not None and self._idle(load, now):
             return 0, "idle", f"nothing waits, nothing came for {self.aims.idle_seconds:g} s"
-        if not capacity:
-            return 0, "idle", "nothing waits"
+        if not capacity or not (backlog or arrivals or load.workers or load.starting):
+            return 0, "idle", "nothing waits and nothing comes"
         share = (share_pct or self.aims.utilization_pct) / 100.0
         steady = max(workers_for(arrivals, capacity, load.partitions, share), 1)
         warm_up = self._warm_up(load)

@@ -237,6 +237,8 @@ class SlackHttp:
         if kind == "drop_after":
             return self._close(request, method)
         if fault is not None and kind == "hang":
+            with self.changed:
+                self.changed.notify_all()  # the message is there, whoever waits for it need not wait for the answer
             await asyncio.sleep(fault.seconds)
         if fault is not None and kind == "status_after":
             response = _error_page(fault.status)

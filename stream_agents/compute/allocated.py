@@ -15,6 +15,7 @@ import msgspec
 
 from embedwatch.events import HeartbeatEvent
 from stream_agents.compute.days import day_bounds, day_of
+from stream_agents.compute.scopes import short_name
 
 #: Heartbeats come at least once a minute (`worker.heartbeat_seconds`). After a longer silence the process was not
 #: there, as far as anybody can tell, and counting starts anew.
@@ -23,6 +24,9 @@ MAX_GAP_MS = 90_000
 FORGET_MS = 3_600_000
 MAX_AHEAD_SECONDS = 3600.0
 MAX_PROCESSES = 4000
+#: Models of a day that are told apart; a sender that makes them up must not make a record that cannot be written.
+MAX_MODELS = 300
+OTHER_MODELS = "other"
 LONGEST_INCARNATION = 64
 
 
@@ -38,23 +42,25 @@ class Allocation(msgspec.Struct, omit_defaults=True):
             return
         at_ms = round(event.time_seconds * 1000)
         incarnation = event.event_id.rpartition(":")[0][-LONGEST_INCARNATION:]
-        known, last = self.last_ms.get(event.worker, ("", 0))
+        worker = short_name(event.worker)
+        known, last = self.last_ms.get(worker, ("", 0))
         if known == incarnation:
             if at_ms < last:
                 return
             if at_ms - last <= MAX_GAP_MS:
-                self._book(last, at_ms, event.model, zone)
+                self._book(last, at_ms, short_name(event.model), zone)
         if event.state == "stopping":
-            self.last_ms.pop(event.worker, None)
-        elif event.worker in self.last_ms or len(self.last_ms) < MAX_PROCESSES:
-            self.last_ms[event.worker] = (incarnation, at_ms)
+            self.last_ms.pop(worker, None)
+        elif worker in self.last_ms or len(self.last_ms) < MAX_PROCESSES:
+            self.last_ms[worker] = (incarnation, at_ms)
 
     def _book(self, begin_ms: int, end_ms: int, model: str, zone: ZoneInfo) -> None:
         while begin_ms < end_ms:
             day = day_of(begin_ms / 1000, zone)
             until = min(end_ms, max(round(day_bounds(day, zone)[1] * 1000), begin_ms + 1))
             models = self.alive_ms.setdefault(day, {})
-            models[model] = models.get(model, 0) + until - begin_ms
+            known = model if model in models or len(models) < MAX_MODELS else OTHER_MODELS
+            models[known] = models.get(known, 0) + until - begin_ms
             begin_ms = until
 
     def prune(self, oldest_day: str) -> None:

@@ -12,7 +12,7 @@ from embedwatch.events import BatchEvent, CorrectionEvent
 from stream_agents.compute.sums import Sums
 
 #: Days and scopes of one partition that wait to be said. Above it those that are new are said under `other`.
-MAX_UNSAID = 5000
+MAX_UNSAID = 2000
 
 
 class Unsaid(Sums, kw_only=True, omit_defaults=True):

@@ -31,8 +31,8 @@ REPEAT_SECONDS = 15.0
 REPEAT_UNWELL_SECONDS = 5.0
 TOP_CONTRIBUTORS = 3
 LONGEST_ID = 256
-#: Agents that have run for less may not have heard of every worker yet.
-LEARN_WORKERS_SECONDS = 60.0
+#: Agents that have run for less, beyond the limit, may not have heard of every worker yet.
+LEARN_WORKERS_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,11 @@ def judge(rules: Iterable[Rule], world: World, now: float) -> list[Verdict]:
         if alike not in scopes:
             scopes[alike] = _scopes(rule, world, now)
         for scope in scopes[alike]:
-            reading = read(rule, scope, world, now, cache)
+            try:
+                reading = read(rule, scope, world, now, cache)
+            except ArithmeticError as error:
+                # A number that nobody foresaw spoils the rule that reads it, and no other.
+                reading = Reading(None, 1, f"cannot be computed ({type(error).__name__})")
             if rule.steps_pct:
                 out += [_verdict(rule, scope, reading, world, now, step) for step in rule.steps_pct]
                 continue
@@ -129,6 +133,8 @@ def _windowed(rule: Rule, scope: Scope, totals: Totals, world: World, now: float
 
 def _rejected(window_seconds: int, totals: Totals, world: World, now: float) -> Reading:
     """With the workers that sent most of them, and the reasons."""
+    if not world.partitions:
+        return Reading(None, 0)
     parts = (state.rejections for state in world.partitions.values())
     reasons, workers = rejected(parts, window_seconds, now)
     count = reasons.total()
@@ -136,7 +142,8 @@ def _rejected(window_seconds: int, totals: Totals, world: World, now: float) -> 
         Contributor("worker", name, float(n), 100.0 * n / count) for name, n in workers.most_common(TOP_CONTRIBUTORS)
     )
     note = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common(TOP_CONTRIBUTORS))
-    return Reading(float(count), totals.events + count, contributors=worst, note=note)
+    # Never an empty window: that nothing was refused is known, also where nothing came.
+    return Reading(float(count), max(totals.events + count, 1), contributors=worst, note=note)
 
 
 def _burning(rule: Rule, scope: Scope, world: World, now: float) -> Reading:
@@ -207,10 +214,11 @@ _ALLOWS: dict[ScalingLimit, str] = {
 def _silent(rule: Rule, world: World, now: float) -> Reading:
     """The longest silence of a worker, or the shortest: how long none was heard of."""
     silences = world.silent_workers(now)
+    since = world.started_seconds
+    if since is None or now - since < rule.threshold + LEARN_WORKERS_SECONDS:
+        # Those known from before may be heard of at any moment; what they were silent for while we were away is ours.
+        return Reading(None, len(silences), "the agents have not listened for long enough")
     if not silences:
-        since = world.started_seconds
-        if since is None or now - since < max(rule.threshold, LEARN_WORKERS_SECONDS):
-            return Reading(None, 0, "no worker is known yet")
         # They said goodbye, or were silent for so long that nobody misses them: an alert of them is over.
         return Reading(None, 0, judged=("ok", "no worker is known, so none is missed"))
     all_of_them = rule.metric == "workers_silent_seconds"

@@ -89,7 +89,7 @@ class Merger:
         if isinstance(partial, Samples) and partial.partition not in self.owned:
             for event in partial.events:
                 if isinstance(event, HeartbeatEvent):
-                    self.world.apply_heartbeat(event)
+                    self.world.apply_heartbeat(event, now)
                 elif isinstance(event, CacheEvent):
                     self.world.apply_cache(event)
                 elif isinstance(event, ScalingEvent):

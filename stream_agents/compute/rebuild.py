@@ -72,6 +72,8 @@ def book_record(
             state.allocation.add(event, zone, time_seconds)
     except InvalidEvent as error:
         state.rejected[error.reason] = state.rejected.get(error.reason, 0) + 1
+    except Exception:  # as an agents process does
+        state.rejected["not_counted"] = state.rejected.get("not_counted", 0) + 1
     state.next_offset = offset + 1
 
 

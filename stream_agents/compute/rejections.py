@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import msgspec
 
 from embedwatch.rules import MAX_WINDOW_SECONDS
+from stream_agents.compute.scopes import short_name
 
 MINUTE_SECONDS = 60
 #: Reasons and workers told apart in a minute. Whoever sends nonsense may make up a worker for each record.
@@ -27,9 +28,9 @@ _decoder = msgspec.json.Decoder(_Sender)
 
 
 def sender_of(value: bytes | None) -> str:
-    """The worker that a record names, as far as it can be read; "unknown" otherwise. At most 256 characters."""
+    """The worker that a record names, as far as it can be read; "unknown" otherwise. A long name is cut."""
     try:
-        return _decoder.decode(value or b"").worker[:256] or UNKNOWN_WORKER
+        return short_name(_decoder.decode(value or b"").worker[:256]) or UNKNOWN_WORKER
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return UNKNOWN_WORKER
 
@@ -62,7 +63,7 @@ def rejected(parts: Iterable[Rejections], window_seconds: int, now: float) -> tu
     workers: Counter[str] = Counter()
     for part in parts:
         for start, kinds in part.minutes.items():
-            if int(start) + MINUTE_SECONDS <= now - window_seconds:
+            if not now - window_seconds < int(start) + MINUTE_SECONDS <= now + 2 * MINUTE_SECONDS:
                 continue
             for reason, counts in kinds.items():
                 reasons[reason] += sum(counts.values())

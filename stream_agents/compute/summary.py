@@ -211,6 +211,9 @@ def verdict_rows(verdicts: Iterable[Verdict]) -> list[dict[str, Any]]:
             "window_seconds": v.window_seconds,
             "samples": v.samples,
             "reason": v.reason,
+            "contributors": [
+                {"kind": c.kind, "name": c.name, "value": c.value, "share_pct": c.share_pct} for c in v.contributors
+            ],
         }
         for v in rows
     ]

@@ -30,6 +30,9 @@ STALE_LAG_SECONDS = 30.0
 #: A partition is forgotten when others have been sampled for so long without it: a topic made anew may have fewer.
 FORGET_PARTITION_SECONDS = 600.0
 MAX_WORKERS = 20_000
+MAX_PARTITIONS = 20_000
+#: Where no worker at all is heard of, they are remembered longer: that all are gone is not over after an hour.
+FORGET_ALL_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,8 @@ class World:
         self.usual_days = UsualDays()
         self.partitions: dict[int, PartitionState] = {}
         self.workers: dict[str, HeartbeatEvent] = {}
+        #: When each was heard of last, by our clock: theirs may be wrong, and we may be behind.
+        self.heard: dict[str, float] = {}
         self.caches: dict[str, CacheEvent] = {}
         self.lags: dict[int, LagEvent] = {}
         self.decisions = Decisions(lag_group, lag_topic)
@@ -87,16 +92,21 @@ class World:
             self.counters.add(event)
         self.last_batch_seconds = max(self.last_batch_seconds or 0.0, min(event.time_seconds, now))
 
-    def apply_heartbeat(self, event: HeartbeatEvent) -> None:
+    def apply_heartbeat(self, event: HeartbeatEvent, now: float | None = None) -> None:
+        """`now`: when it was heard of; its own time where that is left out."""
         known = self.workers.get(event.worker)
         if known is not None and known.time_seconds > event.time_seconds:
             return  # heartbeats of one worker may come through two partitions after a repartition
         self.energy.add(event, known)
         if event.state == "stopping":
             self.workers.pop(event.worker, None)
+            self.heard.pop(event.worker, None)
             self.caches.pop(event.worker, None)
         elif known is not None or len(self.workers) < MAX_WORKERS:
             self.workers[event.worker] = event
+            # Other processes tell what they know again and again: that is no sign of life.
+            if known is None or (known.event_id, known.time_seconds) != (event.event_id, event.time_seconds):
+                self.heard[event.worker] = event.time_seconds if now is None else now
 
     def apply_cache(self, event: CacheEvent) -> None:
         known = self.caches.get(event.worker)
@@ -107,7 +117,7 @@ class World:
         if event.group != self.lag_group or event.topic != self.lag_topic:
             return
         known = self.lags.get(event.partition)
-        if known is None or known.time_seconds <= event.time_seconds:
+        if len(self.lags) < MAX_PARTITIONS if known is None else known.time_seconds <= event.time_seconds:
             self.lags[event.partition] = event
 
     def apply_scaling(self, event: ScalingEvent) -> None:
@@ -120,9 +130,10 @@ class World:
         self.energy.tidy(now)
         for state in self.partitions.values():
             state.prune(now, self.zone)
-        for worker, beat in list(self.workers.items()):
-            if now - beat.time_seconds > FORGET_WORKER_SECONDS:
-                del self.workers[worker]
+        alive = any(now - heard <= FORGET_WORKER_SECONDS for heard in self.heard.values())
+        for worker, heard in list(self.heard.items()):
+            if now - heard > (FORGET_WORKER_SECONDS if alive else FORGET_ALL_SECONDS):
+                del self.workers[worker], self.heard[worker]
         newest = max((lag.time_seconds for lag in self.lags.values()), default=0.0)
         for partition, lag in list(self.lags.items()):
             # Others are sampled still and this one is not: the partition is gone.
@@ -195,7 +206,7 @@ class World:
 
     def silent_workers(self, now: float) -> list[tuple[str, float]]:
         """(worker, seconds since it was heard of), the longest silence first."""
-        silences = [(name, max(now - beat.time_seconds, 0.0)) for name, beat in self.workers.items()]
+        silences = [(name, max(now - heard, 0.0)) for name, heard in self.heard.items()]
         return sorted(silences, key=lambda pair: -pair[1])
 
 

@@ -254,6 +254,15 @@ class GpuEnergy(Struct):
     workers: int | None
 
 
+class VerdictContributor(Struct):
+    """Who or what moved the number, with its value in the unit of the rule."""
+
+    kind: str
+    name: str
+    value: float
+    share_pct: float | None
+
+
 class VerdictRow(Struct):
     """A rule's judgement of one scope now."""
 
@@ -270,6 +279,7 @@ class VerdictRow(Struct):
     window_seconds: float
     samples: int
     reason: str
+    contributors: list[VerdictContributor]
 
 
 class Verdicts(Struct):

@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from alerting.calm import Calm
+from alerting.digest_books import decode as decode_books
+from alerting.digest_books import encode as encode_books
+from alerting.digest_time import Schedule
 from alerting.engine import Engine
-from alerting.lifecycle import Heard, Policy
+from alerting.lifecycle import Heard
 from alerting.parcels import Job, Parcel, Result, SendFailed, Traits
+from alerting.policy import Policy
 from alerting.sending import Pace
 from alerting.states import AlertState, Ref, decode, encode
 from tests.harness.verdicts import verdict
@@ -55,12 +59,18 @@ class World:
     """
 
     def __init__(
-        self, policy: Policy, receivers: Sequence[FakeReceiver], seed: int = 1, calm: Calm | None = None
+        self,
+        policy: Policy,
+        receivers: Sequence[FakeReceiver],
+        seed: int = 1,
+        calm: Calm | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
         self.policy, self.receivers = policy, {each.name: each for each in receivers}
-        self.calm = calm
+        self.calm, self.schedule = calm, schedule
         self.second = 0.0
         self.stored: dict[str, bytes] = {}
+        self.stored_books: dict[str, bytes] = {}
         self.sending: dict[str, tuple[float, Job]] = {}  # by receiver, with the second at which the answer comes
         self._verdicts: list[Heard] = []
         self._committed = 0
@@ -69,10 +79,13 @@ class World:
 
     def _start(self) -> None:
         traits = {name: each.traits for name, each in self.receivers.items()}
-        self.engine = Engine(self.policy, traits, calm=self.calm)
+        self.engine = Engine(self.policy, traits, calm=self.calm, schedule=self.schedule)
         self._paces = {name: Pace() for name in self.receivers}
         self._listening_since = self.now
-        self.engine.load({key: decode(value) for key, value in self.stored.items()}, frozenset({0}))
+        states = {key: decode(value) for key, value in self.stored.items()}
+        books = [decode_books(value) for value in self.stored_books.values()]
+        self.engine.load(states, frozenset({0}), books, self.now)
+        self.engine.recall(self.now, self.second)
         for heard in self._verdicts[self._committed :]:
             self.engine.hear(heard, self.now, self.second)
 
@@ -97,7 +110,15 @@ class World:
         for name in names:
             self.hear("ok", name, **fields)
 
+    def save_books(self) -> None:
+        for key, books in self.engine.unsaved_books().items():
+            if books is None:
+                self.stored_books.pop(key, None)
+            else:
+                self.stored_books[key] = encode_books(books)
+
     def save(self) -> None:
+        self.save_books()
         for key, state in self.engine.unsaved().items():
             if state is None:
                 self.stored.pop(key, None)
@@ -127,7 +148,7 @@ class World:
 
     def _news(self, job: Job) -> list[tuple[str, str]]:
         numbers = dict(job.entries)
-        states = [self.engine.states[alert] for alert in numbers]
+        states = [self.engine.states[alert] for alert in numbers if alert in self.engine.states]
         return [(s.alert_id, owed.kind) for s in states for owed in s.owed if owed.number == numbers[s.alert_id]]
 
     def finish(self, receiver: str) -> None:
@@ -142,6 +163,8 @@ class World:
     def cycle(self) -> None:
         self.engine.tick(self.now, self.second, self._listening_since)
         self.save()
+        if self.engine.close_books(self.now, self.second):
+            self.save()
         for name in self.receivers:
             while self.begin(name) is not None or name in self.sending:
                 answer_second, _ = self.sending[name]

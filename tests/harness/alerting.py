@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,6 +21,7 @@ from tests.harness.actions import action
 from tests.harness.verdicts import verdict
 
 START_TIMEOUT_SECONDS = 60.0
+ROOT = Path(__file__).resolve().parents[2]
 TOKEN = "xoxb-4711-verysecrettoken"
 
 
@@ -40,6 +42,15 @@ class Alerting:
         self.publish(encode(said))
         return said
 
+    def say_all(self, judgement: Any, alerts: Mapping[str, Mapping[str, Any]]) -> None:
+        """Publish one verdict of each alert, by name and fields, at once."""
+        now = time.time()
+        said = (
+            verdict(judgement, **{"at": now, "alert_id": f"latency|{name}", **more}) for name, more in alerts.items()
+        )
+        for future in [self._producer.send(self.topics.verdicts, key=b"k", value=encode(each)) for each in said]:
+            future.get(20)
+
     def publish(self, value: bytes, topic: str | None = None) -> None:
         self._producer.send(topic or self.topics.verdicts, key=b"k", value=value).get(20)
 
@@ -49,8 +60,8 @@ class Alerting:
         self._producer.send(self.topics.alert_actions, key=asked.alert_id.encode(), value=encode(asked)).get(20)
         return asked
 
-    def start(self, wait_for: str = "alerting: ready", **environ: str) -> Child:
-        """Start a process and wait for a line of its log."""
+    def start(self, wait_for: str = "alerting: ready", dies: str | None = None, **environ: str) -> Child:
+        """Start a process and wait for a line of its log. `dies`: where, as `dying_alerts` knows it."""
         log = self.folder / f"alerts-{len(self.children)}.log"
         settings = {
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
@@ -61,11 +72,15 @@ class Alerting:
             "ALERTS_SEND_TIMEOUT_SECONDS": "2",
             # Here a test speaks for the agents, and not all the time.
             "ALERTS_AGENTS_SILENT_SECONDS": "3600",
+            "ALERTS_DIGEST_AT": "off",  # a test may run at nine
             **environ,
         }
         variables: Mapping[str, str | None] = {f"EMBEDWATCH_{name}": value or None for name, value in settings.items()}
-        program = [sys.executable, "-c", "from embedwatch.cli import main; main()", "alerts"]
-        child = Child("alerts", program, log, {**variables, "PYTHONUNBUFFERED": "1"})
+        program = ["-c", "from embedwatch.cli import main; main()"]
+        if dies is not None:
+            program = ["-m", "tests.harness.dying_alerts", dies]
+        command = [sys.executable, *program, "alerts"]
+        child = Child("alerts", command, log, {**variables, "PYTHONUNBUFFERED": "1"}, cwd=ROOT)
         self.children.append(child)
         self.wait_for_line(child, wait_for)
         return child
@@ -77,6 +92,10 @@ class Alerting:
         """kill -9."""
         child.process.kill()
         child.process.wait(10)
+
+    def wait_for_death(self, child: Child) -> None:
+        """Of one that kills itself."""
+        assert child.process.wait(START_TIMEOUT_SECONDS) == -signal.SIGKILL
 
     def logs(self) -> str:
         return "\n".join(child.log.read_text(encoding="utf-8") for child in self.children)

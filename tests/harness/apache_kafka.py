@@ -61,6 +61,7 @@ num.io.threads=4
 broker.session.timeout.ms=4000
 broker.heartbeat.interval.ms=1000
 group.initial.rebalance.delay.ms=0
+log.cleaner.backoff.ms=500
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=1

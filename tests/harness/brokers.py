@@ -27,13 +27,15 @@ PROMISES = frozenset(GAPS)
 
 @dataclass(frozen=True, slots=True)
 class Broker:
-    """A running broker. `restart` stops and starts it at the same address; None when it is not ours, as is `pid`."""
+    """A running broker. `restart` stops and starts it at the same address; None when it is not ours, as are `pid` and
+    `stop`."""
 
     name: str
     bootstrap_servers: str
     promises: frozenset[str]
     restart: Callable[[], None] | None = field(default=None, repr=False)
     pid: int | None = None  # as it was started first
+    stop: Callable[[], None] | None = field(default=None, repr=False)
 
     def gap(self, promise: str) -> str | None:
         """Why it does not keep this promise; None when it does."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from alerting.lifecycle import Heard, Policy, Tick, act, step
+from alerting.lifecycle import Heard, Tick, act, step
 from alerting.outbox import delivered
+from alerting.policy import Policy
 from alerting.quiet import Quiet
 from alerting.states import AlertState, Owed, Ref
 from tests.harness.actions import action

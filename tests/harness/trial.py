@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -141,10 +142,11 @@ class Trial:
         file = self.folder / "truth.json"
         self.truth.write(file)
         truth = read_truth(file)
-        for what, read in (("the API", self.served), ("the state topic", self.written)):
+        served = [(f"the API of {name}", partial(self.served, name)) for name in self.running]
+        for what, read in (*served, ("the state topic", self.written)):
             self._wait_counted(what, read)
             if len(self.running) > 1:
-                # A process that gave partitions away shows them until it has heard of it: at most for moments.
+                # Each answers for the whole, and hears of the partitions of the others a moment later.
                 until(lambda read=read: not differences(truth, read()), f"agreement of {what} with the truth")  # type: ignore[misc]
                 time.sleep(1.0)
             found = differences(truth, read())
@@ -166,10 +168,10 @@ class Trial:
             assert time.monotonic() < deadline, f"{what} lacks {sorted(missing)}; {self.last_words()}"
             time.sleep(0.5)
 
-    def served(self) -> Totals:
-        """The ledgers of all running processes, each of its own partitions, added up."""
-        answers = [self.agents[name].get("/api/v1/ledger") for name in self.running]
-        return totals_of(*(data.get("rows", []) if status == 200 else [] for status, data in answers))
+    def served(self, name: str) -> Totals:
+        """The ledger that a running process serves: of all partitions."""
+        status, data = self.agents[name].get("/api/v1/ledger")
+        return totals_of(data.get("rows", []) if status == 200 else [])
 
     def written(self) -> Totals:
         """What the state topic holds of all partitions: what the next process will start from."""

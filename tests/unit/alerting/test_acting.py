@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from alerting.lifecycle import Policy, act
+from alerting.lifecycle import act
 from alerting.message import compose
 from alerting.outbox import failed
 from alerting.parcels import SendFailed, Traits
+from alerting.policy import Policy
 from alerting.quiet import Quiet
 from alerting.states import MAX_APPLIED, Ref
 from tests.harness.actions import action
@@ -144,6 +145,21 @@ def test_an_act_that_races_the_end_changes_nothing(
     assert (alert.state, alert.told, alert.reason) == (before, told, reason)
 
 
+@pytest.mark.parametrize("do", ["acknowledge", "snooze"])
+def test_an_act_on_an_alert_that_was_forgotten_since_is_not_for_its_next_life(do: str) -> None:
+    """Acts are read again from their beginning at a take-over, and episodes are counted from 1 again."""
+    alert = Alert(POLICY).hear("breached", 0).hear("ok", 10).tick(POLICY.forget_after_seconds + 10)
+    assert alert.state is None
+    later = POLICY.forget_after_seconds + 20
+    alert.hear("breached", later)
+    until = START + later + 600
+    late = action(do, START + 5, until_seconds=until)
+    outcome = act(alert.state, late, START + later + 5, POLICY)
+    assert (outcome.reason, outcome.state) == ("another_episode", alert.state)
+    now = action(do, START + later + 5, until_seconds=until)
+    assert act(alert.state, now, START + later + 5, POLICY).reason in ("acknowledged", "snoozed")
+
+
 def test_a_pending_alert_cannot_be_acknowledged() -> None:
     alert = Alert(POLICY, for_seconds=30.0).hear("breached", 0)
     before = alert.state
@@ -165,6 +181,16 @@ def test_who_acknowledges_what_another_did_is_not_told_of() -> None:
     assert alert.state is not None
     assert alert.state.act is not None
     assert alert.state.act.by == "kim"
+
+
+def test_a_second_acknowledgement_that_is_read_again_does_not_replace_what_came_after_it() -> None:
+    alert = Alert(POLICY).hear("breached", 0, severity="warning")
+    alert.act("acknowledge", 10, by="kim", action_id="kim").act("acknowledge", 20, by="lee", action_id="lee")
+    alert.act("snooze", 30, by="kim")
+    assert alert.act("acknowledge", 40, by="lee", action_id="lee").reason == "already_applied"
+    assert alert.status == "snoozed"
+    alert.hear("breached", 50, severity="critical").act("acknowledge", 60, by="lee", action_id="lee")
+    assert (alert.status, alert.told[-1]) == ("firing", "escalated"), "what got more severe is not hidden either"
 
 
 @pytest.mark.parametrize("until", [None, START, START + 10.0])

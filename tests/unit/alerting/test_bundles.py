@@ -9,8 +9,8 @@ import pytest
 
 from alerting.bundle_words import NAMED, WORDS
 from alerting.calm import Calm
-from alerting.lifecycle import Policy
 from alerting.parcels import Parcel, SendFailed, Traits
+from alerting.policy import Policy
 from alerting.states import Kind, Ref
 from tests.harness.alert_world import FakeReceiver, World, alert_id
 
@@ -73,6 +73,32 @@ def test_a_storm_that_comes_piece_by_piece_keeps_the_cap_and_loses_nothing() -> 
     assert found.engine.owed() == 0
     assert all(slack.told(name) == ["firing", "resolved"] for name in names(600))
     assert most_posts(slack) <= 20
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_restart_in_the_midst_of_a_storm_keeps_the_cap(seed: int) -> None:
+    found, slack = world()
+    rng = random.Random(seed)
+    for name in names(120):
+        found.breach([name], severity=rng.choice(["critical", "warning", "info"]))
+        found.advance(rng.choice([0.0, 0.5, 1.0, 3.0]))
+        if rng.random() < 0.15:
+            found.crash()
+    found.advance(150.0)
+    assert found.engine.owed() == 0
+    assert all(slack.told(name) == ["firing"] for name in names(120))
+    assert most_posts(slack) <= 20
+
+
+def test_after_a_restart_long_after_a_storm_there_is_room_again() -> None:
+    found, slack = world(bundle_from=1000)
+    found.breach(names(30))
+    found.advance(400.0)
+    before = len(slack.taken)
+    found.crash()
+    found.breach([f"later-{name}" for name in names(8)])
+    found.advance(1.0)
+    assert len(slack.taken) == before + 8
 
 
 def test_few_alerts_stay_messages_of_their_own() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from alerting.calm import Calm
-from alerting.lifecycle import Policy
 from alerting.parcels import Parcel, SendFailed, Traits
+from alerting.policy import Policy
 from alerting.slack_lookup import metadata
 from alerting.states import Ref
 from tests.harness.alert_world import FakeReceiver, World, alert_id

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from alerting.engine import Engine, Move, Totals
-from alerting.lifecycle import Heard, Policy
+from alerting.lifecycle import Heard
 from alerting.parcels import Parcel, Result, SendFailed, Traits
+from alerting.policy import Policy
 from alerting.states import AlertState, Ref
 from tests.harness.alert_world import FakeReceiver, World, alert_id
 from tests.harness.verdicts import verdict

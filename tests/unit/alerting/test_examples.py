@@ -6,7 +6,8 @@ from typing import get_args
 
 import pytest
 
-from alerting.examples import KINDS, TYPES, breach, example, page, slack_text
+from alerting.digest_words import compose_digest
+from alerting.examples import DIGEST, KINDS, QUIET_DAY, TYPES, breach, example, page, slack_text
 from alerting.message import compose
 from alerting.self_watch import WATCHED
 from alerting.slack_blocks import render
@@ -14,13 +15,14 @@ from alerting.states import Kind
 from embedwatch.events import AlertType
 from embedwatch.rules import METRICS
 from embedwatch.services.slack_rules import check_message
+from tests.harness.digests import sums
 
 
 def test_every_type_and_every_kind_has_an_example() -> None:
     assert set(TYPES) == set(get_args(AlertType))
     assert set(KINDS) == set(get_args(Kind))
     shown = page("note")
-    for name in (*TYPES, *KINDS, "bundle", "flapping", "test"):
+    for name in (*TYPES, *KINDS, "bundle", "flapping", "digest", "quiet day", "test"):
         assert f"### {name}\n" in shown
     assert "None" not in shown
     assert "unknown" not in shown
@@ -42,3 +44,18 @@ def test_an_example_is_a_message_that_slack_takes_and_shows_whole(kind: Kind) ->
     for part in (message.title, message.sentence, "https://d.example/?m=all-MiniLM-L6-v2"):
         assert part in shown
     assert "<" not in shown
+
+
+def test_the_example_of_a_digest_adds_up_in_each_of_its_parts() -> None:
+    read = sums(compose_digest(DIGEST).sentence)
+    assert read.agree
+    for counts, total in (
+        (DIGEST.fired_types, DIGEST.account.fired),
+        (DIGEST.fired_severities, DIGEST.account.fired),
+        (DIGEST.resolved_types, DIGEST.account.resolved),
+        (DIGEST.resolved_severities, DIGEST.account.resolved),
+    ):
+        assert sum(counts.values()) == total
+    assert QUIET_DAY.says_nothing
+    for digest in (DIGEST, QUIET_DAY):
+        assert check_message(*render(compose_digest(digest))) is None

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alerting.flapping import changes_lately
-from alerting.lifecycle import Policy
 from alerting.message import compose
+from alerting.policy import Policy
 from alerting.quiet import Quiet
 from alerting.states import decode, encode
 from tests.harness.stories import Alert

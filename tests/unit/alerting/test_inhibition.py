@@ -7,7 +7,7 @@ from typing import Any, get_args
 import pytest
 
 from alerting.inhibition import FOLLOWS
-from alerting.lifecycle import Policy
+from alerting.policy import Policy
 from embedwatch.events import AlertType
 from tests.harness.alert_world import FakeReceiver, World
 

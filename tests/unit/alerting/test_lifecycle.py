@@ -8,8 +8,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from alerting.lifecycle import Heard, Outcome, Policy, Tick, already_applied, step, worth_saving
+from alerting.change import Outcome
+from alerting.lifecycle import Heard, Tick, already_applied, step, worth_saving
 from alerting.outbox import delivered
+from alerting.policy import Policy
 from alerting.states import AlertState, Ref
 from tests.harness.verdicts import verdict
 
@@ -236,6 +238,14 @@ def test_silence_before_we_listened_is_no_silence() -> None:
     assert step(story.state, Tick(START + 500), START + 560, POLICY).reason == "no_data"
 
 
+def test_that_we_begin_to_listen_brings_no_data_back() -> None:
+    story = Story().at(0, "breached").at(60, "tick")
+    again = step(story.state, Tick(START + 100), START + 101, POLICY)
+    assert (again.reason, again.messages) == ("data_missing", ())
+    assert story.at(110, "inconclusive").at(111, "tick").status == "no_data"
+    assert story.at(112, "breached").said == ["firing", "no_data", "data_back"]
+
+
 def test_what_resolves_before_it_was_said_becomes_one_message() -> None:
     story = Story(deliver=False).at(0, "breached")
     assert [owed.kind for owed in story.last.messages] == ["firing"]
@@ -319,50 +329,6 @@ def test_verdicts_of_a_topic_that_was_made_anew_count() -> None:
     story = Story().at(0, "breached").at(5, "breached")
     assert story.state is not None
     assert not already_applied(story.state, Heard(verdict("ok", START + 9), 0, 0))
-
-
-def test_a_backlog_read_at_once_makes_the_alerts_it_would_have_made_live() -> None:
-    """Alerting was away for an hour: `for` runs in the verdicts' time, not in ours."""
-    now = START + 3600
-    state: AlertState | None = None
-    for offset, (second, judgement) in enumerate([(0, "breached"), (40, "breached"), (90, "ok")]):
-        heard = Heard(verdict(judgement, START + second, for_seconds=30.0), 0, offset)  # type: ignore[arg-type]
-        state = step(state, heard, now, POLICY).state
-    assert state is not None
-    assert state.status == "resolved"
-    assert [owed.kind for owed in state.owed] == ["cleared"]
-    assert (state.fired_at_seconds, state.resolved_at_seconds) == (START + 40, START + 90)
-
-
-def test_a_backlog_does_not_fire_what_did_not_last() -> None:
-    now = START + 3600
-    state = step(None, Heard(verdict("breached", START, for_seconds=30.0), 0, 0), now, POLICY).state
-    assert step(state, Heard(verdict("ok", START + 20, for_seconds=30.0), 0, 1), now + 0.1, POLICY).state is None
-
-
-@pytest.mark.parametrize("back_seconds", [3.0, 3600.0, 86_400.0])
-def test_the_agents_clock_may_step_back(back_seconds: float) -> None:
-    """`for` still runs its full time and no longer."""
-    state = step(None, Heard(verdict("breached", START, for_seconds=30.0), 0, 0), 0.0, POLICY).state
-    for second in range(1, 60):
-        heard = Heard(verdict("breached", START + second - back_seconds, for_seconds=30.0), 0, second)
-        outcome = step(state, Tick(0.0) if second % 2 else heard, float(second), POLICY)
-        state = outcome.state
-        assert state is not None
-        assert state.status == ("pending" if second < 30 else "firing"), second
-
-
-@pytest.mark.parametrize("back_seconds", [3.0, 3600.0, 86_400.0])
-def test_our_clock_may_step_back(back_seconds: float) -> None:
-    state = step(None, Heard(verdict("breached", START, for_seconds=30.0), 0, 0), START, POLICY).state
-    state = step(state, Tick(START), START + 10, POLICY).state
-    state = step(state, Tick(START), START + 10 - back_seconds, POLICY).state
-    state = step(state, Tick(START), START + 29 - back_seconds, POLICY).state
-    assert state is not None
-    assert state.status == "pending"
-    state = step(state, Tick(START), START + 31 - back_seconds, POLICY).state
-    assert state is not None
-    assert state.status == "firing"
 
 
 def test_a_budget_alert_ends_with_its_day_in_the_budgets_zone() -> None:

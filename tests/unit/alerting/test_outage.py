@@ -7,8 +7,8 @@ import random
 import pytest
 
 from alerting.calm import Calm
-from alerting.lifecycle import Policy
 from alerting.parcels import Parcel, SendFailed
+from alerting.policy import Policy
 from alerting.states import Ref
 from tests.harness.alert_world import FakeReceiver, World, alert_id
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from alerting.lifecycle import Policy
+from alerting.policy import Policy
 from alerting.self_watch import BEHIND_FOR_SECONDS, BEHIND_SECONDS, FAILING_SECONDS, REPEAT_SECONDS, SelfWatch, Trouble
 from alerting.states import AlertState
 from tests.harness.alert_world import FakeReceiver, World

@@ -9,9 +9,10 @@ import pytest
 from rich.console import Console
 
 from alerting.cli_people import find
-from alerting.lifecycle import Heard, Policy, act, step
+from alerting.lifecycle import Heard, act, step
 from alerting.listing import as_table
 from alerting.outbox import failed
+from alerting.policy import Policy
 from alerting.quiet import Quiet
 from alerting.showing import as_lines, happened, history_table
 from alerting.states import AlertState

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from alerting.lifecycle import Policy
+from alerting.policy import Policy
 from embedwatch.events import Silence
 from tests.harness.alert_world import START_SECONDS, FakeReceiver, World
 

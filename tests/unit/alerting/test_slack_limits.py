@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from alerting.links import runbook
@@ -117,6 +117,7 @@ def check(text: str, blocks: list[Any], mentions: list[str], links: tuple[str, .
             assert token in allowed or "|" in token
 
 
+@settings(deadline=None)  # long texts on a busy machine
 @given(messages, mentioned)
 @example(Message("firing", "", "", ""), [])
 def test_every_message_is_taken_and_mentions_only_whom_it_may(message: Message, mentions: list[str]) -> None:
@@ -124,6 +125,7 @@ def test_every_message_is_taken_and_mentions_only_whom_it_may(message: Message, 
     check(*render_news(message, mentions), mentions)
 
 
+@settings(deadline=None)
 @given(texts, texts, st.floats(allow_nan=True, allow_infinity=True))
 def test_hostile_names_go_through_the_whole_way(name: str, text: str, value: float) -> None:
     said = verdict(

@@ -5,8 +5,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from alerting.lifecycle import Heard, Policy, step
+from alerting.lifecycle import Heard, step
 from alerting.outbox import delivered, failed, next_owed
+from alerting.policy import Policy
 from alerting.states import VERSION, AlertState, Ref, decode, encode, trim
 from embedwatch.errors import InvalidEvent
 from embedwatch.events import Contributor

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alerting.lifecycle import Policy
+from alerting.policy import Policy
 from tests.harness.alert_world import FakeReceiver, World
 
 POLICY = Policy(("slack",), repeat_interval_seconds=4 * 3600.0, no_data_grace_seconds=60.0)

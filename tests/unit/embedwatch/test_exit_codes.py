@@ -28,7 +28,7 @@ WRONG = {
 ANY = {
     "--model", "--tenant", "--source", "--fingerprint", "--id", "--revision", "--prompt-name", "--group", "--name",
     "--app-id", "--field", "--id-field", "--dir", "--out", "--slack-channel", "--logs", "--json", "--topic-prefix",
-    "--web-host", "--input", "--by", "--note",
+    "--web-host", "--input", "--by", "--note", "--topic",
 }  # fmt: skip
 #: Needed for a command to get as far as its options.
 ARGUMENTS = {
@@ -56,6 +56,8 @@ WRONG_ARGUMENTS = [
     (("worker",), ["--api-base-url", "http://:8080/v1"]),
     (("worker",), ["--backend", "openai"]),
     (("agents",), ["-c", "no-such.yaml"]),
+    (("lag",), ["--topic", "a b"]),
+    (("lag",), ["--group", ""]),
 ]
 
 
@@ -141,6 +143,7 @@ def test_an_address_of_a_cache_is_not_printed_when_it_is_wrong(run: Any) -> None
     [
         (["report"], 4), (["baseline", "save", "v1"], 4), (["baseline", "diff", "v1"], 3), (["compare", "a", "b"], 3),
         (["dlq", "list", "--since", "1h"], 4), (["collect", "out.npy"], 4), (["produce", "none.txt"], 3),
+        (["lag", "--follow"], 4),
     ],
 )  # fmt: skip
 def test_right_values_go_on_to_what_is_asked(run: Any, arguments: list[str], code: int) -> None:

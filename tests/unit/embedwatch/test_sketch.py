@@ -211,3 +211,25 @@ def test_a_sketch_that_no_latencies_make_is_refused(total: float, minimum: float
     sketch.total, sketch.minimum, sketch.maximum = total, minimum, maximum
     with pytest.raises(InvalidEvent):
         Sketch.from_bytes(sketch.to_bytes())
+
+
+def test_counts_that_do_not_fit_four_bytes_go_through_the_wire() -> None:
+    one = Sketch.of([50.0, 60.0])
+    for _ in range(40):
+        one.merge(Sketch.from_bytes(one.to_bytes()))
+    assert one.count == 2**41
+    again = Sketch.from_bytes(one.to_bytes())
+    assert (again.count, again.total, again.quantile(0.1), again.quantile(0.9)) == (
+        one.count, one.total, one.quantile(0.1), one.quantile(0.9),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("total", "minimum", "maximum"),
+    [(-100.0, 50.0, 50.0), (99.0, 50.0, 50.0), (101.0, 50.0, 50.0), (100.0, -5.0, 50.0), (100.0, 60.0, 50.0)],
+)
+def test_sums_that_no_values_have_are_refused(total: float, minimum: float, maximum: float) -> None:
+    wrong = Sketch.of([50.0, 50.0])
+    wrong.total, wrong.minimum, wrong.maximum = total, minimum, maximum
+    with pytest.raises(InvalidEvent, match="add up"):
+        Sketch.from_bytes(wrong.to_bytes())

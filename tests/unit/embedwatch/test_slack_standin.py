@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -373,6 +374,21 @@ def test_a_message_may_be_taken_without_its_sender_knowing(slack: SlackStandIn, 
         status = 0
     assert status == (502 if fault.kind == "status_after" else 0)
     assert [message.text for message in slack.inbox()] == ["x"]
+
+
+def test_who_waits_for_a_message_does_not_wait_for_its_answer() -> None:
+    def post() -> None:
+        with contextlib.suppress(httpx.HTTPError):  # cut off at the end
+            httpx.post(standin.webhook_url, json={"text": "x"}, timeout=60)
+
+    with SlackStandIn(messages_per_second=None) as standin:
+        standin.fail_next([Fault("hang", seconds=60)])
+        sender = threading.Thread(target=post)
+        sender.start()
+        assert [message.text for message in standin.wait_for(lambda inbox: inbox, 20)] == ["x"]
+        assert standin.requests() == [], "it is not answered yet"
+    sender.join(20)
+    assert not sender.is_alive()
 
 
 def test_a_slow_answer_comes_late(slack: SlackStandIn) -> None:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from embedwatch.events import HeartbeatEvent
-from stream_agents.compute.allocated import FORGET_MS, MAX_GAP_MS, MAX_PROCESSES, Allocation, allocated_ms
+from stream_agents.compute.allocated import FORGET_MS, MAX_GAP_MS, MAX_MODELS, MAX_PROCESSES, Allocation, allocated_ms
 from tests.harness.agents_log import NOW
 
 UTC_ZONE = ZoneInfo("UTC")
@@ -111,3 +111,11 @@ def test_pruning_in_between_changes_no_number() -> None:
         pruned.add(event, UTC_ZONE, NOW)
         pruned.prune("2027-01-13")
     assert plain.alive_ms == pruned.alive_ms
+
+
+def test_made_up_models_are_bounded_and_their_time_is_kept() -> None:
+    beats = [beat(NOW - 1000 + n, model=f"made-up-{n}" + "😀" * 200) for n in range(1000)]
+    found = counted(*beats)[TODAY]
+    assert len(found) == MAX_MODELS + 1
+    assert sum(found.values()) == 999_000
+    assert found["other"] == 999_000 - MAX_MODELS * 1000

@@ -56,7 +56,7 @@ def test_of_a_quiet_pipeline_nothing_is_ok_but_that_no_worker_is_missed() -> Non
     assert {v.metric: v.judgement for v in verdicts} == {
         "latency_p95_ms": "no_data", "error_rate_pct": "no_data", "cache_hit_rate_pct": "no_data",
         "unpriced_tokens": "no_data", "daily_cost_usd": "inconclusive", "queue_depth": "inconclusive",
-        "rejected_events": "no_data", "worker_silent_seconds": "ok", "workers_silent_seconds": "ok",
+        "rejected_events": "ok", "worker_silent_seconds": "ok", "workers_silent_seconds": "ok",
     }  # fmt: skip
     assert all(v.reason for v in verdicts)
 
@@ -227,18 +227,47 @@ def test_an_alert_of_silence_ends_when_the_silent_are_forgotten(metric: str) -> 
     world.started_seconds = NOW - 100
     world.apply_heartbeat(beat("gone", 50))
     assert one(text, world).reason == "above the threshold (1 of 1 workers)"
+    for hours, judgement in ((1, "breached"), (23, "breached"), (24, "ok")):
+        # That all of them are gone is not over after an hour.
+        world.tidy(NOW + 3600 * hours)
+        assert one(text, world, NOW + 3600 * hours).judgement == judgement
+    found = one(text, world, NOW + 86_400)
+    assert (found.value, found.reason) == (None, "no worker is known, so none is missed")
+
+
+def test_one_that_is_silent_for_an_hour_beside_others_is_forgotten() -> None:
+    world = world_of()
+    world.started_seconds = NOW - 100
+    world.apply_heartbeat(beat("gone", 50))
+    world.apply_heartbeat(beat("here"), NOW + 3500)
     world.tidy(NOW + 3500)
-    assert one(text, world, NOW + 3500).judgement == "breached"
-    world.tidy(NOW + 3600)
-    found = one(text, world, NOW + 3600)
-    assert (found.judgement, found.value, found.reason) == ("ok", None, "no worker is known, so none is missed")
+    assert one("thresholds: {worker_silent_seconds: 60}", world, NOW + 3540).judgement == "breached"
+    world.tidy(NOW + 3560)
+    assert one("thresholds: {worker_silent_seconds: 60}", world, NOW + 3560).judgement == "ok"
 
 
 @pytest.mark.parametrize(("age", "judgement"), [(59.0, "inconclusive"), (60.0, "ok")])
-def test_agents_that_have_just_started_do_not_end_an_alert_of_silence(age: float, judgement: str) -> None:
+def test_agents_that_have_just_started_neither_end_nor_raise_an_alert_of_silence(age: float, judgement: str) -> None:
     world = world_of()
     world.started_seconds = NOW - age
     assert one("thresholds: {worker_silent_seconds: 45}", world).judgement == judgement
+    world.apply_heartbeat(beat("known from before", 500))
+    raised = one("thresholds: {workers_silent_seconds: 45}", world).judgement
+    assert raised == ("breached" if judgement == "ok" else judgement)
+
+
+def test_a_number_that_nobody_foresaw_spoils_one_rule_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = world_of(batch_event())
+
+    def broken(now: float) -> None:
+        raise OverflowError
+
+    monkeypatch.setattr(world, "queue", broken)
+    found = {v.metric: v for v in judge(default_rules(), world, NOW)}
+    assert (found["queue_depth"].judgement, found["queue_depth"].reason) == (
+        "inconclusive", "cannot be computed (OverflowError)",
+    )  # fmt: skip
+    assert found["unpriced_tokens"].judgement == "ok"
 
 
 def test_a_machine_without_a_gpu_is_not_a_lazy_gpu() -> None:

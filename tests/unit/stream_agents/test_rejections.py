@@ -23,7 +23,7 @@ LEARNT = 120.0  # the agents run for so long
     [
         (encode(batch_event(worker="gpu-2", texts=11)), "gpu-2"),
         (b'{"worker": "gpu-2", "type": "nope", "v": 9}', "gpu-2"),
-        (b'{"worker": "%s"}' % (b"w" * 1000), "w" * 256),
+        (b'{"worker": "%s"}' % (b"w" * 1000), "w" * 220 + "..38bc2286bb38fa85"),
         *((value, "unknown") for value in (
             None, b"", b"\xff", b'{"worker": ""}', b'{"worker": 3}', b"[]", b"3", b'{"worker": "gpu', b"{}",
             b'{"worker":' + b"[" * 100_000,
@@ -60,7 +60,7 @@ def test_a_window_holds_what_came_in_it_and_at_most_a_minute_more(
     reasons, workers = rejected([part], window_seconds, NOW)
     assert reasons.total() == workers.total()
     at_least = sum(-window_seconds < at <= 0 and at > -3540 for _, _, at in events)
-    at_most = sum(-window_seconds - 60 < at <= 3660 for _, _, at in events)
+    at_most = sum(-window_seconds - 60 < at <= 180 for _, _, at in events)
     assert at_least <= reasons.total() <= at_most
 
 
@@ -88,6 +88,6 @@ def test_the_default_rule_says_how_many_why_and_whose_and_a_restart_forgets_noth
             ]  # fmt: skip
         world = runtime.world
         (late,) = (v for v in judge(default_rules(), world, NOW + 990) if v.alert_type == "REJECTED_EVENTS")
-        assert late.judgement != "breached"
+        assert (late.judgement, late.value) == ("ok", 0)
 
     asyncio.run(scenario())

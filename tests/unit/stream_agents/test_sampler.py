@@ -13,7 +13,7 @@ from stream_agents import sampler
 
 
 class NoClients:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, clock: Any) -> None:
         pass
 
     def __enter__(self) -> NoClients:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +17,18 @@ names = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 def test_an_event_counts_for_everything_its_model_its_tenant_and_both() -> None:
     assert scopes_of("m", None) == (ALL, (("model", "m"),))
     assert scopes_of("m", "t") == (ALL, (("model", "m"),), (("tenant", "t"),), (("model", "m"), ("tenant", "t")))
+
+
+@given(names, names)
+def test_a_long_name_is_cut_and_stays_another_than_others(one: str, other: str) -> None:
+    from stream_agents.compute.scopes import LONGEST_QUOTED, short_name
+
+    for name in (one, one * 30, "😀" * 200 + one):
+        assert len(quote(short_name(name), safe=" ./:@-")) <= LONGEST_QUOTED
+        assert short_name(short_name(name)) == short_name(name)
+    assert short_name("BAAI/bge-m3") == "BAAI/bge-m3"
+    if one != other:
+        assert short_name("😀" * 200 + one) != short_name("😀" * 200 + other)
 
 
 def test_an_empty_tenant_is_none() -> None:

@@ -84,6 +84,23 @@ def test_no_sample_and_an_old_sample_are_unknown_and_never_an_empty_queue() -> N
     assert old.reason == "the last lag sample is 31 s old"
 
 
+def test_who_tells_again_what_it_knew_is_no_sign_of_life_and_a_wrong_clock_is_no_silence() -> None:
+    found = world()
+    late = beat("a", 60.0)
+    found.apply_heartbeat(late, NOW)
+    assert found.silent_workers(NOW + 5) == [("a", 5.0)]
+    found.apply_heartbeat(late, NOW + 20)
+    assert found.silent_workers(NOW + 30) == [("a", 30.0)]
+    found.apply_heartbeat(replace(late, time_seconds=NOW - 30), NOW + 30)
+    assert found.silent_workers(NOW + 31) == [("a", 1.0)]
+
+
+def test_partitions_of_the_queue_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stream_agents.compute.world.MAX_PARTITIONS", 3)
+    found = queue_of(*(lag(number) for number in range(9)))
+    assert found.partitions == 3
+
+
 def test_a_partition_that_is_gone_is_forgotten_and_a_reader_that_stopped_is_not() -> None:
     found = world()
     found.apply_lag(lag(0))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_agents.compute.lag import STALL_SECONDS, Lag, LagTracker, OffsetSample
+from embedwatch.lag.tracker import STALL_SECONDS, GroupTracker, Lag, LagTracker, OffsetSample, Place, Total, total
 
 T0 = 1_800_000_000.0
 
@@ -27,7 +27,7 @@ def test_a_queue_that_is_worked_off_is_ok_with_rates_and_time_to_drain() -> None
     lag = last(sample(0, 100, 500), sample(10, 300, 600, oldest_timestamp_seconds=T0 + 4, texts_per_message=2.5))
     assert lag == Lag(
         "OK", None, committed_offset=300, log_end_offset=600, lag_messages=300, lag_texts=750, oldest_age_seconds=6.0,
-        consume_rate_per_s=20.0, arrival_rate_per_s=10.0, drain_seconds=30.0,
+        consume_rate_per_s=20.0, arrival_rate_per_s=10.0, drain_seconds=30.0, texts_per_message=2.5,
     )  # fmt: skip
 
 
@@ -149,3 +149,68 @@ def test_time_zero_is_a_time(first: float) -> None:
     tracker = LagTracker()
     tracker.observe(OffsetSample(first, 0, 5, 10))
     assert tracker.observe(OffsetSample(first + STALL_SECONDS, 0, 5, 10)).status == "STALLED"
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "status", "reason", "lag"),
+    [
+        # before and now: (committed, end, more)
+        ((5, 10, {}), (5, 12, {"skipped_offsets": 7}), "OK", None, 0),
+        ((5, 10, {}), (5, 12, {"skipped_offsets": 3}), "OK", None, 4),
+        ((5, 10, {}), (10, 10, {"high_watermark": 14}), "OK", None, 0),
+        ((5, 10, {}), (12, 10, {"high_watermark": 14}), "OK", None, 0),  # it reads what is not committed yet
+        ((5, 10, {}), (5, 10, {"start": 8}), "OK", "3 offsets were removed from the log before they were done", 2),
+        ((5, 10, {}), (20, 10, {}), "REWOUND", "the committed offset 20 lies beyond the end of the log, 10: the topic "
+         "was made anew or lost records", 10),
+        ((5, 10, {}), (None, 10, {}), "REWOUND", "the commit at 5 is gone: the group or the topic was made anew", 10),
+        ((5, 10, {"members": 0}), (6, 10, {"members": 0}), "OK", None, 4),
+        ((5, 10, {"members": 0}), (5, 10, {"members": 0}), "STOPPED", "the group has no members", 5),
+        ((5, 10, {"members": 0}), (None, None, {"reason": "no answer in time"}), "UNKNOWN", "no answer in time", None),
+    ],
+)  # fmt: skip
+def test_what_a_second_sample_says(before: Any, now: Any, status: str, reason: str | None, lag: int | None) -> None:
+    found = last(*(sample(at, committed, end, **more) for at, (committed, end, more) in ((0, before), (10, now))))
+    assert (found.status, found.reason, found.lag_messages) == (status, reason, lag)
+
+
+def test_marks_of_transactions_are_never_stalled() -> None:
+    tracker = LagTracker()
+    for at in range(0, 301, 20):
+        lag = tracker.observe(sample(at, 100, 101, skipped_offsets=1))
+        assert (lag.status, lag.lag_messages, lag.oldest_age_seconds, lag.drain_seconds) == ("OK", 0, 0.0, 0.0)
+
+
+def test_retention_is_no_work() -> None:
+    """A log start that moves over records nobody did is neither a commit nor a rate of one."""
+    for committed in (None, 10):
+        tracker = LagTracker()
+        for at in range(0, 61, 20):
+            lag = tracker.observe(sample(at, committed, 1000, start=20 + at))
+        assert (lag.status, lag.consume_rate_per_s, lag.lag_messages) == ("STALLED", 0.0, 920)
+
+
+def test_partitions_that_are_gone_are_forgotten_and_new_ones_begin() -> None:
+    group, first, second = GroupTracker(), Place("t", 0), Place("t", 1)
+    group.observe({first: sample(0, 10, 10)})
+    both = group.observe({first: sample(10, 10, 20), second: sample(10, None, 5)})
+    assert (both[first].arrival_rate_per_s, both[second].lag_messages, both[second].arrival_rate_per_s) == (
+        1.0,
+        5,
+        None,
+    )
+    group.observe({second: sample(20, 5, 5)})
+    assert group.observe({first: sample(30, 0, 5)})[first].status == "OK", "its old commit would have been rewound"
+
+
+def test_the_total_is_the_sum_and_the_worst() -> None:
+    fine = Lag("OK", None, 0, 30, 20, 40, 3.0, 5.0, 1.0, 4.0)
+    slow = Lag("STALLED", "no commit for 60 s with 10 messages waiting", 0, 10, 10, 10, 70.0, 0.0, 1.0)
+    assert total([fine, slow]) == Total(
+        "STALLED", slow.reason, 2, {"OK": 1, "STALLED": 1}, 30, 50, 70.0, 5.0, 2.0, 10.0
+    )  # fmt: skip
+
+
+def test_a_partition_that_is_not_known_makes_the_total_unknown_and_never_less() -> None:
+    whole = total([Lag("OK", None, 0, 30, 20, 40, 3.0, 5.0, 1.0, 4.0), Lag("UNKNOWN", "no answer in time")])
+    assert whole == Total("UNKNOWN", "no answer in time", 2, {"OK": 1, "UNKNOWN": 1})
+    assert total([]).status == "UNKNOWN"
