@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -31,9 +32,11 @@ def app(
         _option("--agents-url", help="Where the stream agents serve. Without it: agents.web_host and agents.web_port."),
     ] = None,
     least: Annotated[
-        int,
-        _option("--min", min=0, max=MAX_SLOTS, help="Never fewer workers, whatever the agents say. (default: 1)"),
-    ] = 1,
+        int | None,
+        _option(
+            "--min", min=0, max=MAX_SLOTS, help="Never fewer workers here. (default: scaling.min_workers, which is 1)"
+        ),
+    ] = None,
     most: Annotated[
         int | None, _option("--max", min=1, max=MAX_SLOTS, help="Never more workers. (default: the slots)")
     ] = None,
@@ -88,8 +91,10 @@ def app(
     if slots is None and settings.worker.processes_per_gpu is None:
         slots = most
     places = pool(settings, slots)
-    bounds = Bounds(least, len(places) if most is None else most, len(places))
-    if least > bounds.cap:
+    bounds = Bounds(least or 0, len(places) if most is None else most, len(places))
+    if least is None:  # that of the whole, of which this machine may be a part
+        bounds = replace(bounds, least=min(settings.scaling.min_workers, bounds.cap))
+    elif least > bounds.cap:
         what = f"--max {most}" if most is not None and most <= len(places) else f"the slots there are, {len(places)}"
         raise ConfigError(f"--min {least} is above {what}")
     clock = SystemClock()
