@@ -14,11 +14,15 @@ if TYPE_CHECKING:
     from embedwatch.scaling.simulator import Outcome, Plant
     from embedwatch.scaling.traces import Array
     from embedwatch.scaling.versus import Versus
+    from embedwatch.settings import Settings
 
 EXAMPLE = (
     "Examples: embedwatch simulate --trace burst --plot burst.png; embedwatch simulate --trace all --usd-per-hour 0.8; "
     "embedwatch simulate --recorded arrivals.csv --capacity 250; embedwatch simulate --from-topic --json"
 )
+
+
+PICTURES = (".png", ".svg", ".pdf")
 
 
 def _option(name: str, help: str, **more: Any) -> Any:
@@ -84,6 +88,7 @@ def simulate(
     from embedwatch.scaling.policy import Aims
     from embedwatch.scaling.simulator import Plant
     from embedwatch.scaling.traces import SHAPES
+    from embedwatch.settings import load
 
     if recorded is not None and from_topic:
         raise ConfigError("--recorded and --from-topic: arrivals come from one of them")
@@ -91,9 +96,14 @@ def simulate(
         raise ConfigError(f"--trace {trace!r}: there are {', '.join(SHAPES)} and all")
     if max_workers is not None and max_workers < min_workers:
         raise ConfigError(f"--max-workers {max_workers} is below --min-workers {min_workers}")
+    if plot is not None and plot.suffix.lower() not in PICTURES:
+        raise ConfigError(f"--plot {str(plot)!r}: its ending says what to draw: {', '.join(PICTURES)}")
+    if recorded is not None and not recorded.is_file():
+        raise ConfigError(f"--recorded {str(recorded)!r}: there is no such file")
+    settings = load(config, {"kafka.bootstrap_servers": bootstrap_servers, "kafka.topic_prefix": topic_prefix})
     step = 5.0
     if from_topic:
-        arrivals = {"topic": _topic(config, bootstrap_servers, topic_prefix, step)}
+        arrivals = {"topic": _topic(settings, step)}
     elif recorded is not None:
         arrivals = {recorded.stem: _file(recorded, step)}
     else:
@@ -143,15 +153,13 @@ def _file(path: Path, step: float) -> Array:
         raise InputError(f"{path} cannot be read: {error}") from None
 
 
-def _topic(config: Path | None, bootstrap_servers: str | None, topic_prefix: str | None, step: float) -> Array:
+def _topic(settings: Settings, step: float) -> Array:
     from embedwatch.codec import decode_metric
     from embedwatch.errors import InvalidEvent
     from embedwatch.events import LagEvent
     from embedwatch.reading import TopicReader
     from embedwatch.scaling.recorded import Recorder
-    from embedwatch.settings import load
 
-    settings = load(config, {"kafka.bootstrap_servers": bootstrap_servers, "kafka.topic_prefix": topic_prefix})
     recorder = Recorder(settings.worker.group, settings.topics.texts)
     with TopicReader(settings.kafka, settings.topics.metrics) as reader:
         for batch in reader.batches():

@@ -52,10 +52,10 @@ def test_a_file_of_arrivals_and_a_picture(tmp_path: Path) -> None:
     [
         (["--trace", "brust"], ConfigError, "there are constant, ramp"),
         (["--recorded", "x.csv", "--from-topic"], ConfigError, "arrivals come from one of them"),
-        (["--recorded", "not-there.csv"], InputError, "not-there.csv cannot be read"),
+        (["--recorded", "not-there.csv"], ConfigError, "there is no such file"),
         (["--min-workers", "5", "--max-workers", "4"], ConfigError, "--max-workers 4 is below --min-workers 5"),
         (["--plot", "/not/there/x.png"], InputError, "cannot be written"),
-        (["--plot", "x.nonsense"], InputError, "x.nonsense cannot be written"),
+        (["--plot", "x.nonsense"], ConfigError, "its ending says what to draw"),
     ],
 )
 def test_what_is_refused(arguments: list[str], error: type[Exception], words: str) -> None:
