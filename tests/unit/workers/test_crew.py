@@ -88,7 +88,9 @@ def test_a_variable_can_be_taken_from_a_member(said: tuple[int, Path], monkeypat
 
 def test_one_that_crashed_starts_again_after_a_while_and_keeps_its_name(clock: Any, said: tuple[int, Path]) -> None:
     with Crew(clock=clock, out_fd=said[0]) as crew:
-        crew.add(shell("w", "echo start >&2; test $(wc -l < $FILE) -ge 3 || kill -9 $$", FILE=str(said[1])))
+        # It counts for itself: what it said is passed on when we come to it.
+        again = "echo start >&2; echo >> $RUNS; test $(wc -l < $RUNS) -ge 3 || kill -9 $$"
+        crew.add(shell("w", again, RUNS=f"{said[1]}.runs"))
         deadline = time.monotonic() + PATIENCE_SECONDS
         for runs, delay_seconds in ((1, 1.0), (2, 2.0)):
             while crew.step(0.02) or len(lines(said[1])) < runs or crew._seats[0].starts_at is None:
