@@ -15,6 +15,7 @@ from embedwatch.settings import KafkaSettings, Settings
 from tests.harness.alerting import Alerting, alerting, roots
 from tests.harness.commands import say
 from tests.harness.digests import sums
+from tests.harness.workers import until
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -52,7 +53,8 @@ def test_a_thousand_at_once_are_few_messages_and_each_is_accounted_for(bench: Al
     second = bench.start(ALERTS_DIGEST_AT=at, ALERTS_CONSOLE="false")
     bench.wait_for_line(second, "(digest)")
     bench.wait_for(lambda inbox: counted(inbox, "cleared") >= 2)
-    bench.wait_for_line(second, "slack: told of latency|later (cleared)")
+    # By itself, or with the other where the cap, which outlives a restart, leaves no room for both.
+    until(lambda: not any(state.owed for state in load_states(Settings(kafka=bench.kafka)).values()), 60)
     inbox = roots(bench.slack.inbox())
     assert len(inbox) <= CAP_POSTS, [message.text for message in inbox]
     assert (counted(inbox, "fire"), counted(inbox, "over"), counted(inbox, "cleared")) == (told, loud, 2)
