@@ -15,7 +15,7 @@ from alerting.parcels import Parcel, SendFailed, Traits
 from alerting.slack_api import NO_ANSWER, SHORT_NAME, SlackApi, SlackSays, bypass_proxy, silent, unreachable, word
 from alerting.slack_blocks import render, render_news
 from alerting.slack_buttons import actions
-from alerting.slack_errors import LAYOUT_REFUSED, NOT_EDITABLE, failure
+from alerting.slack_errors import LAYOUT_REFUSED, failure, said_anew
 from alerting.slack_lookup import Lookup, metadata
 from alerting.states import Ref
 from alerting.terms import check_term
@@ -108,13 +108,13 @@ class SlackBot:
         return self._change(parcel, found.ref) or self._post(parcel)
 
     def _change(self, parcel: Parcel, ref: Ref) -> Ref | None:
-        """Edit, and one line into the thread. None when the message cannot be edited (any more)."""
+        """Edit, and one line into the thread. None when that cannot be done (any more) where the message stands."""
         try:
             self._edit(parcel, ref)
             if not (parcel.doubtful and self._lookup.reply(parcel, ref)):
                 self._reply(parcel, ref)
         except SlackSays as says:
-            if says.error not in NOT_EDITABLE:
+            if not said_anew(says.error, says.failure):
                 raise
             return None
         return ref
