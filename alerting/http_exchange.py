@@ -8,6 +8,7 @@ the time is over. Of an answer 64 KiB are read, and only where somebody wants th
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import threading
 from collections.abc import Callable, Mapping
@@ -18,6 +19,10 @@ import httpx
 
 from alerting.local import is_local
 
+# They write each address on a line of their own.
+for _chatty in ("httpx", "httpcore"):
+    logging.getLogger(_chatty).setLevel(logging.WARNING)
+
 LIMIT_BYTES = 64 * 1024
 #: A thread whose connection was shut ends within moments; one that looks up a name, when the system gives up.
 _END_SECONDS = 1.0
@@ -25,11 +30,12 @@ _END_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`body` is the beginning of what was said, as it came, or empty where nobody wanted it."""
+    """`body` is what was said, as it came, or empty where nobody wanted it; not `whole`: it is the beginning of it."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes = b""
+    whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +114,19 @@ class Exchange:
                 extensions={"trace": self._trace},
             ) as response,
         ):
-            kept = bytearray()
+            kept, whole = bytearray(), True
             if question.wants_body(response.status_code):
+                whole = False
                 with contextlib.suppress(httpx.HTTPError, httpx.StreamError, OSError):
                     for piece in response.iter_raw():
                         kept += piece[: question.limit_bytes - len(kept)]
                         if len(kept) >= question.limit_bytes:
                             break
-            return Answer(response.status_code, response.headers, bytes(kept))
+                    else:
+                        whole = True
+            with self._lock:
+                whole = whole and not self._given_up  # a connection that we shut looks like an answer's end
+            return Answer(response.status_code, response.headers, bytes(kept), whole)
 
     def _client(self) -> httpx.Client:
         """A connection for each question: they are minutes apart, and one that was kept open meanwhile may be dead,

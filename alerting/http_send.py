@@ -5,7 +5,6 @@ Addresses and headers may be secrets: no error, log line or `repr` has more of t
 
 from __future__ import annotations
 
-import logging
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,10 +16,6 @@ import httpx
 from alerting.http_exchange import LIMIT_BYTES, Answer, Exchange, ProxyUnusable, Question, TooLate
 from alerting.parcels import SendFailed
 from alerting.terms import check_term
-
-# They write each address on a line of their own.
-for _chatty in ("httpx", "httpcore"):
-    logging.getLogger(_chatty).setLevel(logging.WARNING)
 
 DEFAULT_RETRY_AFTER_SECONDS = 5.0
 MAX_RETRY_AFTER_SECONDS = 3600.0

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from slack_sdk.webhook import WebhookClient
-
 from alerting.parcels import Parcel, SendFailed, Traits
-from alerting.slack_api import NO_ANSWER, SHORT_NAME, SlackApi, SlackSays, bypass_proxy, silent, unreachable, word
+from alerting.slack_api import NO_ANSWER, SHORT_NAME, SlackApi, SlackSays, word
 from alerting.slack_blocks import render, render_news
 from alerting.slack_buttons import actions
-from alerting.slack_errors import LAYOUT_REFUSED, NOT_EDITABLE, failure
+from alerting.slack_errors import LAYOUT_REFUSED, failure, said_anew
+from alerting.slack_http import SlackHook, unreachable
 from alerting.slack_lookup import Lookup, metadata
 from alerting.states import Ref
 from alerting.terms import check_term
@@ -108,13 +107,13 @@ class SlackBot:
         return self._change(parcel, found.ref) or self._post(parcel)
 
     def _change(self, parcel: Parcel, ref: Ref) -> Ref | None:
-        """Edit, and one line into the thread. None when the message cannot be edited (any more)."""
+        """Edit, and one line into the thread. None when that cannot be done (any more) where the message stands."""
         try:
             self._edit(parcel, ref)
             if not (parcel.doubtful and self._lookup.reply(parcel, ref)):
                 self._reply(parcel, ref)
         except SlackSays as says:
-            if says.error not in NOT_EDITABLE:
+            if not said_anew(says.error, says.failure):
                 raise
             return None
         return ref
@@ -178,9 +177,7 @@ class SlackWebhook:
 
     def __init__(self, url: str, *, timeout_seconds: float, mentions: Mentions = nobody) -> None:
         self._mentions = mentions
-        self._client = WebhookClient(url, timeout=max(1, round(timeout_seconds)), logger=silent, retry_handlers=[])
-        if bypass_proxy(url):
-            self._client.proxy = None
+        self._client = SlackHook(url, timeout_seconds=timeout_seconds)
 
     def check(self) -> str:
         return "a webhook can only be tried by sending: embedwatch alerts test"

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct
 
+from alerting.message import DASHBOARD
 from alerting.parcels import Parcel
 from alerting.wording import clean
 from embedwatch.events import AlertAction
@@ -52,9 +53,9 @@ def actions(parcel: Parcel) -> dict[str, Any] | None:
     if message.kind not in TAKEN:
         buttons.append(_button("Snooze 1 h", SNOOZE_HOUR, value))
         buttons.append(_button(f"Snooze until tomorrow {MORNING:%H:%M}", SNOOZE_TOMORROW, value))
-    link = next((each for each in message.links if len(each.url) <= URL_CHARS), None)
-    if link is not None:
-        buttons.append(_button("Open dashboard", OPEN, "-", url=link.url))
+    url = message.link(DASHBOARD)
+    if url is not None and len(url) <= URL_CHARS:
+        buttons.append(_button("Open dashboard", OPEN, "-", url=url))
     return {"type": "actions", "elements": buttons} if buttons else None
 
 

@@ -69,19 +69,18 @@ MEANINGS: dict[str, Meaning] = {
     "metadata_too_large": Meaning("Slack does not take the message's metadata", of_message=True),
 }
 
-#: The message cannot be edited (any more): a new one says the same.
-NOT_EDITABLE = (
-    "message_not_found",
-    "cant_update_message",
-    "edit_window_closed",
-    "is_inactive",
-    "thread_not_found",
-    "cannot_reply_to_message",
-    "restricted_action_thread_locked",
-    "restricted_action_non_threadable_channel",
-)
 #: The layout is refused: the same words without it may be taken.
 LAYOUT_REFUSED = ("invalid_blocks", "invalid_blocks_format", "msg_blocks_too_long")
+
+
+def said_anew(error: str, found: SendFailed) -> bool:
+    """Whether what Slack does not let us change is to be posted anew, where things are posted now.
+
+    The message may be gone or too old, its channel archived, another's, or of another workspace: all of that is about
+    one old message, and must hold up no other. Only a refused post is about the receiver; where the token is at fault,
+    the post is refused as well. `found` is what `error` means; what is no word of Slack's says nothing of the message.
+    """
+    return bool(error) and not found.retryable and not found.of_message
 
 
 def failure(status: int, error: str, headers: Mapping[str, str], needed: str = "") -> SendFailed:

@@ -16,11 +16,12 @@ from typing import Any
 
 from slack_sdk.errors import SlackApiError
 from slack_sdk.socket_mode import SocketModeClient
-from slack_sdk.web import WebClient
 
+from alerting.local import is_local
 from alerting.parcels import SendFailed
-from alerting.slack_api import NO_ANSWER, SlackSays, bypass_proxy, silent, unreachable
+from alerting.slack_api import NO_ANSWER, SlackSays
 from alerting.slack_buttons import asked
+from alerting.slack_http import SlackWeb, silent, unreachable
 from alerting.wording import clean
 from embedwatch.clock import Clock
 from embedwatch.errors import EmbedwatchError
@@ -49,12 +50,8 @@ class Buttons:
         zone: tzinfo,
     ) -> None:
         self._publish, self._clock, self._zone = publish, clock, zone
-        self._web = WebClient(
-            base_url=api_url, timeout=max(1, round(timeout_seconds)), logger=silent, retry_handlers=[]
-        )
-        self._app_token, self._local = app_token, bypass_proxy(api_url)
-        if self._local:
-            self._web.proxy = None
+        self._web = SlackWeb(api_url=api_url, timeout_seconds=timeout_seconds)
+        self._app_token, self._local = app_token, is_local(api_url)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="alerting-slack-buttons", daemon=True)
 
@@ -91,6 +88,8 @@ class Buttons:
                 client.connect()
             except SlackApiError as error:
                 failure = SlackSays(error.response).failure
+            except SendFailed as error:
+                failure = error
             except NO_ANSWER as error:
                 failure = unreachable(error)
             else:
@@ -150,9 +149,7 @@ def _close(client: SocketModeClient) -> None:
 
 def check(app_token: str, *, api_url: str, timeout_seconds: float) -> str:
     """Ask whether buttons would work. Raises `SendFailed`."""
-    web = WebClient(base_url=api_url, timeout=max(1, round(timeout_seconds)), logger=silent, retry_handlers=[])
-    if bypass_proxy(api_url):
-        web.proxy = None
+    web = SlackWeb(api_url=api_url, timeout_seconds=timeout_seconds)
     try:
         web.apps_connections_open(app_token=app_token)
     except SlackApiError as error:

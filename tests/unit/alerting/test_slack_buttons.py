@@ -78,6 +78,17 @@ def test_an_alert_can_be_acknowledged_snoozed_and_looked_at() -> None:
     assert block["elements"][3]["url"] == "https://dash.example/?a=1"
 
 
+def test_only_a_dashboard_is_opened_as_one() -> None:
+    """Where none is set the runbook is the first link."""
+    for url, expected in ((None, None), ("https://dash.example/?a=1", "https://dash.example/?a=1")):
+        sent = parcel(url=url, runbook="https://wiki.example/latency")
+        assert any(link.url == "https://wiki.example/latency" for link in sent.message.links)
+        block = actions(sent)
+        assert block is not None
+        opened = [each["url"] for each in block["elements"] if each["action_id"] == OPEN]
+        assert opened == ([] if expected is None else [expected])
+
+
 @pytest.mark.parametrize("kind", ["resolved", "cleared"])
 def test_what_is_over_has_no_buttons(kind: Kind) -> None:
     assert actions(parcel(kind)) is None

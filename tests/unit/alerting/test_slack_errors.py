@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alerting.slack_errors import DEFAULT_RETRY_AFTER_SECONDS, MEANINGS, NOT_EDITABLE, failure, retry_after
+from alerting.slack_errors import DEFAULT_RETRY_AFTER_SECONDS, failure, retry_after, said_anew
 
 #: status, error, retryable, only this message
 TABLE = [
@@ -80,5 +80,20 @@ def test_retry_after_is_read_whatever_it_holds(header: dict[str, str], seconds: 
     assert retry_after(header) == seconds
 
 
-def test_what_cannot_be_edited_is_no_reason_to_give_up() -> None:
-    assert not set(NOT_EDITABLE) & set(MEANINGS)
+@pytest.mark.parametrize(
+    ("status", "error", "anew"),
+    [
+        (200, "message_not_found", True),
+        (200, "is_archived", True),
+        (200, "something_new", True),
+        (200, "invalid_auth", True),  # the post is refused, too
+        (429, "ratelimited", False),
+        (200, "internal_error", False),
+        (200, "update_failed", False),
+        (200, "msg_too_long", False),
+        (404, "", False),  # a page of somebody in between
+        (503, "", False),
+    ],
+)
+def test_an_edit_that_slack_refuses_for_good_is_said_anew(status: int, error: str, anew: bool) -> None:
+    assert said_anew(error, failure(status, error, {})) == anew
