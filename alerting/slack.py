@@ -97,7 +97,7 @@ class SlackBot:
             return self._new(parcel)
         return self._change(parcel, ref) or self._new(parcel)
 
-    def _new(self, parcel: Parcel) -> Ref:
+    def _new(self, parcel: Parcel) -> Ref | None:
         found = self._lookup.message(parcel) if parcel.doubtful else None
         if found is None:
             return self._post(parcel)
@@ -118,7 +118,7 @@ class SlackBot:
             return None
         return ref
 
-    def _post(self, parcel: Parcel) -> Ref:
+    def _post(self, parcel: Parcel) -> Ref | None:
         text, blocks = self._render(parcel)
         answer = self._content(
             self._api.client.chat_postMessage,
@@ -129,7 +129,10 @@ class SlackBot:
             unfurl_links=False,
             unfurl_media=False,
         )
-        ref = Ref(str(answer.get("channel")), str(answer.get("ts")))
+        channel, ts = answer.get("channel"), answer.get("ts")
+        if not (isinstance(channel, str) and isinstance(ts, str) and channel and ts):
+            return None  # it was taken, and nobody says where it is: what comes next is posted anew
+        ref = Ref(channel, ts)
         self._lookup.learn(ref.channel)
         if self.chart is not None and parcel.owed is not None and parcel.message.kind == "firing":
             self.chart(parcel.owed.facts.breach, ref)
@@ -188,7 +191,7 @@ class SlackWebhook:
         if refused is not None and refused[1] in LAYOUT_REFUSED:
             refused = self._post(text=text)
         if refused is not None:
-            raise failure(*refused)
+            raise failure(*refused, webhook=True)
         return None
 
     def _post(self, **content: Any) -> tuple[int, str, Mapping[str, str]] | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from slack_sdk.errors import SlackApiError, SlackClientError
 
+from alerting.parcels import SendFailed
 from alerting.slack_errors import failure
 from alerting.slack_http import SlackWeb, unreachable
 from alerting.terms import check_term
@@ -58,6 +59,8 @@ class SlackApi:
             raise SlackSays(error.response) from None
         except NO_ANSWER as error:
             raise unreachable(error) from None
+        except (TypeError, AttributeError, LookupError):  # slack-sdk looks into some answers itself
+            raise SendFailed("Slack's answer lacks what it should hold", retryable=True, in_doubt=True) from None
         data: Mapping[str, Any] = answer.data
         return data
 

@@ -6,6 +6,7 @@ nothing, or between backticks with its own backticks replaced: it cannot mention
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -30,6 +31,8 @@ URL_CHARS = 1000  # Slack: 3000
 #: chat.update refuses a text above 4000 characters; it is a notification's one line here.
 TEXT_CHARS = 1000
 MENTIONS_CHARS = 600
+#: Bold, italic, struck through, code, :emoji: and a quotation. Slack's markup has no way to write them as they are.
+_FORMATS = re.compile(r"[*_~`]|:\S+:|^\s*>", re.MULTILINE)
 
 
 def render(message: Message, mentions: Sequence[str] = (), buttons: Block | None = None) -> tuple[str, list[Block]]:
@@ -42,7 +45,7 @@ def render(message: Message, mentions: Sequence[str] = (), buttons: Block | None
     if called:
         blocks.insert(1, {"type": "section", "text": mrkdwn(called, MENTIONS_CHARS)})
     if message.details:
-        fields = [mrkdwn(_field(detail), FIELD_CHARS) for detail in message.details[:FIELDS]]
+        fields = [_field(detail) for detail in message.details[:FIELDS]]
         blocks.append({"type": "section", "fields": fields})
     if message.lines:
         blocks.append({"type": "section", "text": plain("\n".join(message.lines), LINES_CHARS)})
@@ -130,12 +133,15 @@ def mrkdwn(text: str, limit: int) -> Block:
     return {"type": "mrkdwn", "text": text, "verbatim": True}
 
 
-def _field(detail: Detail) -> str:
+def _field(detail: Detail) -> Block:
+    """In bold what it is, and its text; should that hold signs that format, all is shown plain."""
     label = f"*{escape(detail.label, 40)}*\n"
+    if not detail.code and detail.moment_seconds is None and _FORMATS.search(detail.text):
+        return plain(f"{detail.label}\n{detail.text}", FIELD_CHARS)
     left = FIELD_CHARS - len(label)
     if detail.moment_seconds is not None:
-        return label + moment(detail.moment_seconds)
-    return label + (code(detail.text, left) if detail.code else escape(detail.text, left))
+        return mrkdwn(label + moment(detail.moment_seconds), FIELD_CHARS)
+    return mrkdwn(label + (code(detail.text, left) if detail.code else escape(detail.text, left)), FIELD_CHARS)
 
 
 def _footer(message: Message) -> str:

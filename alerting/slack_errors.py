@@ -83,10 +83,23 @@ def said_anew(error: str, found: SendFailed) -> bool:
     return bool(error) and not found.retryable and not found.of_message
 
 
-def failure(status: int, error: str, headers: Mapping[str, str], needed: str = "") -> SendFailed:
+#: What a webhook's status says where its text does not. Its address is all the key there is.
+_HOOK = {
+    401: "the webhook's address is refused",
+    403: "the webhook's address is refused",
+    404: "there is no webhook at this address",
+    410: "there is no webhook at this address any more",
+}
+_API_URL, _WEBHOOK_URL = "EMBEDWATCH_ALERTS_SLACK_API_URL", "EMBEDWATCH_ALERTS_SLACK_WEBHOOK_URL"
+
+
+def failure(
+    status: int, error: str, headers: Mapping[str, str], needed: str = "", *, webhook: bool = False
+) -> SendFailed:
     """What an answer that is not a success means.
 
     `error` is Slack's short name for it, or empty; `needed` are the scopes that it says are lacking.
+    `webhook`: a webhook's answer, not the API's.
     """
     if status == 429 or error in ("ratelimited", "rate_limited"):
         seconds = retry_after(headers)
@@ -100,10 +113,11 @@ def failure(status: int, error: str, headers: Mapping[str, str], needed: str = "
     if status >= 500 or status == 408:
         # What stands in between may have lost the answer of a Slack that took the message.
         return SendFailed(f"Slack answers with status {status}", retryable=True, in_doubt=True)
-    if 300 <= status < 400 or (status == 200 and not error):
-        return SendFailed(
-            f"what answers there is not Slack (status {status}): check EMBEDWATCH_ALERTS_SLACK_API_URL", retryable=False
-        )
+    if 300 <= status < 400 or (status < 300 and (webhook or not error)):
+        setting = _WEBHOOK_URL if webhook else _API_URL
+        return SendFailed(f"what answers there is not Slack (status {status}): check {setting}", retryable=False)
+    if webhook and status in _HOOK:
+        return SendFailed(f"{_HOOK[status]} (status {status}): set {_WEBHOOK_URL} to one that works", retryable=False)
     named = f" ({error})" if error else ""
     return SendFailed(f"Slack refuses the message with status {status}{named}", retryable=False)
 

@@ -149,11 +149,13 @@ class Lookup:
                 **fields,
                 **({"cursor": cursor} if cursor else {}),
             )
-            for message in answer.get("messages") or ():
-                about = message.get("metadata") or {}
-                if message.get("bot_id") == self._bot_id and about.get("event_type") == METADATA_EVENT:
+            for message in _maps(answer.get("messages")):
+                about = message.get("metadata")
+                if message.get("bot_id") != self._bot_id or not isinstance(about, dict):
+                    continue
+                if about.get("event_type") == METADATA_EVENT and isinstance(about.get("event_payload"), dict):
                     yield message
-            cursor = str((answer.get("response_metadata") or {}).get("next_cursor") or "")
+            cursor = _cursor(answer)
             if not cursor:
                 return
 
@@ -173,13 +175,24 @@ class Lookup:
                 limit=PAGE,
                 **({"cursor": cursor} if cursor else {}),
             )
-            for channel in answer.get("channels") or ():
+            for channel in _maps(answer.get("channels")):
                 if wanted in (channel.get("name"), channel.get("id")):
                     return str(channel.get("id"))
-            cursor = str((answer.get("response_metadata") or {}).get("next_cursor") or "")
+            cursor = _cursor(answer)
             if not cursor:
                 break
         raise SendFailed(f"the app is not in {self._channel}: invite it (/invite @name)", retryable=False)
+
+
+def _maps(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list, whatever else an answer holds."""
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _cursor(answer: Mapping[str, Any]) -> str:
+    """Where the next page begins; empty: there is none."""
+    about = answer.get("response_metadata")
+    return str(about.get("next_cursor") or "") if isinstance(about, dict) else ""
 
 
 def _since(parcel: Parcel) -> float:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from slack_sdk.models.blocks import Block
 
-from alerting.message import Detail, Link, Message
+from alerting.message import Detail, Link, Message, compose
 from alerting.slack_blocks import CONTEXT_CHARS, FIELDS, TEXT_CHARS, code, escape, mrkdwn, plain, render, render_news
+from alerting.states import Act, Facts, Owed
 from embedwatch.services.slack_rules import MAX_BLOCKS_CHARS, characters, check_message
+from tests.harness.verdicts import verdict
 
 WORST = "&<>`*😀" * 3000
 
@@ -73,6 +76,28 @@ def test_plain_text_counts_an_emoji_as_two(text: str, limit: int) -> None:
 def test_markup_that_does_not_fit_is_shown_without_tags() -> None:
     assert mrkdwn("*bold*", 10)["type"] == "mrkdwn"
     assert mrkdwn("<https://x.example|long label>", 10)["type"] == "plain_text"
+
+
+@pytest.mark.parametrize("said", ["*bold*", "_it_", "~no~", "`code`", "```", ":smile:", "> quoted"])
+def test_what_people_say_is_shown_as_they_wrote_it(said: str) -> None:
+    act = Act("acknowledge", said, "slack", 1000.0, "critical", note=said)
+    facts = Facts(breach=verdict(), since_seconds=1000.0, fired_at_seconds=1000.0, act=act)
+    _, blocks = render(compose(Owed(1, "slack", "acknowledged", 1, 1000.0, facts)))
+    shown = [field for block in blocks for field in block.get("fields", ())]
+    for label in ("Acknowledged by", "They say"):
+        (found,) = [field for field in shown if label in field["text"]]
+        assert found["type"] == "plain_text"
+        assert found["emoji"] is False
+        assert found["text"].startswith(f"{label}\n")
+
+
+def test_what_formats_nothing_stands_below_a_bold_label() -> None:
+    assert fields("ada at 12:30") == [{"type": "mrkdwn", "text": "*Judged on*\nada at 12:30", "verbatim": True}]
+
+
+def fields(text: str) -> list[dict[str, object]]:
+    _, blocks = render(Message("firing", "t", "s", "n", details=(Detail("Judged on", text),)))
+    return [field for block in blocks for field in block.get("fields", ())]
 
 
 def test_times_are_shown_in_the_readers_own_zone() -> None:

@@ -64,6 +64,15 @@ def test_what_a_person_has_to_mend_says_what_to_do() -> None:
     assert "not Slack" in failure(200, "", {}).reason
 
 
+@pytest.mark.parametrize("status", [200, 302, 401, 403, 404, 410])
+def test_of_a_webhook_its_own_setting_is_named(status: int) -> None:
+    found = failure(status, "", {}, webhook=True)
+    assert "EMBEDWATCH_ALERTS_SLACK_WEBHOOK_URL" in found.reason
+    assert "SLACK_API_URL" not in found.reason
+    assert not found.retryable
+    assert failure(503, "", {}, webhook=True).in_doubt
+
+
 @pytest.mark.parametrize(
     ("header", "seconds"),
     [
