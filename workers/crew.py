@@ -306,7 +306,7 @@ def supervise(
             for member in members:
                 if not stop.requested and not crew.stopping:
                     crew.add(member)
-            while crew.busy:
+            while crew.busy or (manage is not None and not crew.stopping):
                 crew.step(TICK_SECONDS)
                 if stop.requested:
                     crew.ask_to_stop()

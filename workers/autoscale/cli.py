@@ -110,11 +110,12 @@ def app(
     from workers.crew import supervise
 
     drain_seconds = settings.worker.drain_seconds
-    hands = Hands(
-        [member for _, member in places], bounds, ear, drain_seconds=drain_seconds, tell=_teller(as_json), clock=clock
-    )
     asker = asking.member(url, interval_seconds, ear.hear)
-    raise typer.Exit(supervise([asker], drain_seconds=drain_seconds, clock=clock, manage=hands))
+    hands = Hands(
+        [member for _, member in places], asker, bounds, ear, drain_seconds=drain_seconds, tell=_teller(as_json),
+        clock=clock,
+    )  # fmt: skip
+    raise typer.Exit(supervise([], drain_seconds=drain_seconds, clock=clock, manage=hands))
 
 
 def _refuse_what_is_decided(settings: Settings) -> None:

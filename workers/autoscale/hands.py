@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Callable, Sequence
 
 from embedwatch.clock import Clock, SystemClock
@@ -19,6 +20,8 @@ log = logging.getLogger(__name__)
 REST_SECONDS = 1800.0
 #: So many places that gave up while nobody else works well: what is wrong is not a matter of the place.
 ALL_LOOP = 3
+#: After the asking process was given up.
+ASK_AGAIN_SECONDS = 60.0
 #: An answer is old after so many intervals without another, but not before `OLD_SECONDS`.
 OLD_INTERVALS = 3
 OLD_SECONDS = 30.0
@@ -72,9 +75,10 @@ class Hands:
     """
 
     def __init__(
-        self, workers: Sequence[Member], bounds: Bounds, ear: Ear, *, drain_seconds: float, tell: Tell,
+        self, workers: Sequence[Member], asker: Member, bounds: Bounds, ear: Ear, *, drain_seconds: float, tell: Tell,
         clock: Clock | None = None,
     ) -> None:  # fmt: skip
+        self._asker = asker
         self._members = {member.name: member for member in workers}
         self._helm = Helm(bounds)
         self._ear = ear
@@ -85,11 +89,13 @@ class Hands:
         self._started: dict[str, int] = {}
         self._starts = 0
         self._missing = 0
+        self._asks_from = -math.inf
 
     def __call__(self, crew: Crew) -> None:
         self._see_who_gave_up(crew)
         if crew.stopping:
             return
+        self._have_somebody_ask(crew)
         decision = self._helm.turn(self._ear.heard())
         todo = moves(self._helm.target, self.places(crew), self._helm.bounds)
         if not decision.told:
@@ -114,20 +120,25 @@ class Hands:
         self._rests_until = {name: until for name, until in self._rests_until.items() if until > now}
         while crew.gave_up:
             name, verdict = crew.gave_up.popitem()
-            if name == asking.NAME:
-                log.error("nobody asks the agents any more: all are stopped")
-                crew.ask_to_stop(verdict.exit_code or 1)
-                return
+            if name == self._asker.name:
+                log.error("nobody asks the agents for %g s; what there is stays", ASK_AGAIN_SECONDS)
+                self._asks_from = now + ASK_AGAIN_SECONDS
+                continue
             self._rests_until[name] = now + REST_SECONDS
             well = [
                 member.name for member in crew.standing()
-                if member.name != asking.NAME and not member.leaving and member.seconds >= GOOD_LIFE_SECONDS
+                if member.name != self._asker.name and not member.leaving and member.seconds >= GOOD_LIFE_SECONDS
             ]  # fmt: skip
             if not well and len(self._rests_until) >= min(ALL_LOOP, len(self._members)):
                 log.error("no worker keeps running, %d were given up: all are stopped", len(self._rests_until))
                 crew.ask_to_stop(verdict.exit_code or 1)
                 return
             log.warning("the place of %s stays empty for %g min; the others work on", name, REST_SECONDS / 60)
+
+    def _have_somebody_ask(self, crew: Crew) -> None:
+        asks = any(member.name == self._asker.name for member in crew.standing())
+        if not asks and self._clock.monotonic() >= self._asks_from:
+            crew.add(self._asker)
 
     def _say_what_is_missing(self, decision: Decision, todo: Moves) -> None:
         """Told when it changes, and not while others still drain: that passes."""

@@ -33,7 +33,8 @@ class Rig:
         self.ear = Ear(group="g", topic="t", interval_seconds=5.0, clock=clock)
         names = [f"w-{n}" for n in range(1, bounds.slots + 1)]
         members = [Member(name, ("/bin/sh", "-c", scripts.get(name, GOOD)), {}) for name in names]
-        self.hands = Hands(members, bounds, self.ear, drain_seconds=20.0, tell=self._tell, clock=clock)
+        asker = Member(asking.NAME, ("/bin/sh", "-c", scripts.get(asking.NAME, GOOD)), {}, self.ear.hear)
+        self.hands = Hands(members, asker, bounds, self.ear, drain_seconds=20.0, tell=self._tell, clock=clock)
 
     def _tell(self, decision: Decision, todo: Moves) -> None:
         self.told.append(f"{decision.before} -> {decision.after}")
@@ -53,6 +54,9 @@ class Rig:
             if not self.crew.stopping:
                 self.hands(self.crew)
 
+    def there(self) -> list[str]:
+        return [member.name for member in self.crew.standing() if member.name != asking.NAME]
+
     def up(self) -> list[str]:
         return [place.name for place in self.hands.places(self.crew) if place.state == "up"]
 
@@ -71,7 +75,7 @@ def test_it_goes_up_and_down_and_to_nothing(rig: Callable[..., Rig]) -> None:
     this = rig(Bounds(0, 4, 4))
     for desired, names in ((1, ["w-1"]), (3, ["w-1", "w-2", "w-3"]), (1, ["w-1"]), (0, [])):
         this.wish(desired)
-        this.until(lambda names=names: this.up() == names and len(this.crew.standing()) == len(names))
+        this.until(lambda names=names: this.up() == names and len(this.there()) == len(names))
     assert this.told == ["0 -> 1", "1 -> 3", "3 -> 1", "1 -> 0"]
 
 
@@ -111,7 +115,7 @@ def test_one_that_drains_is_waited_for_before_its_place_is_used_again(rig: Calla
     this.until(lambda: this.up() == ["w-1"])
     this.wish(2)
     this.hands(this.crew)
-    assert [member.name for member in this.crew.standing()] == ["w-1", "w-2"]
+    assert this.there() == ["w-1", "w-2"]
     # Its time to drain and to close is over: it is killed, and its place is there for another.
     this.clock.pass_by(51)
     this.wish(2)
@@ -133,7 +137,7 @@ def test_the_place_of_a_crash_loop_rests_and_another_takes_over(
     this.clock.pass_by(REST_SECONDS + 1)
     this.wish(3)
     this.hands(this.crew)
-    assert [member.name for member in this.crew.standing()] == ["w-2", "w-3", "w-1"]
+    assert this.there() == ["w-2", "w-3", "w-1"]
 
 
 def test_when_all_loop_the_command_ends_with_their_code(
@@ -154,12 +158,20 @@ def test_others_that_work_well_go_on_whoever_gives_up(rig: Callable[..., Rig]) -
     assert not this.crew.stopping
 
 
-def test_nobody_who_asks_ends_the_command(rig: Callable[..., Rig], caplog: pytest.LogCaptureFixture) -> None:
-    this = rig()
-    this.crew.add(Member(asking.NAME, ("/bin/sh", "-c", "echo trace >&2; exit 2"), {}, this.ear.hear))
-    this.until(lambda: this.crew.stopping)
-    assert this.crew.exit_code == 2
+def test_when_asking_itself_fails_what_there_is_stays_and_it_is_tried_again(
+    rig: Callable[..., Rig], caplog: pytest.LogCaptureFixture
+) -> None:
+    this = rig(agents="echo trace >&2; exit 2")
+    this.until(lambda: "nobody asks the agents for 60 s; what there is stays" in caplog.text)
     assert "agents: trace" in caplog.text
+    this.until(lambda: this.up() == ["w-1"])
+    assert not this.crew.stopping
+    caplog.clear()
+    this.clock.pass_by(59)
+    this.until(lambda: this.up() == ["w-1"])
+    assert "nobody asks" not in caplog.text
+    this.clock.pass_by(2)
+    this.until(lambda: "nobody asks the agents" in caplog.text)
 
 
 def test_what_is_heard_is_the_last_that_was_said(clock: Any) -> None:
