@@ -6,7 +6,7 @@ import signal
 from collections import deque
 from dataclasses import dataclass
 
-from embedwatch.errors import ConfigError, FailureBudgetExceeded, InputError, ModelError
+from embedwatch.errors import ConfigError, ConnectionFailed, FailureBudgetExceeded, InputError, ModelError
 
 FIRST_DELAY_SECONDS = 1.0
 MAX_DELAY_SECONDS = 30.0
@@ -62,13 +62,15 @@ class Restarts:
             return Done()
         if status in BEYOND_MENDING:
             return GiveUp(status, "starting it again would not help")
-        if len(self._restarts) == MAX_RESTARTS and now - self._restarts[0] < WINDOW_SECONDS:
+        away = stays and status == ConnectionFailed.exit_code  # that the broker is away is no fault of the slot
+        if not away and len(self._restarts) == MAX_RESTARTS and now - self._restarts[0] < WINDOW_SECONDS:
             return GiveUp(exit_code(status), f"crash loop: {MAX_RESTARTS} restarts within {WINDOW_SECONDS / 60:g} min")
         self._short_lives = 0 if lived_seconds >= GOOD_LIFE_SECONDS else self._short_lives
         # The exponent is bounded, or a slot that fails for weeks would overflow the float.
         delay_seconds = min(FIRST_DELAY_SECONDS * 2.0 ** min(self._short_lives, 10), MAX_DELAY_SECONDS)
         self._short_lives += 1
-        self._restarts.append(now)
+        if not away:
+            self._restarts.append(now)
         return Again(delay_seconds)
 
 

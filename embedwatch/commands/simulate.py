@@ -44,7 +44,10 @@ def simulate(
         float, _option("--texts-per-s", "Mean of a trace; day-100m has its own.", min=0.01, max=1e7)
     ] = 600.0,
     hours: Annotated[float, _option("--hours", "Length of a trace.", min=0.1, max=744)] = 24.0,
-    partitions: Annotated[int, _option("--partitions", "Of the topic.", min=1, max=10_000)] = 120,
+    partitions: Annotated[
+        int | None,
+        _option("--partitions", "Of the topic. Without it: those that --from-topic sees, else 120.", min=1, max=10_000),
+    ] = None,
     capacity: Annotated[
         float, _option("--capacity", "Texts a second that one worker does.", min=0.001, max=1e7)
     ] = 100.0,
@@ -103,11 +106,13 @@ def simulate(
     settings = load(config, {"kafka.bootstrap_servers": bootstrap_servers, "kafka.topic_prefix": topic_prefix})
     step = 5.0
     if from_topic:
-        arrivals = {"topic": _topic(settings, step)}
+        seen, found_partitions = _topic(settings, step)
+        arrivals, partitions = {"topic": seen}, partitions or found_partitions
     elif recorded is not None:
         arrivals = {recorded.stem: _file(recorded, step)}
     else:
         arrivals = _traces(SHAPES if trace == "all" else [trace], texts_per_s, hours, step, seed)
+    partitions = partitions or 120
     plant = Plant(
         partitions=partitions, capacity_texts_per_s=capacity, warm_up_seconds=warm_up, rebalance_seconds=rebalance,
         start_workers=max(min_workers, 1),
@@ -147,13 +152,13 @@ def _file(path: Path, step: float) -> Array:
     from embedwatch.scaling.recorded import from_rows
 
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:
             return from_rows(csv.DictReader(file), step, str(path))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
 
 
-def _topic(settings: Settings, step: float) -> Array:
+def _topic(settings: Settings, step: float) -> tuple[Array, int]:
     from embedwatch.codec import decode_metric
     from embedwatch.errors import InvalidEvent
     from embedwatch.events import LagEvent
@@ -170,7 +175,7 @@ def _topic(settings: Settings, step: float) -> Array:
                     continue
                 if isinstance(event, LagEvent):
                     recorder.add(event)
-    return recorder.arrivals(step)
+    return recorder.arrivals(step), recorder.partitions
 
 
 def _run(name: str, arrivals: Array, step: float, plant: Plant, aims: Aims, thresholds: int, quiet: bool) -> Versus:
@@ -197,7 +202,7 @@ def _print(found: dict[str, Versus], usd_per_hour: float | None) -> None:
         for heading in ("wait p50", "p95", "max", "worker-hours", "USD", "changes", "turns"):
             table.add_column(heading, justify="right")
         rows: list[tuple[str, Outcome]] = [("embedwatch", each.ours)]
-        for what, best in (("KEDA, same wait", each.same_wait), ("KEDA, same hours", each.same_hours)):
+        for what, best in (("KEDA, same wait", each.same_wait), ("KEDA, no more hours", each.same_hours)):
             if best is not None:
                 setting, outcome = best
                 at = f"{setting.lag_threshold_texts:,.0f} texts, {setting.down_stabilization_seconds:g} s"
@@ -226,7 +231,7 @@ def _words(each: Versus) -> list[str]:
         "no setting of KEDA that was tried waits as little" if fewer is None else f"at the same wait {_by(fewer)} hours"
     )
     lines.append(
-        "no setting of KEDA that was tried costs as little" if lower is None else f"at the same hours {_by(lower)} wait"
+        "no setting of KEDA that was tried costs as little" if lower is None else f"at no more hours {_by(lower)} wait"
     )
     return lines
 
@@ -278,6 +283,6 @@ def _draw(path: Path, name: str, step: float, each: Versus) -> None:
 
     runs = {"embedwatch": each.ours}
     if each.same_hours is not None:
-        runs["KEDA, same hours"] = each.same_hours[1]
+        runs["KEDA, no more hours"] = each.same_hours[1]
     draw(path, name, step, runs)
     typer.echo(f"drawn: {path}", err=True)

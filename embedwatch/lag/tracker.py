@@ -13,13 +13,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from embedwatch.events import LagStatus
 
 #: Committed offsets that stand still this long, with texts waiting, mean that nobody works on them.
 STALL_SECONDS = 60.0
+#: The same where other partitions move on: their worker may be busy with those.
+BUSY_STALL_SECONDS = 300.0
 RATE_WINDOW_SECONDS = 60.0
 #: From the least to the most worrying.
 STATUSES: tuple[LagStatus, ...] = ("OK", "REWOUND", "STALLED", "STOPPED", "UNKNOWN")
@@ -81,6 +83,13 @@ class LagTracker:
     _texts_per_message: float | None = None
     _never_committed_at: int | None = None
 
+    #: When the group was last seen to have done something here.
+    worked_seconds: float | None = None
+
+    def still_seconds(self, now: float) -> float:
+        """For how long no commit moved here."""
+        return 0.0 if self._moved_seconds is None else now - self._moved_seconds
+
     def observe(self, sample: OffsetSample) -> Lag:
         if sample.end_offset is None or sample.start_offset is None:
             why = sample.reason or "the log's offsets could not be read"
@@ -97,6 +106,8 @@ class LagTracker:
         previous = self._history[-1] if self._history else None
         if previous is None or done != previous.done or lag == 0:
             self._moved_seconds = sample.time_seconds
+        if previous is not None and done > previous.done:
+            self.worked_seconds = sample.time_seconds
         self._remember(_Point(sample.time_seconds, done, end))
         if sample.texts_per_message is not None:
             self._texts_per_message = sample.texts_per_message
@@ -139,7 +150,7 @@ class LagTracker:
         # Consumers without a group's protocol commit and are no members: who moves on is not stopped.
         if lag and sample.members == 0 and (previous is None or done <= previous.done):
             return "STOPPED", "the group has no members"
-        still = 0.0 if self._moved_seconds is None else sample.time_seconds - self._moved_seconds
+        still = self.still_seconds(sample.time_seconds)
         if lag and still >= STALL_SECONDS:
             return "STALLED", f"no commit for {still:.0f} s with {lag} messages waiting"
         return "OK", None
@@ -170,7 +181,19 @@ class GroupTracker:
     def observe(self, samples: Mapping[Place, OffsetSample]) -> dict[Place, Lag]:
         """Partitions that are not among the samples any more are forgotten."""
         self._trackers = {place: self._trackers.get(place) or LagTracker() for place in samples}
-        return {place: self._trackers[place].observe(sample) for place, sample in samples.items()}
+        found = {place: self._trackers[place].observe(sample) for place, sample in samples.items()}
+        return {place: self._judged(place, lag, samples[place].time_seconds) for place, lag in found.items()}
+
+    def _judged(self, place: Place, lag: Lag, now: float) -> Lag:
+        """A worker reads its partitions in turn: while others move on, one may wait for minutes and nobody hangs."""
+        if lag.status != "STALLED":
+            return lag
+        moved = max((t.worked_seconds for t in self._trackers.values() if t.worked_seconds is not None), default=None)
+        still = self._trackers[place].still_seconds(now)
+        if moved is None or now - moved >= STALL_SECONDS or still >= BUSY_STALL_SECONDS:
+            return lag
+        reason = f"no commit for {still:.0f} s, while other partitions move on"
+        return replace(lag, status="OK", reason=reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ messages wait but how many seconds of work they are. With
 3. Fewer workers only after they were enough for as long as a start costs (at least `hold_seconds`): to keep a worker
    for nothing for W seconds costs what to start another costs, and whoever waits as long as the price of the start pays
    at most twice what a prophet would (the ski rental argument: Karlin, Manasse, Rudolph, Sleator: Competitive Snoopy
-   Caching, 1988). Step 1 is then taken with `down_pct` in place of u, so that a load at the edge of two numbers does
-   not go back and forth between them.
+   Caching, 1988). Step 1 is then taken with `down_pct` in place of u, and a step of less than a quarter waits five
+   times as long: a load at the edge of two numbers does not go back and forth between them.
 4. Limits: partitions, the largest number, slots of GPUs, money an hour. What is wanted beyond them is told (`wanted`).
 
 It never goes by what is not known. A queue that stands still, or whose texts mostly fail, is not helped by more.
@@ -117,6 +117,12 @@ def workers_for(texts_per_s: float, capacity_texts_per_s: float, partitions: int
     return math.ceil(partitions / bearable)
 
 
+#: A step down by less than a quarter waits five times as long.
+SMALL_STEP, LONG_HOLD = 0.25, 5.0
+#: Nothing is decided: all stays as it is.
+KEPT: tuple[ScalingCause, ...] = ("unknown", "stalled", "failing", "measuring", "holding")
+
+
 @dataclass(slots=True)
 class Scaler:
     """Remembers what was needed lately. Call `decide` at a steady pace, a few seconds or so; `now` may be any clock."""
@@ -138,9 +144,15 @@ class Scaler:
         if wanted >= have or cause == "idle":
             return self._decision(wanted, load, have, cause, why)
         hold = max(self.aims.hold_seconds, self._warm_up(load))
-        lately = self._needed_lately(now - hold, now)
+        self._forget(now, LONG_HOLD * hold)
+        lately = self._needed_since(now - hold)
+        if have > lately > have * (1.0 - SMALL_STEP):
+            # A few less may be noise, and save little.
+            hold *= LONG_HOLD
+            lately = self._needed_since(now - hold)
         if lately >= have or now - self._begun < hold:
-            return self._decision(have, load, have, "holding", f"{wanted} would do; fewer only after {hold:g} s of it")
+            why = f"{wanted} would do; fewer only after {hold:g} s of it"
+            return self._decision(have, load, have, "holding", why, wanted)
         fewer = max(lately, wanted)
         return self._decision(fewer, load, have, cause, why)
 
@@ -203,18 +215,27 @@ class Scaler:
         self._idle_since = now if self._idle_since is None or self._idle_since > now else self._idle_since
         return now - self._idle_since >= self.aims.idle_seconds
 
-    def _needed_lately(self, begin: float, now: float) -> int:
-        """The most that was needed since."""
-        while self._needed and (self._needed[0][0] < begin or self._needed[0][0] > now):
+    def _forget(self, now: float, seconds: float) -> None:
+        """What is older, and what a clock that was set back left in the future."""
+        while self._needed and not now - seconds <= self._needed[0][0] <= now:
             self._needed.popleft()
-        return max((needed for _, needed in self._needed), default=0)
 
-    def _decision(self, wanted: int, load: Load, have: int, cause: ScalingCause, reason: str) -> Decision:
+    def _needed_since(self, begin: float) -> int:
+        """The most that was needed."""
+        return max((needed for at, needed in self._needed if at >= begin), default=0)
+
+    def _decision(
+        self, number: int, load: Load, have: int, cause: ScalingCause, reason: str, wanted: int | None = None
+    ) -> Decision:
+        """`wanted`: where it is another number than the one that is to be."""
         most, limit = self.aims.most(load.partitions)
         least = min(self.aims.min_workers, most)
-        desired = min(max(wanted, least), most)
+        desired = min(max(number, least), most)
+        if wanted is None:
+            # What is only kept is not wanted: a limit that was lowered is no lack of workers.
+            wanted = min(number, most) if cause in KEPT else number
         limited_by: ScalingLimit | None = None
-        if wanted > most:
+        if wanted > most or number > most:
             limited_by = limit
         elif wanted < least:
             limited_by = "min_workers"

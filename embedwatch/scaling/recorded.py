@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -12,6 +11,8 @@ from embedwatch.events import LagEvent
 from embedwatch.scaling.traces import Array
 
 MAX_SECONDS = 31 * 86_400.0
+#: Of a file: what is larger counts nothing that there is.
+LARGEST = 1e12
 
 
 class Recorder:
@@ -42,6 +43,9 @@ class Recorder:
                 f"there are no lag samples of {self._topic} and {self._group} over {10 * step_seconds:g} s or more; "
                 "stream agents write them while they run"
             )
+        days = (max(times) - min(times)) / 86_400
+        if days * 86_400 > MAX_SECONDS:
+            raise InputError(f"the lag samples span {days:,.0f} days; at most 31 are read")
         edges = np.arange(min(times), max(times), step_seconds)
         total = np.zeros(len(edges) - 1)
         for samples in self._ends.values():
@@ -68,6 +72,8 @@ def from_rows(rows: Iterable[Mapping[str, str]], step_seconds: float, name: str)
     if max(at) - begin > MAX_SECONDS:
         raise InputError(f"{name}: it spans {(max(at) - begin) / 86_400:,.0f} days; at most 31 are simulated")
     steps = int((max(at) - begin) // step_seconds) + 1
+    if not sum(texts):
+        raise InputError(f"{name}: no text arrives in it")
     out: Array = np.bincount(
         np.array([int((one - begin) // step_seconds) for one in at]), weights=np.array(texts), minlength=steps
     ).astype(np.float64)
@@ -79,4 +85,4 @@ def _number(text: str | None) -> float | None:
         number = float(text or "")
     except ValueError:
         return None
-    return number if math.isfinite(number) else None
+    return number if abs(number) <= LARGEST else None

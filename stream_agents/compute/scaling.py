@@ -133,6 +133,9 @@ class Brain:
         reason = "; ".join(not_ready) or self._unheard(world, queue, there, now)
         if reason is not None:
             queue = replace(queue, status="UNKNOWN", reason=reason)
+        if queue.status == "STALLED" and queue.consume_rate_per_s:
+            # One partition stands still, the others do not: for those more workers are of use.
+            queue = replace(queue, status="OK")
         self._texts_per_message = texts_per_message(world, queue, now, self._texts_per_message)
         return Load(
             status=cast(LagStatus, queue.status),
@@ -168,7 +171,9 @@ class Brain:
         since = world.started_seconds
         if since is not None and now - since < self.silent_seconds:
             return f"the agents have listened for workers for {max(now - since, 0.0):.0f} s only"
-        if not self._met and not there.all and queue.consume_rate_per_s:
+        last = world.last_batch_seconds
+        working = last is not None and now - last < self.silent_seconds
+        if not there.all and (working or (not self._met and queue.consume_rate_per_s)):
             return "texts are done, but no worker is heard of"
         return None
 

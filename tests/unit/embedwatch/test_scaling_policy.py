@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedwatch.scaling.policy import Aims, Load, Scaler, workers_for
+from embedwatch.scaling.simulator import Plant, simulate
+from embedwatch.scaling.traces import trace
 
 NOW = 1_800_000_000.0
 AIMS = Aims(target_seconds=30.0, min_workers=0, max_workers=100)
@@ -221,3 +223,30 @@ def test_under_a_constant_load_the_number_comes_to_rest(
     assert len(set(seen[200:])) == 1
     steps = [b - a for a, b in itertools.pairwise(seen) if a != b]
     assert sum((a > 0) != (b > 0) for a, b in itertools.pairwise(steps)) <= 1
+
+
+def test_a_small_step_down_waits_five_times_as_long() -> None:
+    scaler = Scaler(AIMS)
+    some = load(workers=12, partitions=120, arrival_texts_per_s=430.0, warm_up_seconds=20.0)
+    scaler.decide(replace(some, arrival_texts_per_s=480.0), NOW)
+    found = [scaler.decide(some, NOW + second).desired for second in range(1, 400)]
+    assert found.index(11) == 300
+    assert set(found) == {12, 11}
+
+
+def test_what_is_only_kept_is_no_lack_of_workers() -> None:
+    scaler = Scaler(replace(AIMS, max_workers=2))
+    for held in (load(workers=6, arrival_texts_per_s=40.0), load(workers=6, status="UNKNOWN")):
+        found = scaler.decide(held, NOW)
+        assert (found.desired, found.at_capacity) == (2, False)
+
+
+@pytest.mark.parametrize("name", ["constant", "ramp", "wave"])
+def test_on_a_day_that_is_only_noisy_it_seldom_turns(name: str) -> None:
+    """Arrivals wander by a tenth within minutes. KEDA's rule turns some 350 times on the first."""
+    arrivals = trace(name, texts_per_s=600.0, seconds=86_400, step_seconds=10.0)
+    plant = Plant(partitions=120, capacity_texts_per_s=100.0, start_workers=7)
+    scaler = Scaler(Aims(max_workers=120))
+    found = simulate(arrivals, 10.0, plant, lambda one, now: scaler.decide(one, now).desired)
+    assert found.turns <= 60
+    assert found.wait_p95_seconds <= 15.0

@@ -41,7 +41,7 @@ def test_all_traces_as_json(tmp_path: Path) -> None:
 
 def test_a_file_of_arrivals_and_a_picture(tmp_path: Path) -> None:
     file, picture = tmp_path / "mine.csv", tmp_path / "out.png"
-    file.write_text("seconds,texts\n" + "".join(f"{n * 10},{50 + n}\n" for n in range(200)))
+    file.write_text("\ufeffseconds,texts\n" + "".join(f"{n * 10},{50 + n}\n" for n in range(200)))
     found = json.loads(run("--recorded", str(file), "--plot", str(picture), "--json"))
     assert found["traces"]["mine"]["embedwatch"]["texts"] == sum(50 + n for n in range(200))
     assert picture.read_bytes().startswith(b"\x89PNG")
@@ -71,6 +71,8 @@ def test_what_is_refused(arguments: list[str], error: type[Exception], words: st
         ([{"seconds": "1", "texts": "2"}, {"seconds": "x", "texts": "2"}], "line 3"),
         ([{"seconds": "1", "texts": "-2"}], "line 2"),
         ([{"seconds": "nan", "texts": "2"}], "line 2"),
+        ([{"seconds": "1", "texts": "1e308"}], "line 2"),
+        ([{"seconds": "1", "texts": "0"}], "no text arrives"),
         ([{"seconds": "0", "texts": "2"}, {"seconds": "1e9", "texts": "2"}], "spans 11,574 days"),
     ],
 )

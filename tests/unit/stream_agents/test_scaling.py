@@ -185,7 +185,13 @@ def test_all_workers_gone_is_known_where_there_were_some() -> None:
 @pytest.mark.parametrize(
     ("events", "cause"),
     [
-        ([lag(0, status="STALLED", lag_messages=9, lag_texts=9, reason="no commit"), lag(1)], "stalled"),
+        (
+            [
+                lag(0, status="STALLED", lag_messages=9, lag_texts=9, reason="no commit", consume_rate_per_s=0.0),
+                lag(1, consume_rate_per_s=0.0),
+            ],
+            "stalled",
+        ),
         ([*queue(lag_messages=9, lag_texts=900), work(errors={"timeout": 600})], "failing"),
     ],
 )
@@ -194,6 +200,25 @@ def test_a_stalled_or_failing_queue_is_not_scaled(events: list[Any], cause: str)
         events[-1] = replace(events[-1], misses=400)
     event = Brain(Aims()).decide(world_of(beat("a"), *events), NOW)
     assert (event.cause, event.holds) == (cause, True)
+
+
+def test_one_partition_that_stands_still_does_not_hold_back_the_others() -> None:
+    stuck = lag(0, status="STALLED", lag_messages=1, lag_texts=1, reason="no commit", consume_rate_per_s=0.0)
+    events = [stuck, *(lag(n, lag_messages=1000, lag_texts=10_000, consume_rate_per_s=1.0) for n in range(1, 24))]
+    event = Brain(Aims(max_workers=24)).decide(world_of(beat("a"), work(), *events), NOW)
+    assert (event.holds, event.cause) == (False, "backlog")
+    assert event.desired_workers > 1
+
+
+def test_texts_are_done_and_no_worker_is_heard_of() -> None:
+    """Their clocks are wrong, or heartbeats are lost: that there is none is not known."""
+    brain, world = Brain(Aims(max_workers=24)), world_of(beat("a"), work(), *queue(lag_messages=0, lag_texts=0))
+    brain.decide(world, NOW)
+    later = NOW + 30
+    put(world, *queue(at=later, lag_messages=0, lag_texts=0))
+    world.last_batch_seconds = later - 1
+    event = brain.decide(world, later)
+    assert (event.cause, event.holds) == ("unknown", True)
 
 
 def test_few_failures_say_nothing() -> None:

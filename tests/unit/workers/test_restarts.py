@@ -134,3 +134,14 @@ def test_never_more_restarts_than_allowed_and_never_a_delay_out_of_bounds(lives:
 def test_an_end_in_words_and_as_an_exit_code(status: int, words: str, code: int) -> None:
     assert describe(status) == words
     assert exit_code(status) == code
+
+
+def test_a_broker_that_is_away_is_no_crash_loop_of_one_that_stays() -> None:
+    restarts = Restarts()
+    for number in range(100):
+        found = restarts.ended(4, lived_seconds=10.0, now=40.0 * number, stays=True)
+        assert isinstance(found, Again)
+        assert found.delay_seconds <= MAX_DELAY_SECONDS
+    # What is the slot's own fault counts as ever.
+    ends = [restarts.ended(1, lived_seconds=1.0, now=4000.0 + n, stays=True) for n in range(6)]
+    assert [type(each) for each in ends] == [Again] * 5 + [GiveUp]

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedwatch.lag.tracker import STALL_SECONDS, GroupTracker, Lag, LagTracker, OffsetSample, Place, Total, total
+from embedwatch.lag.tracker import (
+    BUSY_STALL_SECONDS,
+    STALL_SECONDS,
+    GroupTracker,
+    Lag,
+    LagTracker,
+    OffsetSample,
+    Place,
+    Total,
+    total,
+)
 
 T0 = 1_800_000_000.0
 
@@ -214,3 +224,17 @@ def test_a_partition_that_is_not_known_makes_the_total_unknown_and_never_less() 
     whole = total([Lag("OK", None, 0, 30, 20, 40, 3.0, 5.0, 1.0, 4.0), Lag("UNKNOWN", "no answer in time")])
     assert whole == Total("UNKNOWN", "no answer in time", 2, {"OK": 1, "UNKNOWN": 1})
     assert total([]).status == "UNKNOWN"
+
+
+def test_a_partition_whose_turn_has_not_come_is_not_stalled_while_the_group_moves_on() -> None:
+    tracker, slow, busy = GroupTracker(), Place("t", 0), Place("t", 1)
+    seen: dict[float, tuple[str, str]] = {}
+    for second in range(0, 500, 10):
+        # From 400 s on nobody moves.
+        done = min(second, 400)
+        found = tracker.observe({slow: sample(second, 5, 900), busy: sample(second, done, 900)})
+        seen[second] = (found[slow].status, found[busy].status)
+    assert seen[STALL_SECONDS + 10] == ("OK", "OK")
+    assert seen[BUSY_STALL_SECONDS - 10] == ("OK", "OK")
+    assert seen[BUSY_STALL_SECONDS] == ("STALLED", "OK")
+    assert seen[480] == ("STALLED", "STALLED")
