@@ -234,6 +234,7 @@ class AlertingService:
             self._ownership.again()
             return
         owned = frozenset(tp.partition for tp in assigned)
+        self._store.begin_term(stored.next_term(now))
         dropped = self._engine.load(stored.states, owned, stored.books.values(), now)
         self._engine.recall(self._clock.now(), self._clock.monotonic())
         self._letters.clear()

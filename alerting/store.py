@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kafka import KafkaProducer
@@ -33,6 +33,15 @@ log = logging.getLogger(__name__)
 LOAD_TIMEOUT_SECONDS = 120.0
 SAVE_TIMEOUT_SECONDS = 20.0
 _NONE: Mapping[str, Books | None] = {}
+#: Header of a record: in whose time of holding the alerts it was written. A record of an earlier one that comes late
+#: (its process stood still with it in hand) is left out; one without it, of an older version, counts as it comes.
+TERM = "term"
+
+
+def term_of(headers: Sequence[tuple[str, bytes]] | None) -> int | None:
+    """None where there is none that can be read."""
+    found = next((value for name, value in headers or () if name == TERM), b"")
+    return int(found) if found.isdigit() and len(found) < 19 else None
 
 
 def require_topics(settings: Settings) -> None:
@@ -70,6 +79,11 @@ class Stored:
 
     states: dict[str, AlertState]
     books: dict[str, Books]
+    terms: dict[str, int] = field(default_factory=dict)  # in which each was written last; those forgotten, too
+
+    def next_term(self, now: float) -> int:
+        """Larger than any there is, and, where nothing was written in the one before, later."""
+        return max(max(self.terms.values(), default=0) + 1, int(now * 1000))
 
 
 def load(settings: Settings) -> dict[str, AlertState]:
@@ -101,7 +115,7 @@ def load_all(settings: Settings) -> Stored:
                 )
             for records in client.poll(500).values():
                 for record in records:
-                    _take(found, record.key, record.value, f"{topic}-{record.partition}-{record.offset}")
+                    _take(found, record, f"{topic}-{record.partition}-{record.offset}")
     except kafka_errors.KafkaError as error:
         raise ConnectionFailed(
             f"Kafka at {kafka.bootstrap_servers}: {topic} could not be read: {describe_error(error)}"
@@ -111,8 +125,13 @@ def load_all(settings: Settings) -> Stored:
     return found
 
 
-def _take(found: Stored, key: bytes | None, value: bytes | None, place: str) -> None:
-    alert_id = (key or b"").decode("utf-8", "replace")
+def _take(found: Stored, record: Any, place: str) -> None:
+    alert_id, value = (record.key or b"").decode("utf-8", "replace"), record.value
+    term = term_of(record.headers)
+    if term is not None:
+        if term < found.terms.get(alert_id, 0):
+            return  # of a process that stood still: it was on its way when another had taken the alert over
+        found.terms[alert_id] = term
     if value is None:
         found.states.pop(alert_id, None)
         found.books.pop(alert_id, None)
@@ -158,6 +177,11 @@ class Store:
         self._settings = settings
         self._patience = Patience(settings.kafka.session_timeout_seconds)
         self._producer: KafkaProducer | None = None
+        self._headers: list[tuple[str, bytes]] = []
+
+    def begin_term(self, term: int) -> None:
+        """The alerts are ours from here on: what is written says so."""
+        self._headers = [(TERM, str(term).encode())]
 
     def save(
         self,
@@ -174,9 +198,15 @@ class Store:
             client = self._client()
             for key, each in books.items():
                 value = None if each is None else digest_books.encode(each)
-                client.send(topics.alerts, key=key.encode(), value=value).get(SAVE_TIMEOUT_SECONDS)
+                sent = client.send(topics.alerts, key=key.encode(), value=value, headers=self._headers)
+                sent.get(SAVE_TIMEOUT_SECONDS)
             futures = [
-                client.send(topics.alerts, key=key.encode(), value=None if state is None else encode(state))
+                client.send(
+                    topics.alerts,
+                    key=key.encode(),
+                    value=None if state is None else encode(state),
+                    headers=self._headers,
+                )
                 for key, state in states.items()
             ]
             futures += [

@@ -162,6 +162,8 @@ class MemoryStore:
             self.broker.states[alert_id] = encode(state)
             self.broker.writes.append((self.name, alert_id, state.status))
 
+    def begin_term(self, term: int) -> None: ...
+
     def close(self) -> None: ...
 
 

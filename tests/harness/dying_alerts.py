@@ -1,10 +1,11 @@
 """`embedwatch alerts` that is killed, as by kill -9, at one step of the first message to Slack.
 
-    python -m tests.harness.dying_alerts before_storing|marked_sent alerts ...
+    python -m tests.harness.dying_alerts before_storing|marked_sent|stands_still alerts ...
 
 `before_storing`: it is decided that an alert fires, and nothing of it is stored. `marked_sent`: Slack has taken the
-message and that is stored, and the verdict's offset is not committed, as never before. Only then is the command run,
-as a user would.
+message and that is stored, and the verdict's offset is not committed, as never before. `stands_still` is not killed but
+stopped, as by SIGSTOP, when Slack has refused a message: it has asked the group, and what it is about to write is in
+its hand. Only then is the command run, as a user would.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from embedwatch.cli import main
 
 def die(when: str) -> None:
     save = Store.save
+    stood: list[bool] = []
 
     def save_and_die(
         self: Store,
@@ -35,6 +37,9 @@ def die(when: str) -> None:
         known = [state for state in states.values() if state is not None]
         if when == "before_storing" and any(state.owed for state in known):
             os.kill(os.getpid(), signal.SIGKILL)
+        if when == "stands_still" and any("slack" in state.troubles for state in known) and not stood:
+            stood.append(True)
+            os.kill(os.getpid(), signal.SIGSTOP)
         save(self, states, letters, books)
         if when == "marked_sent" and any("slack" in state.told for state in known):
             os.kill(os.getpid(), signal.SIGKILL)

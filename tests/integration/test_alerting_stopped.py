@@ -30,9 +30,11 @@ def settled(child: Child) -> int:
     return child.log.read_text(encoding="utf-8").count("alerting: ready")
 
 
-def test_nothing_is_lost_doubled_or_taken_back(bench: Alerting) -> None:
+@pytest.mark.parametrize("dies", [None, "stands_still"])
+def test_nothing_is_lost_doubled_or_taken_back(bench: Alerting, dies: str | None) -> None:
+    """Stopped at any moment, or with a record in its hand that it writes when it goes on."""
     bench.slack.fail_next([Fault("status", status=503, method="chat.postMessage")] * 1000)
-    first, second = bench.start(), bench.start()
+    first, second = bench.start(dies=dies), bench.start(dies=dies)
     second.wait_until(lambda: "standing by" in bench.logs(), 30, "a process that stands by")
     bench.say("breached")
     first.wait_until(lambda: "alert latency|all: inactive -> firing" in bench.logs(), 30, "an alert that fires")
