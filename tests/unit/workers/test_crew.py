@@ -235,7 +235,7 @@ def test_one_that_is_removed_while_a_start_is_owed_is_gone(clock: Any) -> None:
         assert crew.standing() == []
 
 
-@pytest.mark.parametrize(("end", "code"), [("exit 4", 4), ("exit 0", 0), ("exit 2", 2)])
+@pytest.mark.parametrize(("end", "code"), [("exit 9", 9), ("exit 0", 0), ("exit 2", 2)])
 def test_in_an_independent_crew_who_gives_up_leaves_the_others_alone(
     clock: Any, said: tuple[int, Path], caplog: pytest.LogCaptureFixture, end: str, code: int
 ) -> None:
