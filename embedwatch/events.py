@@ -224,8 +224,7 @@ class CacheEvent(Struct, frozen=True, tag="cache", tag_field="type"):
 
 
 ScalingCause = Literal[
-    "arrivals", "backlog", "enough", "holding", "warming_up", "idle", "first", "unknown", "stalled", "failing",
-    "measuring",
+    "arrivals", "backlog", "holding", "idle", "first", "unknown", "stalled", "failing", "measuring",
 ]  # fmt: skip
 ScalingLimit = Literal["min_workers", "max_workers", "partitions", "slots", "budget"]
 
