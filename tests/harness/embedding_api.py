@@ -9,15 +9,15 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import numpy as np
 
+from tests.harness.local_server import Handler, LocalServer
 from workers.backends.hashing import HashingEmbedder
 
 
-class EmbeddingApi:
+class EmbeddingApi(LocalServer):
     """Use it as a context manager; `url` ends in /v1. `seen` are the requests' bodies."""
 
     def __init__(self, *, dims: int = 16, key: str | None = None, usage: bool = True) -> None:
@@ -31,7 +31,7 @@ class EmbeddingApi:
         self._lock = threading.Lock()
         api = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Answers(Handler):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
@@ -48,25 +48,11 @@ class EmbeddingApi:
                 if cut is not answer:
                     self.close_connection = True
 
-            def log_message(self, format: str, *arguments: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        super().__init__(Answers)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
-
-    def __enter__(self) -> EmbeddingApi:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(10)
+        return f"{super().url}/v1"
 
     def answer(self, path: str, authorization: str | None, request: dict[str, Any]) -> tuple[int, bytes]:
         with self._lock:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.harness.local_server import Handler, LocalServer
 
-class HttpReceiver:
+
+class HttpReceiver(LocalServer):
     """Use it as a context manager. `answers` are (status, headers) of the next answers; then 202. Status 0 hangs up.
 
     `body` is what each of them says. `asked` are the requests that post nothing: they are answered in the same way.
@@ -21,7 +21,7 @@ class HttpReceiver:
         self.seen: list[tuple[str, dict[str, str], bytes]] = []
         receiver = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Answers(Handler):
             protocol_version = "HTTP/1.1"
 
             def do_POST(self) -> None:
@@ -46,26 +46,8 @@ class HttpReceiver:
                 self.end_headers()
                 self.wfile.write(receiver.body)
 
-            def log_message(self, format: str, *arguments: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        super().__init__(Answers)
 
     @property
     def documents(self) -> list[Any]:
         return [json.loads(body) for _, _, body in self.seen]
-
-    def __enter__(self) -> HttpReceiver:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(10)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.harness.local_server import Handler, LocalServer
 
-class ScalingAgents:
+
+class ScalingAgents(LocalServer):
     """Use it as a context manager. `desired` None is a null; `mute` hangs up on whoever asks."""
 
     def __init__(self, group: str, topic: str) -> None:
@@ -18,7 +18,7 @@ class ScalingAgents:
         self.asked = 0
         agents = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Answers(Handler):
             def do_GET(self) -> None:
                 agents.asked += 1
                 if agents.mute:
@@ -31,12 +31,7 @@ class ScalingAgents:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def log_message(self, format: str, *arguments: Any) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        super().__init__(Answers)
 
     def answer(self, group: str, topic: str) -> dict[str, Any]:
         return {
@@ -48,16 +43,3 @@ class ScalingAgents:
             "desired_workers_reason": "the test wants it" if self.desired is not None else "the test says nothing",
             "cause": "backlog",
         }
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> ScalingAgents:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(10)
