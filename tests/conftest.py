@@ -1,7 +1,7 @@
 """Fixtures shared by all tests: real brokers and a real cache, started only when a test asks for one.
 
 `broker` runs a test on the embedded broker and on Apache Kafka. What is missing on a developer's machine is skipped
-with one line; in CI `EMBEDWATCH_TEST_REQUIRE=embedded,kafka,redis,model` turns every such skip into a failure.
+with one line; in CI `EMBEDWATCH_TEST_REQUIRE=embedded,kafka,...` turns every such skip into a failure.
 `KAFKA_BOOTSTRAP_SERVERS` names a broker of the user's own, which then takes the place of Apache Kafka.
 """
 

