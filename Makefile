@@ -55,9 +55,11 @@ lock: setup-dev ## remake requirements/*.txt from pyproject.toml
 
 reference-check:
 	@$(BIN)/python tools/reference.py check
+	@$(BIN)/python -m deploy.grafana.make check
 
-reference: setup-dev ## remake docs/reference (schema of events, topics, settings, HTTP API) from the code
+reference: setup-dev ## remake docs/reference and the dashboards of deploy/grafana from the code
 	@$(BIN)/python tools/reference.py make
+	@$(BIN)/python -m deploy.grafana.make make
 
 compose-check: setup-dev ## docker-compose.yml and Dockerfile against the code, and by Docker where it is installed
 	@$(BIN)/python -m pytest -q tests/unit/deploy

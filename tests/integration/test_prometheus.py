@@ -23,11 +23,18 @@ from stream_agents.runtime import Runtime
 from stream_agents.web.api import add_routes
 from tests.harness.agents_log import NOW, SetClock, batch_event
 from tests.harness.agents_web import busy_runtime
+from tests.harness.dashboards import filled, targets
 from tests.harness.promql import PROMETHEUS, rules
 from tests.harness.requirements import need_prometheus
 from tests.harness.waiting import eventually
 
 SECONDS = "1s"
+#: Of panels and annotations: what the busy world has none of, by the end of the name.
+NOT_HERE = (
+    "Energy per million tokens A", "GPU temperature A", "Evicted, and failed calls A",
+    # An alert fires after a minute at the least, and nobody asks for another number of workers.
+    ": Alerts of Prometheus", ": Another number of workers was asked for",
+)  # fmt: skip
 
 
 class Served:
@@ -153,6 +160,9 @@ def test_every_recording_rule_gives_values_and_alerts_fire(tmp_path: Path) -> No
         assert {row["type"] for row in kinds} == {"summary"}
         groups = found.get("/api/v1/rules")["groups"]
         assert {rule["health"] for group in groups for rule in group["rules"]} == {"ok"}
+        # What the dashboards ask for, too; only what this world has not got is empty.
+        empty = {whose for whose, expr in targets() if not found.values(filled(expr))}
+        assert {whose for whose in empty if not whose.endswith(NOT_HERE)} == set()
         # One target does not answer, and is told from the one that does.
         assert eventually(
             lambda: any(
