@@ -64,7 +64,7 @@ reference: setup-dev ## remake docs/reference and the dashboards of deploy/grafa
 compose-check: setup-dev ## docker-compose.yml and Dockerfile against the code, and by Docker where it is installed
 	@$(BIN)/python -m pytest -q tests/unit/deploy
 	@if docker compose version >/dev/null 2>&1; then \
-		docker compose --env-file deploy/.env.example --profile gpu config --quiet && echo "docker compose: the file is valid"; \
+		docker compose --env-file deploy/.env.example --profile gpu --profile dashboards config --quiet && echo "docker compose: the file is valid"; \
 	else echo "docker compose is not installed here: its own parser was not asked"; fi
 	@if docker buildx version >/dev/null 2>&1; then docker buildx build --check -f deploy/Dockerfile .; \
 	else echo "docker buildx is not installed here: its Dockerfile checks were not run"; fi

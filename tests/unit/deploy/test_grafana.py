@@ -154,3 +154,17 @@ def test_the_dashboards_are_provisioned_with_their_source() -> None:
     assert source["jsonData"]["timeInterval"] == scraped
     (provider,) = yaml.safe_load((GRAFANA / "provisioning/dashboards/embedwatch.yml").read_text())["providers"]
     assert (provider["type"], provider["allowUiUpdates"]) == ("file", False)
+
+
+def test_the_page_links_what_there_is_and_names_alerts_that_exist(root: Path) -> None:
+    page = root / "docs" / "how-to" / "prometheus-and-grafana.md"
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#]+)\)", text):
+        if "*" not in link:
+            assert (page.parent / link).exists(), link
+    alerts = {rule["alert"] for rule in rules("alerts.yml")}
+    assert set(re.findall(r"`(Embedwatch\w+)`", text)) <= alerts
+    on_up = [rule["alert"] for rule in rules("alerts.yml") if "up{job=" in rule["expr"]]
+    assert len(on_up) == 2, "as the page says"
+    (uid,) = re.findall(r"3000/d/([a-z-]+)", text)
+    assert uid in {dashboard["uid"] for dashboard in DASHBOARDS.values()}
