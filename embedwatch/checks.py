@@ -31,7 +31,7 @@ Checker = Callable[[Settings], Iterable[Check]]
 
 def run_all(settings: Settings) -> Iterator[Check]:
     """Each check in turn. Only what a check says counts: none of them raises."""
-    for name, checker in (("rules", _rules), ("kafka", _kafka), ("cache", _cache), *_of_stages(), ("agents", _agents)):
+    for name, checker in (("rules", _rules), ("kafka", _kafka), ("cache", _cache), *of_stages(), ("agents", _agents)):
         yield from guarded(name, checker, settings)
 
 
@@ -45,7 +45,8 @@ def guarded(name: str, checker: Checker, settings: Settings) -> Iterator[Check]:
         yield Check(name, "failed", " ".join(str(error).split()), error.exit_code)
 
 
-def _of_stages() -> list[tuple[str, Checker]]:
+def of_stages() -> list[tuple[str, Checker]]:
+    """Those of the stages that are installed, by name."""
     found: list[tuple[str, Checker]] = []
     for point in sorted(entry_points(group="embedwatch.checks"), key=lambda p: p.name):
 
@@ -68,9 +69,7 @@ def _kafka(settings: Settings) -> Iterable[Check]:
     from embedwatch import kafka
 
     where = settings.kafka.bootstrap_servers
-    # Stages wait longer, for a broker that starts beside them. Who asks wants to know what is there now.
-    patience_seconds = min(settings.kafka.connect_timeout_seconds, ASK_SECONDS)
-    admin = kafka.admin_client(settings.kafka.model_copy(update={"connect_timeout_seconds": patience_seconds}))
+    admin = kafka.admin_client(kafka.briefly(settings.kafka, ASK_SECONDS))
     try:
         present = set(admin.list_topics())
     finally:

@@ -24,6 +24,7 @@ __all__ = [
     "KafkaError",
     "TopicPartition",
     "admin_client",
+    "briefly",
     "client_options",
     "close_producer",
     "consumer",
@@ -52,6 +53,11 @@ def client_options(kafka: KafkaSettings, client_id: str) -> dict[str, Any]:
         options["sasl_plain_username"] = kafka.sasl_username
         options["sasl_plain_password"] = kafka.sasl_password.get_secret_value() if kafka.sasl_password else None
     return options
+
+
+def briefly(kafka: KafkaSettings, seconds: float) -> KafkaSettings:
+    """For who asks what is there now: stages wait longer, for a broker that starts beside them."""
+    return kafka.model_copy(update={"connect_timeout_seconds": min(kafka.connect_timeout_seconds, seconds)})
 
 
 def describe_error(error: BaseException) -> str:
