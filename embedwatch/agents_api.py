@@ -86,6 +86,12 @@ class AgentsApi:
         rows = self._get("/api/v1/verdicts", {}, (200,)).get("verdicts")
         return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
+    def version(self) -> str | None:
+        """Of embedwatch, at the agents; None where they do not say it."""
+        info = self._get("/openapi.json", {}, (200,)).get("info")
+        found = info.get("version") if isinstance(info, dict) else None
+        return found if isinstance(found, str) else None
+
     def text(self, path: str, accept: str = "*/*") -> str:
         """What stands at a path that answers no JSON, such as `/metrics` or the page for people."""
         answer = self._ask(path, {}, {"Accept": accept})
