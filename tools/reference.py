@@ -1,7 +1,6 @@
 """Make or check the pages of docs/reference: what is generated from the code and must not drift from it.
 
-`make` writes alerts.md, the schema of events, topics.md, settings.md, exit-codes.md, openapi.json and api.md; `check`
-compares them with the code and names what is old.
+`make` writes all of `PAGES`; `check` compares them with the code and names what is old.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import reference_commands
 from pydantic import BaseModel
 
 from alerting import examples
@@ -51,7 +51,7 @@ A flag comes before the environment variable, that before the file named by `--c
 before the default. In the file a setting stands under its section. An empty variable counts as not set. A name that is
 not known is an error. `embedwatch check --show-settings` prints the values in force.
 
-Options that belong to one command (`embedwatch produce --rate`) and their variables are in its `--help`.
+Options that belong to one command (`embedwatch produce --rate`) and their variables are in [commands.md](commands.md).
 """
 
 
@@ -136,6 +136,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "topics.md": topics_page,
     "settings.md": settings_page,
     "exit-codes.md": exit_codes_page,
+    "commands.md": lambda: reference_commands.page(NOTE.format(source="the commands themselves"), _table),
     "openapi.json": lambda: json.dumps(openapi.document(), indent=2, ensure_ascii=False) + "\n",
     "api.md": openapi.page,
 }
