@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 import reference_commands
+import reference_schemas
 from pydantic import BaseModel
 
 from alerting import examples
@@ -50,6 +51,11 @@ _SETTINGS = """\
 A flag comes before the environment variable, that before the file named by `--config` or `EMBEDWATCH_CONFIG`, that
 before the default. In the file a setting stands under its section. An empty variable counts as not set. A name that is
 not known is an error. `embedwatch check --show-settings` prints the values in force.
+
+An editor that knows JSON Schema checks the file while it is written: its first line is
+`# yaml-language-server: $schema=...` with the path of [config.schema.json](config.schema.json), or, for the rules file,
+of [rules.schema.json](rules.schema.json). [deploy/embedwatch.yaml](../../deploy/embedwatch.yaml) and
+[deploy/rules.yaml](../../deploy/rules.yaml) are examples.
 
 Options that belong to one command (`embedwatch produce --rate`) and their variables are in [commands.md](commands.md).
 """
@@ -137,9 +143,15 @@ PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "exit-codes.md": exit_codes_page,
     "commands.md": lambda: reference_commands.page(NOTE.format(source="the commands themselves"), _table),
+    "config.schema.json": lambda: _json(reference_schemas.config_schema()),
+    "rules.schema.json": lambda: _json(reference_schemas.rules_schema()),
     "openapi.json": lambda: json.dumps(openapi.document(), indent=2, ensure_ascii=False) + "\n",
     "api.md": openapi.page,
 }
+
+
+def _json(schema: Any) -> str:
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
