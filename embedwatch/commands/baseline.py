@@ -68,12 +68,14 @@ def save(
     """
     from embedwatch.baselines import Baseline, check_target, path_of, write
     from embedwatch.errors import ConnectionFailed, Inconclusive
+    from embedwatch.waiting_line import waiting
 
     path = path_of(name, folder)
     scope = _asked(scope)
     source = _source(config, agents_url, window)
     check_target(path, force=force)
-    now, reasons = _now(*source)
+    with waiting("asking the agents", as_json):
+        now, reasons = _now(*source)
     if reasons and not force:
         raise ConnectionFailed(f"the agents are not ready: {'; '.join(reasons)}. --force saves what they know")
     wanted = _wanted(now, scope)

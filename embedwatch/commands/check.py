@@ -54,6 +54,7 @@ def check(
     import msgspec
 
     from embedwatch.checks import Check, run_all
+    from embedwatch.waiting_line import waiting
 
     if show_settings:
         _list_settings(config, overrides, as_json)
@@ -65,7 +66,13 @@ def check(
     found = [Check("settings", "ok", where)]
     if not as_json:
         _show(found[0])
-    for result in run_all(settings):
+    results = run_all(settings)
+    while True:
+        # The line goes before a result is printed: it stands on the other stream, but on the same screen.
+        with waiting("checking", as_json):
+            result = next(results, None)
+        if result is None:
+            break
         found.append(result)
         if not as_json:
             _show(result)

@@ -65,12 +65,14 @@ def list_(
     from embedwatch.dead_letters import Latest, Summary
     from embedwatch.offset_ranges import OffsetRanges
     from embedwatch.replaying import records
+    from embedwatch.waiting_line import waiting
 
     settings = _settings(config, bootstrap_servers, topic_prefix)
     chosen = _selection(error_class, tenant, source, model, text_id, since)
     summary, newest, taken, sent = Summary(), Latest(latest), OffsetRanges(), OffsetRanges()
     every = 0
-    with _lines_to(out) as lines:
+    prints = as_json and out is None
+    with _lines_to(out) as lines, waiting(f"reading {settings.topics.dead_letters}", prints):
         for found in records(settings):
             if isinstance(found, OffsetRanges):
                 sent.update(found)
@@ -179,6 +181,7 @@ def replay(
     """
     from embedwatch.processes import stop_on_signals
     from embedwatch.replaying import make_plan, send
+    from embedwatch.waiting_line import waiting
 
     settings = _settings(config, bootstrap_servers, topic_prefix)
     chosen = _selection(error_class, tenant, source, model, text_id, since, only or ())
@@ -186,7 +189,8 @@ def replay(
         raise ConfigError(
             "dlq replay asks before it sends, and there is no terminal to answer: give --yes or --dry-run"
         )
-    plan = make_plan(settings, chosen, max_replays=max_replays, again=again)
+    with waiting(f"reading {settings.topics.dead_letters}", as_json):
+        plan = make_plan(settings, chosen, max_replays=max_replays, again=again)
     if missing := sorted(chosen.places - plan.found):
         places = ", ".join(f"{partition}:{offset}" for partition, offset in missing[:5])
         raise InputError(f"no dead letter at {places} that is meant; nothing was sent (see `embedwatch dlq list`)")
@@ -198,7 +202,7 @@ def replay(
         return
     if not yes:
         typer.confirm("send them?", abort=True, err=True)
-    with stop_on_signals() as stop:
+    with stop_on_signals() as stop, waiting(f"sending {counted(plan.letters, 'dead letter')}", as_json):
         outcome = send(settings, plan, stop)
     if as_json:
         _print_replay_json(settings, plan, outcome)
