@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from embedwatch import options
+from embedwatch import completing, options
 from embedwatch.errors import ConfigError, DeliveryError, InputError
 from embedwatch.settings import Settings, load
 
@@ -34,7 +34,9 @@ def _option(command: str, flag: str, help: str, **more: Any) -> Any:
 AlertId = Annotated[
     str,
     typer.Argument(
-        envvar="EMBEDWATCH_ALERTS_ID", help="The alert as `alerts list` prints it, or a part that only it has."
+        envvar="EMBEDWATCH_ALERTS_ID",
+        help="The alert as `alerts list` prints it, or a part that only it has.",
+        autocompletion=completing.alerts,
     ),
 ]
 _NOTE = "What others should know; shown with the alert."

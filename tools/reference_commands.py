@@ -29,6 +29,10 @@ a setting can stand in the file, too: [settings.md](settings.md). Exit codes mea
 `--json` (`EMBEDWATCH_JSON=1` for all of them) prints JSON on standard output and nothing else there; whatever is said
 beside it goes to standard error.
 
+`embedwatch --install-completion` makes bash, zsh or fish complete commands and options, and, where it can be asked
+within a second, scopes, alerts (of the agents), baselines (of the folder) and traces; `--show-completion` only prints
+the script.
+
 {index}
 """
 #: Help of an option that is a setting ends so.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedwatch import options
+from embedwatch import completing, options
 from embedwatch.commands.compare import check_limits, finish, show
 from embedwatch.settings import load
 
@@ -29,6 +29,7 @@ Name = Annotated[
     typer.Argument(
         envvar="EMBEDWATCH_BASELINE_NAME",
         help="Name of the baseline (v1 is baselines/v1.json), or a path (with a / or .json at its end).",
+        autocompletion=completing.baselines,
     ),
 ]
 Folder = Annotated[Path, _option("--dir", "Folder of the baselines.")]
@@ -38,7 +39,11 @@ AgentsUrl = Annotated[
 ]
 Scopes = Annotated[
     list[str] | None,
-    _option("--scope", "Only this scope: all, model=NAME, tenant=NAME or model=NAME,tenant=NAME. Several are allowed."),
+    _option(
+        "--scope",
+        "Only this scope: all, model=NAME, tenant=NAME or model=NAME,tenant=NAME. Several are allowed.",
+        autocompletion=completing.scopes,
+    ),  # fmt: skip
 ]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedwatch import options
+from embedwatch import completing, options
 
 if TYPE_CHECKING:
     from embedwatch.scaling.policy import Aims
@@ -33,7 +33,12 @@ def _option(name: str, help: str, **more: Any) -> Any:
 
 def simulate(
     trace: Annotated[
-        str, _option("--trace", "What arrives: constant, ramp, wave, burst, day-100m, or all of them.")
+        str,
+        _option(
+            "--trace",
+            "What arrives: constant, ramp, wave, burst, day-100m, or all of them.",
+            autocompletion=completing.traces,
+        ),
     ] = "burst",
     recorded: Annotated[
         Path | None, _option("--recorded", "Instead: a CSV file with the columns seconds and texts.")

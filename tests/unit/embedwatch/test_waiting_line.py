@@ -16,8 +16,8 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Called in the test itself: between a fixture and its test pytest puts its own stream there."""
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     there = Terminal()
@@ -25,27 +25,27 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return there
 
 
-def test_on_a_terminal_the_line_is_there_and_is_renewed(terminal: Terminal) -> None:
+def test_on_a_terminal_the_line_is_there_and_is_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = terminal(monkeypatch)
+    assert shows_progress()
     with waiting("reading [a]") as tell:
         tell("reading [b]")
-    assert shows_progress()
-    assert "reading [" in terminal.getvalue()
+    assert "reading [" in screen.getvalue()
 
 
 @pytest.mark.parametrize("why", ["json", "ci", "dumb", "pipe"])
-def test_beside_json_in_ci_and_in_pipes_there_is_nothing(
-    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, why: str
-) -> None:
+def test_beside_json_in_ci_and_in_pipes_there_is_nothing(monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    screen = terminal(monkeypatch)
     if why == "ci":
         monkeypatch.setenv("CI", "true")
     elif why == "dumb":
         monkeypatch.setenv("TERM", "dumb")
     elif why == "pipe":
-        monkeypatch.setattr(terminal, "isatty", lambda: False)
+        monkeypatch.setattr(screen, "isatty", lambda: False)
     assert not shows_progress(as_json=why == "json")
     with waiting("reading", as_json=why == "json") as tell:
         tell("more")
-    assert terminal.getvalue() == ""
+    assert screen.getvalue() == ""
 
 
 BLOCKED = """
