@@ -43,7 +43,7 @@ Scopes = Annotated[
         "--scope",
         "Only this scope: all, model=NAME, tenant=NAME or model=NAME,tenant=NAME. Several are allowed.",
         autocompletion=completing.scopes,
-    ),  # fmt: skip
+    ),
 ]
 
 
