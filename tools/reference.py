@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import reference_commands
-import reference_schemas
 from pydantic import BaseModel
 
 from alerting import examples
@@ -23,6 +21,10 @@ from embedwatch.errors import EXIT_CODES
 from embedwatch.settings import Settings, env_name
 from embedwatch.topics import Topics
 from stream_agents.web import openapi
+
+# As a script it has only its own folder on the path.
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from tools import reference_commands, reference_schemas
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 MIB = 1024 * 1024
