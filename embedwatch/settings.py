@@ -39,6 +39,7 @@ OPTION_PREFIXES = (
     "BASELINE_",
     "COMPARE_",
     "CHECK_",
+    "CHECKLIST_",
     "TOPICS_",
     "DLQ_",
     "COLLECT_",

@@ -1,7 +1,6 @@
 """Make or check the pages of docs/reference: what is generated from the code and must not drift from it.
 
-`make` writes alerts.md, the schema of events, topics.md, settings.md, exit-codes.md, openapi.json, api.md and
-metrics.md; `check` compares them with the code and names what is old.
+`make` writes all of `PAGES`; `check` compares them with the code and names what is old.
 """
 
 from __future__ import annotations
@@ -26,6 +25,10 @@ from embedwatch.settings import Settings, env_name
 from embedwatch.topics import Topics
 from stream_agents.compute.counters import MAX_SERIES
 from stream_agents.web import exposition, families, openapi, series
+
+# As a script it has only its own folder on the path.
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from tools import reference_commands, reference_schemas
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 MIB = 1024 * 1024
@@ -55,7 +58,12 @@ A flag comes before the environment variable, that before the file named by `--c
 before the default. In the file a setting stands under its section. An empty variable counts as not set. A name that is
 not known is an error. `embedwatch check --show-settings` prints the values in force.
 
-Options that belong to one command (`embedwatch produce --rate`) and their variables are in its `--help`.
+An editor that knows JSON Schema checks the file while it is written: its first line is
+`# yaml-language-server: $schema=...` with the path of [config.schema.json](config.schema.json), or, for the rules file,
+of [rules.schema.json](rules.schema.json). [deploy/embedwatch.yaml](../../deploy/embedwatch.yaml) and
+[deploy/rules.yaml](../../deploy/rules.yaml) are examples.
+
+Options that belong to one command (`embedwatch produce --rate`) and their variables are in [commands.md](commands.md).
 """
 
 
@@ -220,10 +228,17 @@ PAGES: dict[str, Callable[[], str]] = {
     "topics.md": topics_page,
     "settings.md": settings_page,
     "exit-codes.md": exit_codes_page,
+    "commands.md": lambda: reference_commands.page(NOTE.format(source="the commands themselves"), _table),
+    "config.schema.json": lambda: _json(reference_schemas.config_schema()),
+    "rules.schema.json": lambda: _json(reference_schemas.rules_schema()),
     "openapi.json": lambda: json.dumps(openapi.document(), indent=2, ensure_ascii=False) + "\n",
     "api.md": openapi.page,
     "metrics.md": metrics_page,
 }
+
+
+def _json(schema: Any) -> str:
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
