@@ -81,6 +81,16 @@ class AgentsApi:
         """How many workers the queue needs, and what that goes by."""
         return self._get("/api/v1/scaling", {}, (200,))
 
+    def alerts(self) -> dict[str, Any]:
+        """What is breached, and the states of alerts where these agents know them."""
+        return self._get("/api/v1/alerts", {}, (200,))
+
+    def history(self, scope: str = "all") -> list[dict[str, Any]] | None:
+        """The last hour of a scope in rows, the oldest first; None from agents of an older version."""
+        answer = self._get("/api/v1/history", {"scope": scope}, (200, 404))
+        rows = answer.get("rows")
+        return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else None
+
     def _get(self, path: str, parameters: dict[str, str], good: tuple[int, ...]) -> dict[str, Any]:
         try:
             answer = self._client.get(path, params=parameters)
