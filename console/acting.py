@@ -28,13 +28,13 @@ class Writer(Protocol):
 def refusal(view: View | None, alert: Alert | None) -> str | None:
     """Why nothing can be done about this alert, in words; None when something can."""
     if view is None or alert is None:
-        return "There is no alert to act on."
-    if not view.alert_states_known:
-        return f"The states of alerts are not known ({view.alert_states_reason}): use `embedwatch alerts ack`."
+        return "There is no alert to act on"
+    if alert.status == "breached":
+        return f"Only the rule's judgement is known, not the alert's state: {view.alert_states_reason}"
     if alert.status not in _ACTIVE:
         return f"It does not fire, it is {alert.status}: {alert.title}"
     if alert.episode is None:
-        return "These agents do not tell which time it fires: use `embedwatch alerts ack`."
+        return "These agents do not tell which time it fires: use `embedwatch alerts ack`"
     return None
 
 

@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 
-from console import acting, panels
+from console import acting, dialogs, panels
 from console.acting import Acts
 from console.board import Board
 from console.dialogs import Page, ScopeDialog, SnoozeDialog, help_lines
@@ -29,6 +29,8 @@ from embedwatch.errors import EmbedwatchError
 
 #: How long a line about what was done stands in place of the keys.
 NOTE_SECONDS = 8.0
+#: Until Kafka took what was asked, or did not.
+ANSWER_SECONDS = 30.0
 #: Between two looks at the clock; what is drawn then are its digits.
 TICK_SECONDS = 1.0
 
@@ -38,7 +40,7 @@ class TopApp(App[int]):
 
     ENABLE_COMMAND_PALETTE = False
     TITLE = "embedwatch top"
-    CSS = "Screen { background: ansi_default; color: ansi_default; overflow: hidden; }"
+    CSS = f"Screen {{ background: ansi_default; color: ansi_default; overflow: hidden; }}\n{dialogs.CSS}"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q,ctrl+c,ctrl+q", "leave", priority=False),
         Binding("a", "acknowledge"),
@@ -137,9 +139,9 @@ class TopApp(App[int]):
         width, height = board.size
         board.put(frame(self.view_model, self._url, self.link, self.look, self._clock.now(), width, height))
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, seconds: float = NOTE_SECONDS) -> None:
         self.look = replace(self.look, note=clean(text))
-        self._note_until = self._clock.monotonic() + NOTE_SECONDS
+        self._note_until = self._clock.monotonic() + seconds
         self._draw()
 
     # Keys.
@@ -243,7 +245,7 @@ class TopApp(App[int]):
             self._acts = self._make_acts(lambda text: self._soon(self._say, text))
         asked = acting.action(alert, do, self._by, self._clock.now(), seconds)
         if self._acts.ask(asked, alert.title):
-            self._say(f"Asking Kafka to {do}: {alert.title} ...")
+            self._say(f"Asking Kafka to {do}: {alert.title} ...", ANSWER_SECONDS)
         else:
             self._say("Too much waits for Kafka already; try again when it answers")
 

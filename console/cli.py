@@ -18,6 +18,8 @@ from embedwatch.settings import Settings, load
 MAX_LABEL_CHARS = 256
 #: Of `--once`, where no terminal says how wide it is.
 PLAIN_WIDTH = 80
+#: Somebody sits there and waits for the key that was pressed.
+CONNECT_SECONDS = 3.0
 #: Terminals that have no colours but can place the cursor.
 MONOCHROME = ("vt52", "vt100", "vt102", "vt220", "vt320", "ansi-mono", "xterm-mono")
 
@@ -112,7 +114,8 @@ def _watch(settings: Settings, url: str, source: Any, wish: Any, who: str, look:
     def acts(told: Any) -> Acts:
         from embedwatch.acts import ActWriter  # kafka-python takes a while to import
 
-        return Acts(ActWriter(settings, client_id="embedwatch-top"), told)
+        hasty = settings.kafka.model_copy(update={"connect_timeout_seconds": CONNECT_SECONDS})
+        return Acts(ActWriter(settings.model_copy(update={"kafka": hasty}), client_id="embedwatch-top"), told)
 
     clock = SystemClock()
     with AgentsApi(url) as second:

@@ -30,17 +30,23 @@ HELP = (
     ("q", "quit; Ctrl-C too"),
 )
 
-_CSS = """
+#: Of the app: a screen's own would not reach the screen itself. Without colours too, what is chosen is seen.
+CSS = """
 ModalScreen { align: center middle; background: transparent; }
 ModalScreen > Vertical {
-    width: 72; max-width: 100%; height: auto; max-height: 100%; padding: 0 1;
+    width: 76; max-width: 100%; height: auto; max-height: 100%; padding: 0 1;
     border: solid ansi_default; background: ansi_default;
 }
 ModalScreen Static { width: 100%; height: auto; background: ansi_default; }
-ModalScreen Input { border: none; height: 1; padding: 0; background: ansi_default; }
+ModalScreen Input, ModalScreen Input:focus {
+    border: none; height: 1; padding: 0; background: ansi_default; background-tint: transparent; color: ansi_default;
+}
 ModalScreen Input > .input--cursor { text-style: reverse; color: ansi_default; background: ansi_default; }
-ModalScreen OptionList { height: auto; max-height: 14; border: none; padding: 0; background: ansi_default; }
-ModalScreen OptionList > .option-list--option-highlighted {
+ModalScreen OptionList, ModalScreen OptionList:focus {
+    height: auto; max-height: 14; border: none; padding: 0; background: ansi_default; background-tint: transparent;
+}
+ModalScreen OptionList > .option-list--option-highlighted,
+ModalScreen OptionList:focus > .option-list--option-highlighted {
     text-style: bold reverse; color: ansi_default; background: ansi_default;
 }
 """
@@ -56,7 +62,6 @@ def matching(keys: Sequence[str], typed: str) -> list[str]:
 class ScopeDialog(ModalScreen[str | None]):
     """Gives a key of a scope; None: leave it."""
 
-    CSS = _CSS
     BINDINGS: ClassVar[list[BindingType]] = [
         *_ESCAPE,
         Binding("down", "move('cursor_down')", show=False, priority=True),
@@ -109,7 +114,6 @@ class ScopeDialog(ModalScreen[str | None]):
 class SnoozeDialog(ModalScreen[float | None]):
     """Gives seconds; None: leave it."""
 
-    CSS = _CSS
     BINDINGS: ClassVar[list[BindingType]] = _ESCAPE
 
     def __init__(self, title: str) -> None:
@@ -143,8 +147,6 @@ class SnoozeDialog(ModalScreen[float | None]):
 
 class Page(ModalScreen[None]):
     """Some lines to read; any key closes it."""
-
-    CSS = _CSS
 
     def __init__(self, lines: Sequence[str]) -> None:
         super().__init__()

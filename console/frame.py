@@ -87,7 +87,9 @@ def _title(view: View | None, agents_url: str, look: Look, link: Link, now: floa
         state = Span("connecting")
     else:
         state = Span("live", "good")
-    ready = () if view is None else (Span("  ready", "good") if view.ready else Span("  NOT READY", "bad"),)
+    ready: tuple[Span, ...] = ()
+    if view is not None and link.lost_seconds is None:
+        ready = (Span("  ready", "good") if view.ready else Span("  NOT READY", "bad"),)
     name = "embedwatch  "
     rest = (
         width - cell_len(told) - cell_len(name) - sum(cell_len(each.text) for each in ready) - cell_len(state.text) - 4
@@ -179,7 +181,7 @@ def _alerts(view: View, look: Look, width: int, room: int) -> list[Line]:
     shown = [
         panels.alert_row(found[number], view.time_seconds, width, look, number == at) for number in range(first, last)
     ]
-    title, style = panels.alerts_title(view, look, width, (first, last))
+    title, style = panels.alerts_title(view, look, (first, last))
     return [panels.heading(title, width, look.glyphs, style), *shown]
 
 
@@ -193,7 +195,7 @@ def _at(view: View, look: Look, name: ListName, names: list[str]) -> int | None:
 def _short(view: View, link: Link, look: Look, now: float, width: int, height: int | None) -> list[Line]:
     """One column, what matters most first."""
     found, latency, money = view.queue, view.latency_ms, view.money
-    title, style = panels.alerts_title(view, look, width)
+    title, style = panels.alerts_title(view, look)
     millis = [_amount(value) for value in (latency.p50, latency.p95, latency.p99)]
     depth = UNKNOWN if found.depth_texts is None else counted(found.depth_texts, "text")
     texts, tokens = view.throughput_texts_per_s, view.throughput_tokens_per_s
@@ -242,5 +244,5 @@ def _amount(value: float | None) -> str:
 def _short_alert(view: View, look: Look, row: Alert, width: int, chosen: bool) -> Line:
     mark = f"{look.glyphs.chosen} " if chosen else "  "
     status = row.status.upper() if row.status in ("firing", "breached") else row.status.replace("_", " ")
-    told = pad(fit(f"{mark}{status} {row.severity}: {panels.alert_text(row)}", width), width)
-    return line(Span(told, "chosen" if chosen else panels.alert_style(row)))
+    told = mark + fit(f"{status} {row.severity}: {panels.alert_text(row)}", width - len(mark))
+    return line(Span(pad(told, width), "chosen" if chosen else panels.alert_style(row)))

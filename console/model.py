@@ -119,7 +119,8 @@ class Worker(Struct, frozen=True):
 
 class Alert(Struct, frozen=True):
     """`status`: firing, acknowledged, snoozed, pending, no_data or resolved; `breached` where only the rule's judgement
-    is known. `episode` is needed to acknowledge it; None: it cannot be."""
+    is known. `episode` is needed to acknowledge it; None: it cannot be. `until_seconds` is of a snooze; `quiet` says
+    what keeps others from being told: a silence, another alert."""
 
     alert_id: str
     title: str
@@ -132,6 +133,9 @@ class Alert(Struct, frozen=True):
     since_seconds: float | None
     who: str
     episode: int | None
+    until_seconds: float | None = None
+    quiet: str = ""
+    summary: str = ""
 
 
 class Point(Struct, frozen=True):
@@ -313,30 +317,42 @@ _FIELDS = {"utilization_pct": "use", "memory_used_bytes": "memory", "power_watts
 
 
 def _alerts(summary: Mapping[str, Any], answer: Mapping[str, Any] | None) -> tuple[bool, str, list[Alert]]:
-    """(whether the states of alerts are known, why not, the alerts)."""
-    if answer is not None and isinstance(answer.get("states"), list):
-        if answer.get("states_known", True):
-            return True, "", [_state(row) for row in _rows(answer["states"]) if row.get("status") != "inactive"]
-        why = _text(answer.get("states_reason")) or "the agents do not say why"
-    else:
-        why = "these agents tell the judgement of rules only"
-    breached = answer.get("breached") if answer is not None else summary.get("breached")
-    return False, why, [_breach(row) for row in _rows(breached)]
+    """(whether the states of all alerts are known, why not, the alerts).
+
+    Where they are not, a rule that is breached may be an alert of which nothing was heard: it is shown as that.
+    """
+    found = _map(answer)
+    states = [_state(row) for row in _rows(found.get("states")) if row.get("status") != "inactive"]
+    known = found.get("states_known") is True
+    if known:
+        return True, "", states
+    breached = found.get("breached") if answer is not None else summary.get("breached")
+    heard = {row.alert_id for row in states}
+    rest = [_breach(row) for row in _rows(breached) if row.get("alert_id") not in heard]
+    return False, _text(found.get("states_reason")) or "these agents tell what rules judge", [*states, *rest]
 
 
 def _state(row: Mapping[str, Any]) -> Alert:
+    status = _text(row.get("status"))
+    act, quiet = _map(row.get("act")), _map(row.get("quiet"))
+    taken = status in ("acknowledged", "snoozed")
+    kind = _text(quiet.get("kind")).replace("_", " ")
+    by = _text(quiet.get("by"))
     return Alert(
         alert_id=_raw(row.get("alert_id")),
         title=_title(row),
         scope=_scope(row.get("scope")),
-        status=_text(row.get("status")),
+        status=status,
         severity=_text(row.get("severity")),
         value=_number(row.get("value")),
         threshold=_number(row.get("threshold")),
         unit=_text(row.get("unit")),
         since_seconds=_number(row.get("since_seconds")),
-        who=_text(row.get("who")),
+        who=_text(act.get("by")) if taken else "",
         episode=_count(row.get("episode")),
+        until_seconds=_number(act.get("until_seconds")) if status == "snoozed" else None,
+        quiet=f"{kind} {by}".strip() if kind and not taken else "",
+        summary=_text(row.get("summary")),
     )
 
 
@@ -353,6 +369,7 @@ def _breach(row: Mapping[str, Any]) -> Alert:
         since_seconds=None,
         who="",
         episode=None,
+        summary=_text(row.get("reason")),
     )
 
 

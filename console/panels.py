@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rich.cells import cell_len
 
 from console.lines import Line, Span, Style, line, painted, sized
 from console.look import ListName, Look, alerts_in_order, workers_in_order
-from console.model import Alert, Gpu, Money, Point, View, Worker
+from console.model import Alert, Gpu, Money, View, Worker
 from console.spark import Glyphs, bar, spark
-from console.words import NONE, UNKNOWN, ago, amount, counted, fit, memory, pad, pct, short, span, wrap
+from console.words import NONE, UNKNOWN, ago, amount, clean, counted, fit, memory, pad, pct, short, span, wrap
 from embedwatch.report import usd
 
 LABEL = 10
@@ -61,10 +59,8 @@ def _errors(view: View, width: int) -> list[Line]:
     told = UNKNOWN if rate is None else f"{rate:.2f} %"
     style: Style = "dim" if rate is None else "bad" if rate > 0 else ""
     classes = ", ".join(f"{name.replace('_', ' ')} {share:.2f} %" for name, share in found.by_class_pct.items())
-    return [
-        _row("Errors", Span(pad(told, VALUE, right=True), style), Span("" if rate is None else " of all texts", "dim")),
-        _row("", Span(fit(classes, width - LABEL), "warn")),
-    ]
+    room = width - LABEL - VALUE - 1
+    return [_row("Errors", Span(pad(told, VALUE, right=True), style), " ", Span(fit(classes, room), "warn"))]
 
 
 def money(view: View, width: int, glyphs: Glyphs) -> list[Line]:
@@ -119,13 +115,13 @@ def whole_usd(amount: float | None) -> str:
 
 def queue(view: View, width: int) -> list[Line]:
     found = view.queue
-    room = max(width - LABEL, 1)
     depth = UNKNOWN if found.depth_texts is None else counted(found.depth_texts, "text")
+    drains = Span(f", drains in {span(found.drain_seconds)}", _unless(found.drain_seconds))
     return [
-        _row("Status", Span(fit(_why(found.status, found.reason), room), QUEUE_STYLES.get(found.status, "bad"))),
-        _row("Oldest", Span(span(found.lag_seconds), _unless(found.lag_seconds))),
-        _row("Depth", Span(depth, _unless(found.depth_texts))),
-        _row("Drains in", Span(span(found.drain_seconds), _unless(found.drain_seconds))),
+        _row("Status", Span(found.status, QUEUE_STYLES.get(found.status, "bad"))),
+        line(Span(fit(found.reason, width), "dim")),
+        _row("Oldest", Span(f"waits {span(found.lag_seconds)}", _unless(found.lag_seconds))),
+        _row("Depth", Span(depth, _unless(found.depth_texts)), drains),
     ]
 
 
@@ -158,7 +154,7 @@ def worker_names(view: View, look: Look) -> list[str]:
     return [row.name for row in workers_in_order(view.workers, look.workers_order)]
 
 
-def alerts_title(view: View, look: Look, width: int, shown: tuple[int, int] | None = None) -> tuple[str, Style]:
+def alerts_title(view: View, look: Look, shown: tuple[int, int] | None = None) -> tuple[str, Style]:
     """The heading: how many there are by status."""
     rows = view.alerts
     counts = {status: sum(row.status == status for row in rows) for status in dict.fromkeys(r.status for r in rows)}
@@ -166,7 +162,7 @@ def alerts_title(view: View, look: Look, width: int, shown: tuple[int, int] | No
     loud = any(row.status in ("firing", "breached") for row in rows)
     text = f"Alerts: {told}"
     if not view.alert_states_known:
-        text += f"; states not known: {view.alert_states_reason}"
+        text += f" (states not known: {view.alert_states_reason})"
     return _listed(text, look, "alerts", len(rows), shown), "bad" if loud else "head"
 
 
@@ -176,7 +172,7 @@ def workers_title(view: View, look: Look, shown: tuple[int, int] | None = None) 
 
 def _listed(text: str, look: Look, name: ListName, count: int, shown: tuple[int, int] | None) -> str:
     if shown is not None and shown[1] - shown[0] < count:
-        text += f", rows {shown[0] + 1} to {shown[1]}"
+        text += f", {shown[0] + 1}-{shown[1]} of {count:,} shown"
     return f"{text}, {look.order(name)}" if count > 1 and look.interactive else text
 
 
@@ -199,7 +195,11 @@ def alert_text(row: Alert) -> str:
     unit = f" {row.unit}" if row.unit else ""
     value = UNKNOWN if row.value is None else f"{short(row.value)}{unit}"
     limit = "" if row.threshold is None else f", limit {short(row.threshold)}{unit}"
-    return f"{row.title}{where}: {value}{limit}" + (f" (by {row.who})" if row.who else "")
+    return f"{row.title}{where}: {value}{limit}" + (f" (by {row.who})" if row.who else "") + _quiet(row)
+
+
+def _quiet(row: Alert) -> str:
+    return f" (not told: {row.quiet})" if row.quiet else ""
 
 
 def worker_head(width: int) -> Line:
@@ -253,28 +253,32 @@ def _gpu_cells(gpu: Gpu | None, room: int) -> tuple[Span, ...]:
     return (Span(cells), Span(f"  {fit(more, left)}" if more and left > 8 else "", "dim"))
 
 
-def details(view: View, look: Look, now: float | None, points: Sequence[Point] = ()) -> list[str]:
+def details(view: View, look: Look, now: float | None) -> list[str]:
     """Everything that is known of the row that is chosen, uncut."""
     if look.focus == "workers":
-        worker = next((row for row in view.workers if row.name == _chosen_name(view, look)), None)
+        worker = next((row for row in view.workers if row.name == chosen_name(view, look)), None)
         return _worker_details(worker) if worker is not None else ["no worker was heard of"]
-    alert = next((row for row in view.alerts if row.alert_id == _chosen_name(view, look)), None)
+    alert = next((row for row in view.alerts if row.alert_id == chosen_name(view, look)), None)
     return _alert_details(alert, now) if alert is not None else ["there is no alert"]
 
 
-def _chosen_name(view: View, look: Look) -> str | None:
+def chosen_name(view: View, look: Look) -> str | None:
     names = alert_names(view, look) if look.focus == "alerts" else worker_names(view, look)
     now = look.chosen(look.focus)
     return now if now in names else (names[0] if names else None)
 
 
-chosen_name = _chosen_name
-
-
 def _alert_details(row: Alert, now: float | None) -> list[str]:
     since = None if now is None or row.since_seconds is None else now - row.since_seconds
-    told = [alert_text(row), f"status: {row.status}", f"severity: {row.severity}", f"since: {span(since)}"]
-    return [*told, *([f"by: {row.who}"] if row.who else []), f"id: {row.alert_id}"]
+    told = [row.summary or alert_text(row), f"status: {row.status}", f"severity: {row.severity}"]
+    told += [f"since: {UNKNOWN if since is None else f'{span(since)} ago'}"]
+    if row.who:
+        told.append(f"by: {row.who}")
+    if row.until_seconds is not None and now is not None:
+        told.append(f"for another {span(row.until_seconds - now)}")
+    if row.quiet:
+        told.append(f"nobody is told of it: {row.quiet}")
+    return [*told, f"id: {clean(row.alert_id)}"]
 
 
 def _worker_details(row: Worker) -> list[str]:
