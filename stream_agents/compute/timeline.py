@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import accumulate
 from typing import Any
 
@@ -18,28 +18,21 @@ from stream_agents.compute.windows import Totals
 from stream_agents.compute.world import World
 
 
-def timeline(world: World, now: float, *, scope: Scope, seconds: int, step_seconds: int) -> dict[str, Any]:
+def timeline(world: World, now: float, *, scope: Scope, seconds: int, step_seconds: int) -> Iterator[dict[str, Any]]:
     """Rows of `step_seconds` that begin at multiples of it, the oldest first; the last one is the present, and open.
 
-    `seconds` and `step_seconds` are multiples of a pane. Costs as many merges as there are panes, for this scope alone.
+    `seconds` and `step_seconds` are multiples of a pane. Costs as many merges as there are panes, for this scope alone:
+    up to 0.1 s in all, so whoever has others to serve takes some rows at a time.
     """
     end = int(now // step_seconds) * step_seconds + step_seconds
     kept_from = int(now // PANE_SECONDS) * PANE_SECONDS - world.windows.keep_seconds + PANE_SECONDS
     first = end - -(-seconds // step_seconds) * step_seconds
-    rows = []
     for start in range(first, end, step_seconds):
         totals = world.windows.between(scope, max(start, kept_from), start + step_seconds)
         # Of a row that this process did not see from its beginning, and whose first panes may be forgotten, a rate or
         # a zero would be a guess.
         whole = start >= kept_from and not world.closer.is_partial(start)
-        rows.append(_row(totals, start, step_seconds, now, whole))
-    return {
-        "time_seconds": now,
-        "scope": scope_key(scope),
-        "seconds": seconds,
-        "step_seconds": step_seconds,
-        "rows": rows,
-    }
+        yield _row(totals, start, step_seconds, now, whole)
 
 
 def _row(totals: Totals, start: int, step_seconds: int, now: float, whole: bool) -> dict[str, Any]:

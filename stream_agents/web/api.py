@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -36,6 +37,8 @@ from stream_agents.web.shared import Shared
 from stream_agents.web.stream import Streams
 
 MAX_ROWS = 1000
+#: Rows of history that are made between two turns of others.
+ROWS_TOGETHER = 20
 
 
 def add_routes(
@@ -101,11 +104,22 @@ class Routes:
     async def history(self, request: web.Request) -> web.Response:
         seconds, step_seconds, scope = _seconds(request), _step(request), _scope(request)
         world, now = self.runtime.world, self.clock.now()
+
+        async def make() -> dict[str, Any]:
+            rows = []
+            for number, row in enumerate(
+                timeline(world, now, scope=scope, seconds=seconds, step_seconds=step_seconds), start=1
+            ):
+                rows.append(row)
+                if number % ROWS_TOGETHER == 0:
+                    await asyncio.sleep(0)  # events and verdicts have their turn
+            return {
+                "time_seconds": now, "scope": scope_key(scope), "seconds": seconds, "step_seconds": step_seconds,
+                "rows": rows,
+            }  # fmt: skip
+
         # Pages that show the same scope share one answer: it is hundreds of merges, and 10-second panes change slowly.
-        key = (scope, seconds, step_seconds)
-        return self.histories.answer(
-            key, lambda: timeline(world, now, scope=scope, seconds=seconds, step_seconds=step_seconds)
-        )
+        return await self.histories.answer((scope, seconds, step_seconds), make)
 
     async def queue_history(self, request: web.Request) -> web.Response:
         return answer(self.runtime.world.queue_history.rows(self.clock.now(), _seconds(request)))

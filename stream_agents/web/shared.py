@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
 
 import msgspec
@@ -21,11 +21,11 @@ class Shared:
         self._clock = clock
         self._kept: dict[Hashable, tuple[float, bytes]] = {}
 
-    def answer(self, key: Hashable, make: Callable[[], dict[str, Any]]) -> web.Response:
+    async def answer(self, key: Hashable, make: Callable[[], Awaitable[dict[str, Any]]]) -> web.Response:
         now = self._clock.monotonic()
         at, body = self._kept.pop(key, (now, b""))
         if not body or not 0 <= now - at < VALID_SECONDS:
-            at, body = now, msgspec.json.encode(make())
+            at, body = now, msgspec.json.encode(await make())
         self._kept[key] = at, body
         if len(self._kept) > MAX_KEPT:
             del self._kept[next(iter(self._kept))]

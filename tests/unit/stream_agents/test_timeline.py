@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -18,7 +19,8 @@ from stream_agents.compute.queue_history import QueueHistory
 from stream_agents.compute.scopes import ALL
 from stream_agents.compute.timeline import spend_today, timeline
 from stream_agents.compute.world import World
-from tests.harness.agents_log import NOW, batch_event
+from stream_agents.web.shared import MAX_KEPT, VALID_SECONDS, Shared
+from tests.harness.agents_log import NOW, SetClock, batch_event
 
 
 def world_of(*events: Any, zone: str = "UTC", since: float = NOW - 7200) -> World:
@@ -32,8 +34,7 @@ def world_of(*events: Any, zone: str = "UTC", since: float = NOW - 7200) -> Worl
 
 
 def rows(world: World, seconds: int = 3600, step: int = 60, now: float = NOW, scope: Any = ALL) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = timeline(world, now, scope=scope, seconds=seconds, step_seconds=step)["rows"]
-    return found
+    return list(timeline(world, now, scope=scope, seconds=seconds, step_seconds=step))
 
 
 def test_a_row_has_what_was_measured_in_it() -> None:
@@ -162,3 +163,23 @@ def test_a_clock_set_back_leaves_no_samples_of_the_future() -> None:
     history.look(world, NOW)
     history.look(world, NOW - 1000)
     assert [row["time_seconds"] for row in history.rows(NOW, 3600)["rows"]] == [NOW - 1000]
+
+
+def test_pages_that_ask_the_same_share_one_answer_for_two_seconds() -> None:
+    clock, made = SetClock(), []
+
+    async def make() -> dict[str, Any]:
+        made.append(1)
+        return {"made": len(made)}
+
+    async def ask() -> None:
+        shared = Shared(clock)
+        bodies = [(await shared.answer("a", make)).body for _ in range(2)]
+        clock.passed_seconds = VALID_SECONDS
+        bodies.append((await shared.answer("a", make)).body)
+        assert bodies == [b'{"made":1}', b'{"made":1}', b'{"made":2}']
+        for number in range(2 * MAX_KEPT):
+            await shared.answer(number, make)
+        assert len(shared._kept) == MAX_KEPT
+
+    asyncio.run(ask())
