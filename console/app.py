@@ -42,7 +42,8 @@ class TopApp(App[int]):
     TITLE = "embedwatch top"
     CSS = f"Screen {{ background: ansi_default; color: ansi_default; overflow: hidden; }}\n{dialogs.CSS}"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("q,ctrl+c,ctrl+q", "leave", priority=False),
+        Binding("q", "leave"),
+        Binding("ctrl+c,ctrl+q", "leave", priority=True),  # also in front of a dialog
         Binding("a", "acknowledge"),
         Binding("s", "snooze"),
         Binding("f,slash", "filter"),
@@ -51,7 +52,7 @@ class TopApp(App[int]):
         Binding("p,space", "pause"),
         Binding("question_mark,h,f1", "help"),
         Binding("enter", "details"),
-        Binding("tab", "other_list", priority=False),
+        Binding("tab", "other_list", priority=True),  # a screen has its own
         Binding("down,j", "move(1)"),
         Binding("up,k", "move(-1)"),
         Binding("pagedown", "move(10)"),
@@ -79,7 +80,7 @@ class TopApp(App[int]):
     _acts: Acts | None
 
     def compose(self) -> ComposeResult:
-        yield Board()
+        yield Board(self._draw)
 
     def on_mount(self) -> None:
         self._loop_of_screen = asyncio.get_running_loop()
@@ -93,9 +94,6 @@ class TopApp(App[int]):
 
     def on_unmount(self) -> None:
         self._poller.stop()
-
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._draw)
 
     def shut(self, timeout_seconds: float) -> None:
         """After the screen is given back: what was asked of alerts is written, as far as that goes quickly."""
@@ -152,10 +150,6 @@ class TopApp(App[int]):
     def action_help(self) -> None:
         self.push_screen(Page(help_lines()))
 
-    def action_help_quit(self) -> None:
-        """Textual's own answer to Ctrl-C, also in front of a dialog."""
-        self.exit(0)
-
     def action_details(self) -> None:
         if self.view_model is not None:
             told = panels.details(self.view_model, self.look, self.view_model.time_seconds)
@@ -171,6 +165,8 @@ class TopApp(App[int]):
         self._say(f"{self.look.focus.capitalize()}: {self.look.order(self.look.focus)}")
 
     def action_other_list(self) -> None:
+        if len(self.screen_stack) > 1:
+            return
         self.look = self.look.other_list()
         self._draw()
 

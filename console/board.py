@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rich.segment import Segment
 from rich.style import Style as RichStyle
 from textual.geometry import Region
@@ -25,13 +27,17 @@ STYLES: dict[Style, RichStyle] = {
 
 
 class Board(Widget):
-    """Fills its place; has no content of its own."""
+    """Fills its place. `on_size` is called when that has another size: new lines are due."""
 
     DEFAULT_CSS = "Board { width: 1fr; height: 1fr; background: transparent; }"
 
-    def __init__(self) -> None:
+    def __init__(self, on_size: Callable[[], None]) -> None:
         super().__init__()
         self.lines: list[Line] = []
+        self._on_size = on_size
+
+    def on_resize(self) -> None:
+        self._on_size()
 
     def put(self, lines: list[Line]) -> None:
         """Show these instead."""

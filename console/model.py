@@ -14,6 +14,7 @@ from typing import Any
 from msgspec import Struct
 
 from console.words import clean
+from embedwatch.alert_words import TITLES
 from embedwatch.scopes import parse_scope
 
 #: Of what a bug or a stranger could send without end.
@@ -374,7 +375,9 @@ def _breach(row: Mapping[str, Any]) -> Alert:
 
 
 def _title(row: Mapping[str, Any]) -> str:
-    return _text(row.get("title")) or _text(row.get("type")).replace("_", " ").lower() or "alert"
+    kind = _text(row.get("type"))
+    known = next((title for name, title in TITLES.items() if name == kind), "")
+    return _text(row.get("title")) or known or kind.replace("_", " ").lower() or "alert"
 
 
 def _scope(found: Any) -> str:

@@ -194,7 +194,7 @@ def alert_text(row: Alert) -> str:
     where = f", {row.scope}" if row.scope else ""
     unit = f" {row.unit}" if row.unit else ""
     value = UNKNOWN if row.value is None else f"{short(row.value)}{unit}"
-    limit = "" if row.threshold is None else f", limit {short(row.threshold)}{unit}"
+    limit = "" if row.threshold is None else f", limit {short(row.threshold)}"
     return f"{row.title}{where}: {value}{limit}" + (f" (by {row.who})" if row.who else "") + _quiet(row)
 
 

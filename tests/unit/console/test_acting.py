@@ -49,7 +49,10 @@ def test_what_is_asked_names_the_alert_and_the_episode_that_was_seen() -> None:
 @pytest.mark.parametrize(
     ("fields", "why"),
     [
-        ({"status": "breached", "episode": None}, "Only the rule's judgement is known, not the alert's state: read anew"),
+        (
+            {"status": "breached", "episode": None},
+            "Only the rule's judgement is known, not the alert's state: read anew",
+        ),
         ({"status": "resolved"}, "It does not fire, it is resolved: high latency"),
         ({"status": "pending"}, "It does not fire, it is pending: high latency"),
         ({"episode": None}, "These agents do not tell which time it fires: use `embedwatch alerts ack`"),
@@ -66,7 +69,7 @@ def test_what_fires_can_be_acknowledged_and_nothing_cannot(busy_view: View) -> N
     assert refusal(busy_view, None) == refusal(None, None) == "There is no alert to act on"
 
 
-def told(writer: Writer) -> tuple[Acts, "queue.Queue[str]"]:
+def told(writer: Writer) -> tuple[Acts, queue.Queue[str]]:
     said: queue.Queue[str] = queue.Queue()
     return Acts(writer, said.put), said
 

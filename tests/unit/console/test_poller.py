@@ -49,7 +49,7 @@ class Agents:
         return ["all"]
 
 
-def polled(agents: Agents) -> tuple[Poller, "queue.Queue[News]"]:
+def polled(agents: Agents) -> tuple[Poller, queue.Queue[News]]:
     heard: queue.Queue[News] = queue.Queue()
     poller = Poller(agents, Wish(), Clock(), heard.put)
     poller.start()
