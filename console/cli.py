@@ -123,10 +123,14 @@ def _watch(settings: Settings, url: str, source: Any, wish: Any, who: str, look:
         return run(shown, no_colour=bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM", "") in MONOCHROME)
 
 
+def _is_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
 def _need_terminal() -> None:
     """Raises `ConfigError` where nothing can be drawn."""
     term = os.environ.get("TERM", "")
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not _is_terminal():
         raise ConfigError("this is no terminal to draw on: `embedwatch top --once` prints one frame, --json the values")
     if term in ("", "dumb", "unknown"):
         raise ConfigError(

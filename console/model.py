@@ -140,7 +140,7 @@ class Alert(Struct, frozen=True):
 
 
 class Point(Struct, frozen=True):
-    """A stretch of the last hour."""
+    """A stretch of the last hour that is over."""
 
     start_seconds: float | None
     p50_ms: float | None
@@ -199,7 +199,8 @@ def view(agents_url: str, reading: Reading) -> View:
         alerts=alerts,
         alert_states_known=known,
         alert_states_reason=why,
-        history=[_point(row) for row in reading.history],
+        # A stretch that has just begun is a few batches over a second or two: its rate would dwarf all others.
+        history=[_point(row) for row in reading.history if not (row.get("open") or row.get("state") == "open")],
     )
 
 

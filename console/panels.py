@@ -119,9 +119,9 @@ def queue(view: View, width: int) -> list[Line]:
     drains = Span(f", drains in {span(found.drain_seconds)}", _unless(found.drain_seconds))
     return [
         _row("Status", Span(found.status, QUEUE_STYLES.get(found.status, "bad"))),
-        line(Span(fit(found.reason, width), "dim")),
         _row("Oldest", Span(f"waits {span(found.lag_seconds)}", _unless(found.lag_seconds))),
         _row("Depth", Span(depth, _unless(found.depth_texts)), drains),
+        line(Span(fit(found.reason, width), "dim")),
     ]
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
+import re
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,8 +31,10 @@ from embedwatch.events import AlertAction
 from tests.harness.agents_log import NOW, SetClock
 from tests.harness.agents_served import ServedAgents
 from tests.harness.agents_web import busy_runtime
+from tests.harness.picture_world import picture_runtime
 
 PATIENCE_SECONDS = 30.0
+PICTURE = Path(__file__).parents[3] / "docs" / "images" / "top.svg"
 
 
 class Writer:
@@ -278,3 +283,30 @@ def test_what_changed_is_sent_and_no_more(old: list[tuple[str, Any]], new: list[
 
 def test_wide_characters_are_sent_as_whole_lines() -> None:
     assert changed((Span("日本 a"),), (Span("日本 b"),), 20) == (0, 20)
+
+
+def test_the_picture_in_the_docs(agents: ServedAgents, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written anew with EMBEDWATCH_TEST_SCREENSHOTS=1; without it, it can be made and is not empty."""
+    monkeypatch.setattr(ApiSource, "url", "http://agents:6066")  # not the port of this run
+    made: list[str] = []
+
+    async def story(app: TopApp, pilot: Pilot[int]) -> None:
+        await shows(app, pilot, "FIRING")
+        await pilot.pause()
+        made.append(picture(app))
+
+    played(agents.serve(picture_runtime()), story, size=(100, 28))
+    (drawn,) = made
+    assert "bge-large-en-v1.5" in drawn
+    assert not re.search(r"url\((?!#)", drawn), "nothing is fetched by who looks at it"
+    if os.environ.get("EMBEDWATCH_TEST_SCREENSHOTS") == "1":
+        PICTURE.parent.mkdir(parents=True, exist_ok=True)
+        PICTURE.write_text(drawn)
+
+
+def picture(app: TopApp) -> str:
+    """As SVG, the same for the same numbers, and without fonts from elsewhere."""
+    drawn = app.export_screenshot(title="embedwatch top")
+    drawn = re.sub(r"@font-face \{.*?\}\s*", "", drawn, flags=re.DOTALL)
+    drawn = re.sub(r"terminal-\d+-", "terminal-", drawn)
+    return "\n".join(line.rstrip() for line in drawn.splitlines()) + "\n"

@@ -96,3 +96,11 @@ def test_scopes_are_told_in_words() -> None:
     assert scope_words("all") == "all"
     assert scope_words("model=a%2Cb,tenant=acme") == "model a,b, tenant acme"
     assert scope_words("%1b") == "%1b", "no scope: as it stands"
+
+
+def test_a_stretch_that_is_not_over_is_in_no_picture() -> None:
+    """It may be a second long: one batch in it would look like the fastest minute of the hour."""
+    rows = [{"throughput_texts_per_s": 5.0, "open": False}, {"throughput_texts_per_s": 900.0, "open": True}]
+    assert [point.texts_per_s for point in view("http://a", Reading({}, True, (), None, rows)).history] == [5.0]
+    old = [{"state": "closed", "performance": {"throughput_texts_per_s": 4.0}}, {"state": "open", "performance": {}}]
+    assert [point.texts_per_s for point in view("http://a", Reading({}, True, (), None, old)).history] == [4.0]
