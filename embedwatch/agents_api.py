@@ -99,6 +99,16 @@ class AgentsApi:
             raise ConnectionFailed(f"{self.url}{path} answers with status {answer.status_code}")
         return answer.text
 
+    def alerts(self) -> dict[str, Any]:
+        """What is breached, and the states of alerts where these agents know them."""
+        return self._get("/api/v1/alerts", {}, (200,))
+
+    def history(self, scope: str = "all") -> list[dict[str, Any]] | None:
+        """The last hour of a scope in rows, the oldest first; None from agents of an older version."""
+        answer = self._get("/api/v1/history", {"scope": scope}, (200, 404))
+        rows = answer.get("rows")
+        return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else None
+
     def _get(self, path: str, parameters: dict[str, str], good: tuple[int, ...]) -> dict[str, Any]:
         answer = self._ask(path, parameters)
         try:

@@ -37,6 +37,7 @@ EXTRAS = {
     "slack_sdk": "alerts",
     "pyarrow": "parquet",
     "matplotlib": "plot",
+    "textual": "top",
 }
 
 OWN_OPTIONS = tuple(PREFIX + each for each in OPTION_PREFIXES)

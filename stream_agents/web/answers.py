@@ -286,10 +286,79 @@ class Verdicts(Struct):
     verdicts: list[VerdictRow]
 
 
+class AlertAct(Struct):
+    """What a person did. `until_seconds` is of a snooze."""
+
+    do: str
+    by: str
+    via: str
+    at_seconds: float | None
+    until_seconds: float | None
+    note: str | None
+
+
+class AlertQuiet(Struct):
+    """Why nobody is told of an alert: `kind` is a silence, another alert that says it, or a snooze."""
+
+    kind: str
+    by: str
+    until_seconds: float | None
+
+
+class AlertState(Struct):
+    """An alert as alerting sees it. `since_seconds`: when the present episode began. Numbers are of the newest breached
+    verdict while it fires, else of the newest."""
+
+    alert_id: str
+    type: str
+    title: str
+    summary: str
+    rule: str
+    scope: dict[str, str]
+    status: str
+    reason: str
+    severity: str
+    metric: str
+    value: float | None
+    worst_value: float | None
+    threshold: float
+    comparison: str
+    unit: str
+    window_seconds: float
+    verdict_reason: str
+    runbook: str | None
+    episode: int
+    since_seconds: float
+    changed_at_seconds: float
+    fired_at_seconds: float | None
+    resolved_at_seconds: float | None
+    act: AlertAct | None
+    quiet: AlertQuiet | None
+
+
+class AlertTransition(Struct):
+    """What an alert became, and why."""
+
+    at_seconds: float
+    alert_id: str
+    type: str
+    title: str
+    severity: str
+    scope: dict[str, str]
+    status: str
+    reason: str
+    act: AlertAct | None
+
+
 class Alerts(Struct):
-    """Verdicts that are breached now. What became of them (firing, acknowledged, snoozed) is on the topic `alerts`."""
+    """Verdicts that are breached now, and the states of alerts. Where `states_known` is false, more alerts may fire
+    than `states` has."""
 
     breached: list[VerdictRow]
+    states_known: bool
+    states_reason: str | None
+    states: list[AlertState]
+    transitions: list[AlertTransition]
 
 
 class Coverage(Struct):
@@ -364,6 +433,116 @@ class Windows(Struct):
     grace_seconds: float
     late_events: int
     windows: list[Window]
+
+
+class HistoryLatency(Struct):
+    """In milliseconds."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+    avg: float | None
+
+
+class HistoryQueueWait(Struct):
+    """In milliseconds."""
+
+    avg: float | None
+    p95: float | None
+
+
+class HistoryRow(Struct):
+    """`open`: it is not over. `partial`: it may lack what this process did not see. Phases are in seconds, and as means
+    in milliseconds a batch and a text; of the queue's wait there is no mean a batch."""
+
+    start_seconds: float
+    end_seconds: float
+    open: bool
+    partial: bool
+    texts: int | None
+    errors: int | None
+    error_rate_pct: float | None
+    cache_hit_rate_pct: float | None
+    token_hit_rate_pct: float | None
+    throughput_texts_per_s: float | None
+    throughput_tokens_per_s: float | None
+    latency_ms: HistoryLatency
+    queue_wait_ms: HistoryQueueWait
+    phase_seconds: dict[PhaseName, float | None]
+    phase_ms_per_batch: dict[PhaseName, float | None]
+    phase_ms_per_text: dict[PhaseName, float | None]
+    tokens_embedded: int | None
+    tokens_saved: int | None
+    cost_nano_usd: int | None
+    saved_nano_usd: int | None
+    unpriced_tokens: int | None
+    unpriced_saved_tokens: int | None
+
+
+class History(Struct):
+    """The oldest row first."""
+
+    time_seconds: float
+    scope: str
+    seconds: int
+    step_seconds: int
+    rows: list[HistoryRow]
+
+
+class QueueSample(Struct):
+    time_seconds: float
+    status: LagStatus
+    lag_seconds: float | None
+    lag_messages: int | None
+    depth_texts: int | None
+    drain_seconds: float | None
+    arrival_rate_per_s: float | None
+    consume_rate_per_s: float | None
+    stalled_partitions: int | None
+    workers: int | None
+    desired_workers: int | None
+
+
+class QueueHistory(Struct):
+    """The oldest first."""
+
+    time_seconds: float
+    seconds: int
+    sample_seconds: int
+    rows: list[QueueSample]
+
+
+class SpendPoint(Struct):
+    """What was spent since midnight up to then."""
+
+    time_seconds: float
+    cost_nano_usd: int
+
+
+class SpendBudget(Struct):
+    rule: str
+    budget_usd: float
+    budget_nano_usd: int
+    spent_usd: float | None
+
+
+class SpendHistory(Struct):
+    time_seconds: float
+    scope: str
+    day: str
+    timezone: str
+    day_start_seconds: float
+    day_end_seconds: float
+    points: list[SpendPoint]
+    cost_nano_usd: int | None
+    cost_state: MoneyState
+    unpriced_tokens: int
+    untimed_nano_usd: int
+    forecast_nano_usd: int | None
+    forecast_usd: float | None
+    forecast_basis: Literal["weekday", "last_days", "linear"] | None
+    forecast_reason: str
+    budgets: list[SpendBudget]
 
 
 class PartitionLag(Struct):
