@@ -354,6 +354,7 @@ class Alerts(Struct):
     """Verdicts that are breached now, and the states of alerts. Where `states_known` is false, more alerts may fire
     than `states` has."""
 
+    time_seconds: float
     breached: list[VerdictRow]
     states_known: bool
     states_reason: str | None

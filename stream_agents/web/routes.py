@@ -104,7 +104,16 @@ LIMIT = Parameter(
 DAY = Parameter("day", "Only this day, in the budget's time zone.", {"type": "string", "format": "date"}, "2026-07-14")
 
 ROUTES: tuple[Route, ...] = (
-    Route("/", "index", "What there is", "The paths of this server.", answers.Index),
+    Route(
+        "/", "index", "What there is",
+        "The paths of this server; a browser (whatever accepts `text/html`) is sent to the page.", answers.Index,
+    ),
+    Route(
+        "/ui", "page", "The page for people",
+        "HTML that reads this API and loads nothing from elsewhere. What it shows stands in its address: `scope`, "
+        "`window_seconds` (60, 300, 900 or 3600) and `past_seconds` of its charts (600, 1800 or 3600).",
+        None, media_type="text/html", example="scope=all&window_seconds=300",
+    ),
     Route(
         "/api/v1/summary", "summary", "The numbers of a moment",
         "A sliding window of a scope, the day so far, queue, workers, GPUs, and the rules that are breached.",
