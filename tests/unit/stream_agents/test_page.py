@@ -54,7 +54,7 @@ def settled(page: Page) -> None:
     expect(page.locator("#firing-none, #firing-list li").locator("visible=true").first).not_to_have_text(
         "Not known yet."
     )
-    page.wait_for_load_state("load")
+    expect(page.locator(".table:empty")).to_have_count(0)
 
 
 def clean(watched: Watched, server: PageServer, *allowed: str) -> None:
@@ -117,6 +117,7 @@ def test_the_table_beside_a_chart_has_its_numbers(chromium: Browser, calm: PageS
         settled(page)
         rows = api(page, calm, "history?seconds=3600&step_seconds=60")["rows"]
         page.locator("#chart-latency summary").click()
+        expect(page.locator("#chart-latency tbody tr").first).to_be_visible()
         shown = [line.split("\t") for line in page.locator("#chart-latency tbody tr").all_inner_texts()]
         assert len(shown) == len(rows) == 60
         for line, row in zip(shown, reversed(rows), strict=True):
@@ -126,6 +127,7 @@ def test_the_table_beside_a_chart_has_its_numbers(chromium: Browser, calm: PageS
         assert label.startswith("Latency of a text: p50 last ")
         spend = api(page, calm, "history/spend")
         page.locator("#chart-spend summary").click()
+        expect(page.locator("#chart-spend tbody tr").first).to_be_visible()
         texts = page.locator("#chart-spend tbody tr").all_inner_texts()
         assert any(f"${spend['cost_nano_usd'] / NANO_USD_PER_USD:.2f}" in text for text in texts)
         clean(watched, calm)
