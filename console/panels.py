@@ -90,8 +90,9 @@ def _spent(found: Money, room: int) -> tuple[Span, ...]:
     told = Span(usd(found.spent_usd), _unless(found.spent_usd))
     if not found.unpriced_tokens:
         return (told,)
-    more = f" and {found.unpriced_tokens:,} tokens without a price"
-    return (told, Span(fit(more, max(room - cell_len(told.text), 1)), "warn"))
+    link = ": " if found.spent_usd is None else " and "
+    more = f"{found.unpriced_tokens:,} tokens unpriced"
+    return (told, Span(link, "warn"), Span(fit(more, max(room - cell_len(told.text) - len(link), 1)), "warn"))
 
 
 def _budget(found: Money, room: int, glyphs: Glyphs) -> tuple[Span, ...]:

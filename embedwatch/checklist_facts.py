@@ -35,7 +35,7 @@ def gather(settings: Settings, api: AgentsApi, *, window_seconds: int, baselines
     verdicts = tuple(api.verdicts())
     windows = ask("windows", api.windows) or []
     metrics = ask("metrics", lambda: api.text("/metrics"))
-    page = ask("page", lambda: api.text("/", accept="text/html"))
+    page = ask("page", lambda: api.text("/ui", accept="text/html"))
     title = TITLE.search(page[:4096]) if page and "<html" in page[:4096].lower() else None
     group = ask("alerting", lambda: _members(settings))
     return Facts(

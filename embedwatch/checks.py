@@ -286,9 +286,9 @@ def _version(api: AgentsApi) -> Check:
 
 def _page(api: AgentsApi) -> Check:
     try:
-        shown = "<html" in api.text("/", accept="text/html")[:4096].lower()
+        shown = "<html" in api.text("/ui", accept="text/html")[:4096].lower()
     except ConnectionFailed:
         shown = False
     if shown:
-        return Check("page", "ok", f"open {api.url} in a browser")
+        return Check("page", "ok", f"open {api.url}/ui in a browser")
     return Check("page", "skipped", f"{api.url} has no page for a browser; `embedwatch report` shows the numbers")

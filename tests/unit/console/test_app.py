@@ -164,7 +164,7 @@ def test_an_alert_is_acknowledged_and_snoozed(busy_url: str) -> None:
     assert (first.alert_id, first.do, first.episode, first.by, first.until_seconds) == (
         "lag_seconds", "acknowledge", 1, "Ada", None,
     )  # fmt: skip
-    assert (second.alert_id, second.do, second.episode) == ("latency_p95_ms|model=minilm", "snooze", 2)
+    assert (second.alert_id, second.do, second.episode) == ("latency_p95_ms|model=e5-large-v2", "snooze", 2)
     assert second.until_seconds == NOW + 7200
     assert writer.written.empty()
 
