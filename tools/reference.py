@@ -1,7 +1,7 @@
 """Make or check the pages of docs/reference: what is generated from the code and must not drift from it.
 
-`make` writes alerts.md, the schema of events, topics.md, settings.md, exit-codes.md, openapi.json and api.md; `check`
-compares them with the code and names what is old.
+`make` writes alerts.md, the schema of events, topics.md, settings.md, rules.md, exit-codes.md, openapi.json and api.md;
+`check` compares them with the code and names what is old.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 from pydantic import BaseModel
 
 from alerting import examples
-from embedwatch import events
+from embedwatch import events, rules_page
 from embedwatch.errors import EXIT_CODES
 from embedwatch.settings import Settings, env_name
 from embedwatch.topics import Topics
@@ -135,6 +135,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "events.schema.json": events_schema,
     "topics.md": topics_page,
     "settings.md": settings_page,
+    "rules.md": lambda: rules_page.page(NOTE.format(source="embedwatch/rules.py"), _table),
     "exit-codes.md": exit_codes_page,
     "openapi.json": lambda: json.dumps(openapi.document(), indent=2, ensure_ascii=False) + "\n",
     "api.md": openapi.page,
