@@ -14,9 +14,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from embedwatch.sdk.alerts import THRESHOLDS as THRESHOLDS
+    from embedwatch.sdk.alerts import AlertSystem as AlertSystem
+    from embedwatch.sdk.alerts import print_dashboard as print_dashboard
+    from embedwatch.sdk.cache import CacheMetrics as CacheMetrics
+    from embedwatch.sdk.cache import CacheSizeMonitor as CacheSizeMonitor
+    from embedwatch.sdk.cache import analyze_cache_effectiveness as analyze_cache_effectiveness
     from embedwatch.sdk.call import Call as Call
     from embedwatch.sdk.call import Sink as Sink
     from embedwatch.sdk.context import CallContext as CallContext
+    from embedwatch.sdk.costs import BudgetMonitor as BudgetMonitor
+    from embedwatch.sdk.costs import CostTracker as CostTracker
+    from embedwatch.sdk.costs import count_tokens as count_tokens
+    from embedwatch.sdk.kafka import KafkaSink as KafkaSink
+    from embedwatch.sdk.latency import DetailedLatencyTracker as DetailedLatencyTracker
+    from embedwatch.sdk.latency import LatencyTracker as LatencyTracker
     from embedwatch.sdk.log import LogSink as LogSink
     from embedwatch.sdk.memory import EmbeddingMetrics as EmbeddingMetrics
     from embedwatch.sdk.memory import MemorySink as MemorySink
@@ -24,13 +36,25 @@ if TYPE_CHECKING:
 
 #: Where each name is.
 NAMES = {
+    "AlertSystem": "alerts",
+    "BudgetMonitor": "costs",
+    "CacheMetrics": "cache",
+    "CacheSizeMonitor": "cache",
     "Call": "call",
     "CallContext": "context",
+    "CostTracker": "costs",
+    "DetailedLatencyTracker": "latency",
     "EmbeddingMetrics": "memory",
+    "KafkaSink": "kafka",
+    "LatencyTracker": "latency",
     "LogSink": "log",
     "MemorySink": "memory",
     "Monitor": "monitor",
     "Sink": "call",
+    "THRESHOLDS": "alerts",
+    "analyze_cache_effectiveness": "cache",
+    "count_tokens": "costs",
+    "print_dashboard": "alerts",
 }
 
 

@@ -154,6 +154,7 @@ class Channel:
             self._hurry.clear()
             if self._take(first) or self._take_all():
                 return
+            del first  # it knows its monitor, which would live for as long as this thread waits
 
     def _take_all(self) -> bool:
         """Whether it was the last."""
