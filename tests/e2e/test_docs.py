@@ -36,14 +36,18 @@ def to_run(page: str) -> list[Block]:
 def test_what_a_page_tells_to_do_can_be_done(stack: DocStack, page: str) -> None:
     folder = stack.page_folder(page.replace("/", "-"))
     story = page.startswith(STORIES)
-    program = ""  # the page's Python so far, each block where it stands: an error names the line of the page
+    # The Python up to the next command is one program, each block where it stands: an error names the page's line.
+    program = ""
     for block in to_run(page):
         if block.file:
             _write(folder, block)
-        elif block.kind == "python":
+        if block.kind == "python":
             program += "\n" * (block.line - program.count("\n")) + block.text
         for command in commands_of(block):
             if lesser(command) is None and (story or command.text not in stack.done):
+                if program:
+                    stack.python(program, folder)
+                    program = ""
                 stack.run(command, run_of(command), folder)
                 stack.done.add(command.text)
     if program:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,27 @@ from tests.harness.doc_blocks import ROOT, Call
 
 #: Programs that are not ours and of which nothing is checked but that a page needs them.
 THEIRS = frozenset(
-    "cat cd cp curl echo export git head jq mkdir npm openssl pip python source tail zcat kill keytool".split()
+    (
+        "cat",
+        "cd",
+        "cp",
+        "curl",
+        "echo",
+        "export",
+        "git",
+        "head",
+        "jq",
+        "mkdir",
+        "npm",
+        "openssl",
+        "pip",
+        "python",
+        "source",
+        "tail",
+        "zcat",
+        "kill",
+        "keytool",
+    )
 )
 #: What a page may call a file that its reader has: not looked for.
 _MAKE_TARGET = re.compile(r"^([a-z][a-z-]*):", re.MULTILINE)
@@ -94,7 +115,7 @@ def _wrong_target(arguments: list[str]) -> str | None:
 
 def _wrong_file(arguments: list[str], folder: Path) -> str | None:
     """Of `-f X` and `--env-file X`: the file is there, and YAML where its name says so."""
-    for flag, name in zip(arguments, arguments[1:], strict=False):
+    for flag, name in itertools.pairwise(arguments):
         if flag not in ("-f", "--filename", "--env-file", "--file") or name.startswith("-"):
             continue
         path = next((base / name for base in (folder, ROOT) if (base / name).is_file()), None)

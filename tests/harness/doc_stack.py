@@ -1,4 +1,4 @@
-"""What the commands of the documentation are tried on: one `embedwatch up` without a model, texts, dead letters, an alert.
+"""What the commands of the documentation are tried on: an `embedwatch up` without a model, texts, letters, an alert.
 
 A command sees what its reader would: `embedwatch` on the path, the agents at their port, files of the names that the
 pages use, and nothing of a developer's own settings.
@@ -14,11 +14,12 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from embedwatch.agents_api import AgentsApi
 from embedwatch.processes import Child, free_port
@@ -45,6 +46,7 @@ class DocStack:
         environ = {
             "EMBEDWATCH_KAFKA_SESSION_TIMEOUT_SECONDS": "6",
             "EMBEDWATCH_WORKER_BACKEND": "hashing",
+            "EMBEDWATCH_WORKER_MAX_POLL_TEXTS": "10",  # many batches: a baseline wants 20
             "EMBEDWATCH_WORKER_MODEL": "test-model",
             "EMBEDWATCH_AGENTS_WEB_PORT": str(self._port),
             "EMBEDWATCH_AGENTS_RULES": str(folder / "rules.yaml"),
@@ -57,6 +59,7 @@ class DocStack:
         )  # fmt: skip
         self.environ = self._theirs | environ | {
             "COLUMNS": "100",
+            "EMBEDWATCH_SIMULATE_THRESHOLDS": "2",  # of KEDA: ten take a while
             "OPENAI_BASE_URL": endpoint,
             "OPENAI_API_KEY": "sk-stand-in",
             "PATH": f"{_command(folder)}{os.pathsep}{os.environ['PATH']}",
@@ -73,7 +76,7 @@ class DocStack:
 
     def fill(self) -> None:
         """Texts of two models, one of which nobody has; until they are counted and an alert fires."""
-        self._embedwatch("produce", "--stdlib-docs", "--limit", "600", "--tenant", "search")
+        self._embedwatch("produce", "--stdlib-docs", "--limit", "600", "--tenant", "search", "--chunk-texts", "10")
         self._embedwatch("produce", "--stdlib-docs", "--limit", "40", "--model", "no-such-model")
         with AgentsApi(f"http://127.0.0.1:{self._port}") as api:
             self.up.wait_until(lambda: api.summary()["today"]["texts"] >= 640, 60, "640 texts counted")
@@ -102,12 +105,12 @@ class DocStack:
             for call in calls:
                 self._get(call.words)
             return
-        text = command.text.replace(AGENTS, f"127.0.0.1:{self._port}")
+        text = command.text.replace(AGENTS, f"127.0.0.1:{self._port}") + way.more
         if way.until is not None:
             self._run_until(text, way.until, folder)
             return
         done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", text], cwd=folder, env=self.environ, input=way.stdin.encode(),
+            ["bash", "-euo", "pipefail", "-c", text], cwd=folder, env=self.environ, stdin=subprocess.DEVNULL,
             capture_output=True, timeout=LONGEST_SECONDS, check=False,
         )  # fmt: skip
         said = (done.stdout + done.stderr).decode(errors="replace")
@@ -136,8 +139,10 @@ class DocStack:
         """What curl would ask for; of a stream its first line."""
         for word in words:
             if word.startswith("http"):
-                with urllib.request.urlopen(word.replace(AGENTS, f"127.0.0.1:{self._port}"), timeout=10) as answer:
-                    assert answer.readline()
+                url = word.replace(AGENTS, f"127.0.0.1:{self._port}")
+                with httpx.stream("GET", url, timeout=10) as answer:
+                    assert answer.status_code == 200, f"{word}: {answer.status_code}"
+                    assert next(answer.iter_bytes())
 
     def _embedwatch(self, *arguments: str) -> bytes:
         done = subprocess.run(

@@ -50,6 +50,9 @@ COMING = frozenset(
     }
 )
 
+#: Likewise of commands.
+COMING_COMMANDS = ("embedwatch checklist", "embedwatch top", "embedwatch doctor")
+
 each_page = pytest.mark.parametrize("page", pages())
 
 
@@ -79,7 +82,11 @@ def test_every_command_and_option_exists(page: str, tree: Any, tmp_path: Path) -
 
 @each_page
 def test_every_command_in_a_sentence_exists(page: str, tree: Any) -> None:
-    wrong = [f"{page}:{line}: {said}" for line, text in spans(page) if (said := wrong_words(tree, text)) is not None]
+    wrong = [
+        f"{page}:{line}: {said}"
+        for line, text in spans(page)
+        if (said := wrong_words(tree, text)) is not None and not text.startswith(COMING_COMMANDS)
+    ]
     assert not wrong, "\n".join(wrong)
 
 
