@@ -45,7 +45,7 @@ LESSER = (
     Lesser(r"^(\S+=\S* )*embedwatch agents(?! rebuild)", "a second one would take half of the session's partitions"),
     Lesser(r"embedwatch alerts( -|$)", "a second one would wait for the session's: tests/integration/test_alerting_*"),
     Lesser(r"^embedwatch autoscale (?!.*--dry-run)", "starts workers for good: tests/e2e/test_autoscale.py"),
-    Lesser(r"--(bootstrap-servers|cache-url|agents-url)[ =](?!127)|-b [a-z][\w-]*:", "names a machine that is not here"),
+    Lesser(r"--(bootstrap-servers|cache-url|agents-url)[ =](?!127)|-b [a-z][\w-]*:", "names another machine"),
     Lesser(r"^embedwatch topics create .*--replication-factor [2-9]", "needs several brokers"),
     Lesser(r"--day (yesterday|2)", "the session's ledger began today: tests/integration/test_agents_corrections.py"),
     Lesser(r"\bjq\b", "jq may not be on this machine"),
