@@ -18,7 +18,7 @@ import msgspec
 from pydantic import BaseModel
 
 from alerting import examples
-from embedwatch import events, sdk
+from embedwatch import events, rules_page, sdk
 from embedwatch.errors import EXIT_CODES
 from embedwatch.metric_families import SEVERAL, Family
 from embedwatch.settings import Settings, env_name
@@ -227,6 +227,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "events.schema.json": events_schema,
     "topics.md": topics_page,
     "settings.md": settings_page,
+    "rules.md": lambda: rules_page.page(NOTE.format(source="embedwatch/rules.py"), _table),
     "exit-codes.md": exit_codes_page,
     "commands.md": lambda: reference_commands.page(NOTE.format(source="the commands themselves"), _table),
     "config.schema.json": lambda: _json(reference_schemas.config_schema()),
