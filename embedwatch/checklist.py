@@ -265,7 +265,8 @@ def _dashboard(facts: Facts) -> _Found:
     if facts.page_title is not None:
         return _yes(f"a page for people answers at {facts.agents_url}/ui ({facts.page_title})")
     return _unknown(
-        f"no page for people answers at {facts.agents_url}/ui; whether a Grafana draws /metrics cannot be seen from here",
+        f"no page for people answers at {facts.agents_url}/ui; whether a Grafana draws /metrics cannot be seen from "
+        "here",
         "open `embedwatch report`, or let Prometheus scrape /metrics and draw it",
     )
 
