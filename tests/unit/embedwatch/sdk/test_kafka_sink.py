@@ -22,7 +22,7 @@ def test_what_no_broker_takes_is_kept_up_to_the_bound_and_then_counted(caplog: p
             pass
     assert not monitor.flush(1.0)
     assert sink.dropped_events == 6
-    monitor.close(0.1)
+    monitor.close(2.0)
     assert sink.dropped_events == 10
     assert monitor.sink_errors == {}
     assert "nothing listens there" in caplog.text
