@@ -24,7 +24,7 @@ log = logging.getLogger("embedwatch.sdk")
 
 #: How long calls are let come together. Long enough that the thread costs nothing, short enough for a summary.
 GATHER_SECONDS = 0.1
-#: Of the time that somebody waits: what a sink may take of it, so that an answer comes before the end of their patience.
+#: Of the time that somebody waits, what a sink may take: the answer must come before their patience ends.
 SINKS_SHARE = 0.8
 #: How long the thread works on end before it lets others have the interpreter.
 TURN_SECONDS = 0.001
