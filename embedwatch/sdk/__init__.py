@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from embedwatch.sdk.alerts import THRESHOLDS as THRESHOLDS
     from embedwatch.sdk.alerts import AlertSystem as AlertSystem
     from embedwatch.sdk.alerts import print_dashboard as print_dashboard
+    from embedwatch.sdk.bounds import Bounds as Bounds
     from embedwatch.sdk.cache import CacheMetrics as CacheMetrics
     from embedwatch.sdk.cache import CacheSizeMonitor as CacheSizeMonitor
     from embedwatch.sdk.cache import analyze_cache_effectiveness as analyze_cache_effectiveness
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from embedwatch.sdk.costs import BudgetMonitor as BudgetMonitor
     from embedwatch.sdk.costs import CostTracker as CostTracker
     from embedwatch.sdk.costs import count_tokens as count_tokens
+    from embedwatch.sdk.datadog import datadog_sink as datadog_sink
     from embedwatch.sdk.kafka import KafkaSink as KafkaSink
     from embedwatch.sdk.latency import DetailedLatencyTracker as DetailedLatencyTracker
     from embedwatch.sdk.latency import LatencyTracker as LatencyTracker
@@ -33,10 +35,13 @@ if TYPE_CHECKING:
     from embedwatch.sdk.memory import EmbeddingMetrics as EmbeddingMetrics
     from embedwatch.sdk.memory import MemorySink as MemorySink
     from embedwatch.sdk.monitor import Monitor as Monitor
+    from embedwatch.sdk.sink_otel import OpenTelemetrySink as OpenTelemetrySink
+    from embedwatch.sdk.sink_prometheus import PrometheusSink as PrometheusSink
 
 #: Where each name is.
 NAMES = {
     "AlertSystem": "alerts",
+    "Bounds": "bounds",
     "BudgetMonitor": "costs",
     "CacheMetrics": "cache",
     "CacheSizeMonitor": "cache",
@@ -50,10 +55,13 @@ NAMES = {
     "LogSink": "log",
     "MemorySink": "memory",
     "Monitor": "monitor",
+    "OpenTelemetrySink": "sink_otel",
+    "PrometheusSink": "sink_prometheus",
     "Sink": "call",
     "THRESHOLDS": "alerts",
     "analyze_cache_effectiveness": "cache",
     "count_tokens": "costs",
+    "datadog_sink": "datadog",
     "print_dashboard": "alerts",
 }
 

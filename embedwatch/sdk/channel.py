@@ -24,6 +24,8 @@ log = logging.getLogger("embedwatch.sdk")
 
 #: How long calls are let come together. Long enough that the thread costs nothing, short enough for a summary.
 GATHER_SECONDS = 0.1
+#: Of the time that somebody waits, what a sink may take: the answer must come before their patience ends.
+SINKS_SHARE = 0.8
 #: How long the thread works on end before it lets others have the interpreter.
 TURN_SECONDS = 0.001
 #: Characters of texts that wait for their tokens to be counted. The n-th call in the queue may hold an n-th of it: all
@@ -194,7 +196,7 @@ class Channel:
         good = True
         for sink in self.sinks if request.kind != "deliver" else ():
             try:
-                good = bool(sink.flush(request.left_seconds())) and good
+                good = bool(sink.flush(request.left_seconds() * SINKS_SHARE)) and good
                 if request.kind == "close":
                     sink.close(request.left_seconds())
             except Exception as error:

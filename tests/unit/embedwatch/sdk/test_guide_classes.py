@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedwatch.errors import ConfigError
@@ -70,6 +70,7 @@ def test_metrics_count_what_the_guide_counts() -> None:
     assert metrics.summary()["cost_state"] == "partial"
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0.01, 1e6), min_size=1, max_size=300))
 def test_percentiles_are_near_the_exact_ones(values: list[float]) -> None:
     tracker = LatencyTracker()
