@@ -23,6 +23,7 @@ import faust
 from faust.types import TP
 
 from embedwatch import kafka
+from embedwatch.agents_api import default_url
 from embedwatch.clock import Clock, SystemClock
 from embedwatch.codec import encode
 from embedwatch.errors import ConnectionFailed, InvalidEvent
@@ -30,6 +31,7 @@ from embedwatch.events import CorrectionEvent, ScalingEvent, Verdict, WindowEven
 from embedwatch.rules import Rule
 from embedwatch.scaling.aims import aims_of
 from embedwatch.settings import Settings
+from stream_agents.alerts_reader import follow_alerts
 from stream_agents.compute.history import history_key, is_state, partition_of, state_key
 from stream_agents.compute.merger import Merger
 from stream_agents.compute.partials import Record, marker_record
@@ -326,6 +328,10 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
         await states.run(lambda: bool(app.should_stop))
 
     @app.task
+    async def follow() -> None:
+        await follow_alerts(settings, runtime.alerts, clock, lambda: bool(app.should_stop))
+
+    @app.task
     async def tell() -> None:
         while not app.should_stop:
             await asyncio.sleep(TELL_SECONDS)
@@ -353,8 +359,8 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
             if not told and not runtime.unready():
                 told = True
                 log.info(
-                    "agents: ready, http://%s:%d (/api/v1/summary, /metrics), %d rules, %d partitions",
-                    settings.agents.web_host, settings.agents.web_port, len(rules), len(runtime.owned),
+                    "agents: ready, %s/ui (/api/v1/summary, /metrics), %d rules, %d partitions",
+                    default_url(settings), len(rules), len(runtime.owned),
                 )  # fmt: skip
             await runtime.wait_for_news(settings.agents.tick_seconds)
             try:

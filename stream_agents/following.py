@@ -85,20 +85,32 @@ class Follower:
                     client.seek(tp, offset)
                 while not should_stop():
                     await self._step(client)
+                    self.stepped(client)
                     troubled = False
             except (KafkaError, OSError, TimeoutError) as error:
                 if not troubled:
                     log.warning("topic %s cannot be read, trying again: %s", self.topic, kafka.describe_error(error))
                 troubled = True
+                self.troubled(kafka.describe_error(error))
             finally:
                 await _closed(client)
             if not should_stop():
                 await asyncio.sleep(RETRY_SECONDS)
 
+    def hand(self, partition: int, record: Any) -> None:
+        """Give a record to whoever wants it."""
+        self._take(partition, record.key, record.value)
+
+    def stepped(self, client: Any) -> None:
+        """Called after each question to the broker, answered or not."""
+
+    def troubled(self, reason: str) -> None:
+        """Called each time the topic could not be read."""
+
     async def _step(self, client: Any) -> None:
         for tp, records in (await client.getmany(timeout_ms=POLL_MS, max_records=MAX_RECORDS)).items():
             for record in records:
-                self._take(tp.partition, record.key, record.value)
+                self.hand(tp.partition, record)
                 self._next[tp] = record.offset + 1
         await asyncio.sleep(0)  # whoever waits for this loop comes between two batches
         if not self._ended and all([await self._read_to_end(client, tp) for tp in self._tps]):

@@ -21,6 +21,7 @@ from embedwatch.codec import decode_metric
 from embedwatch.errors import InvalidEvent
 from embedwatch.events import BatchEvent, CacheEvent, HeartbeatEvent, LagEvent, ScalingEvent, Verdict
 from embedwatch.rules import Rule
+from stream_agents.compute.alert_book import AlertBook
 from stream_agents.compute.guard import Gap, GapGuard
 from stream_agents.compute.judge import Announcer, judge
 from stream_agents.compute.ledger import PartitionState, check_bookable
@@ -71,6 +72,7 @@ class Runtime:
         self.announcer = Announcer()
         self.decider = Decider(world, brain, edges, clock)
         self.verdicts: list[Verdict] = []
+        self.alerts = AlertBook()
         self.recovered = False
         self.failure: str | None = None
         self.flushes = 0

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from embedwatch import options
+from embedwatch import completing, options
 from embedwatch.settings import load
 
 
@@ -31,7 +31,10 @@ def report(
     scope: Annotated[
         str,
         typer.Option(
-            "--scope", envvar="EMBEDWATCH_REPORT_SCOPE", help="Whose numbers: all, model=NAME, tenant=NAME, or both."
+            "--scope",
+            envvar="EMBEDWATCH_REPORT_SCOPE",
+            help="Whose numbers: all, model=NAME, tenant=NAME, or both.",
+            autocompletion=completing.scopes,
         ),
     ] = "all",
     day: Annotated[

@@ -7,13 +7,12 @@ from typing import Any
 from embedwatch.pricing import known_nano_usd, money_state
 from stream_agents.compute.closing import totals_of
 from stream_agents.compute.ledger import day_scopes
+from stream_agents.compute.queue_history import running_workers
 from stream_agents.compute.scopes import ALL, Scope, scope_key
 from stream_agents.compute.summary import performance
 from stream_agents.compute.windows import Totals
 from stream_agents.compute.world import STALE_LAG_SECONDS, World
 
-#: Heartbeats come at least once a minute.
-ALIVE_SECONDS = 90.0
 RATE_WINDOW_SECONDS = 300
 
 
@@ -125,9 +124,7 @@ def scaling_view(world: World, now: float) -> dict[str, Any]:
     """What is asked for, and what a decision about the number of workers goes by. Rates without `texts` in the name are
     messages a second."""
     queue = world.queue(now)
-    workers = sum(
-        beat.state == "running" and now - beat.time_seconds <= ALIVE_SECONDS for beat in world.workers.values()
-    )
+    workers = running_workers(world, now) or 0
     totals = world.windows.window(ALL, RATE_WINDOW_SECONDS, now)
     covered = world.windows.covered_seconds(totals, RATE_WINDOW_SECONDS, now)
     texts_per_s = None if covered is None else totals.texts / covered

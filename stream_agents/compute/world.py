@@ -19,6 +19,7 @@ from stream_agents.compute.days import day_bounds
 from stream_agents.compute.decisions import Decisions
 from stream_agents.compute.energy import Energy
 from stream_agents.compute.ledger import DayTotals, PartitionState, day_of, day_totals, last_correction_seconds
+from stream_agents.compute.queue_history import QueueHistory
 from stream_agents.compute.scopes import Scope, scope_key
 from stream_agents.compute.shared_windows import SharedWindows
 from stream_agents.compute.windows import pane_start
@@ -77,6 +78,7 @@ class World:
         self.caches: dict[str, CacheEvent] = {}
         self.lags: dict[int, LagEvent] = {}
         self.decisions = Decisions(lag_group, lag_topic)
+        self.queue_history = QueueHistory()
         self.last_batch_seconds: float | None = None
         self.started_seconds: float | None = None
 
@@ -125,6 +127,7 @@ class World:
 
     def tidy(self, now: float) -> None:
         """Forget what no question asks about any more. Call it every few seconds."""
+        self.queue_history.look(self, now)
         self.closer.before_prune(self.windows, pane_start(now) - self.windows.keep_seconds)
         self.windows.prune(now)
         self.energy.tidy(now)

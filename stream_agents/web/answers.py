@@ -286,12 +286,6 @@ class Verdicts(Struct):
     verdicts: list[VerdictRow]
 
 
-class Alerts(Struct):
-    """Verdicts that are breached now. What became of them (firing, acknowledged, snoozed) is on the topic `alerts`."""
-
-    breached: list[VerdictRow]
-
-
 class Coverage(Struct):
     """Of how many partitions of the metrics topic the numbers are. Of the stale ones nobody has spoken lately."""
 

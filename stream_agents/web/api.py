@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -16,15 +17,29 @@ from stream_agents.compute.baseline import snapshot
 from stream_agents.compute.ledger import day_scopes
 from stream_agents.compute.scopes import Scope, asked_scope, parse_scope, scope_key
 from stream_agents.compute.summary import day_summary, summary, verdict_rows
+from stream_agents.compute.timeline import spend_today, timeline
 from stream_agents.compute.views import lag_view, scaling_view, scopes_view, windows_view
 from stream_agents.runtime import Runtime
+from stream_agents.web.assets import INDEX, load, serve, wants_page
 from stream_agents.web.exposition import WorldCollector
 from stream_agents.web.openapi import document
-from stream_agents.web.problems import BadRequest, answer, guarded, nothing_there, problem
-from stream_agents.web.routes import DEFAULT_LIMIT, MAX_LIMIT, MAX_SCOPE_CHARS, MAX_STREAMS, ROUTES
+from stream_agents.web.problems import SHOWN_CHARS, BadRequest, answer, guarded, nothing_there, problem
+from stream_agents.web.routes import (
+    DEFAULT_HISTORY_SECONDS,
+    DEFAULT_LIMIT,
+    DEFAULT_STEP_SECONDS,
+    MAX_LIMIT,
+    MAX_SCOPE_CHARS,
+    MAX_STEP_SECONDS,
+    MAX_STREAMS,
+    ROUTES,
+)
+from stream_agents.web.shared import Shared
 from stream_agents.web.stream import Streams
 
 MAX_ROWS = 1000
+#: Rows of history that are made between two turns of others.
+ROWS_TOGETHER = 20
 
 
 def add_routes(
@@ -35,6 +50,7 @@ def add_routes(
     for route in ROUTES:
         handler = guarded(route, getattr(routes, route.handler))
         router.add_get(route.path, handler, allow_head="HEAD" in route.methods)
+    router.add_get("/ui/{file}", routes.file)
     # The server asks the more exact paths first, Faust's too.
     router.add_route("*", "/{path:.*}", nothing_there(ROUTES))
 
@@ -44,11 +60,26 @@ class Routes:
         self.runtime = runtime
         self.clock = clock
         self.streams = Streams(clock, stopping, max_streams=MAX_STREAMS)
+        self.assets = load()
+        self.histories = Shared(clock)
         self.registry = CollectorRegistry()
         self.registry.register(WorldCollector(runtime, clock))
 
     async def index(self, request: web.Request) -> web.Response:
+        """Browsers go to the page; relative, so that it may be served under a path."""
+        if wants_page(request):
+            return web.Response(status=302, headers={"Location": "ui", "Vary": "Accept"})
         return answer({"embedwatch": "stream agents", "paths": [route.path for route in ROUTES]})
+
+    async def page(self, request: web.Request) -> web.Response:
+        return serve(self.assets[INDEX], request)
+
+    async def file(self, request: web.Request) -> web.Response:
+        """A file of the page."""
+        asset = self.assets.get(request.match_info["file"])
+        if asset is None:
+            return problem(404, f"the page has no file {request.match_info['file'][:SHOWN_CHARS]!r}", known=self.assets)
+        return serve(asset, request)
 
     async def openapi(self, request: web.Request) -> web.Response:
         return answer(document())
@@ -84,7 +115,35 @@ class Routes:
         return answer(lag_view(self.runtime.world, self.clock.now()))
 
     async def alerts(self, request: web.Request) -> web.Response:
-        return answer({"breached": self._breached()})
+        now = self.clock.now()
+        return answer({"time_seconds": now, "breached": self._breached(), **self.runtime.alerts.rows(now)})
+
+    async def history(self, request: web.Request) -> web.Response:
+        seconds, step_seconds, scope = _seconds(request), _step(request), _scope(request)
+        world, now = self.runtime.world, self.clock.now()
+
+        async def make() -> dict[str, Any]:
+            rows = []
+            for number, row in enumerate(
+                timeline(world, now, scope=scope, seconds=seconds, step_seconds=step_seconds), start=1
+            ):
+                rows.append(row)
+                if number % ROWS_TOGETHER == 0:
+                    await asyncio.sleep(0)  # events and verdicts have their turn
+            return {
+                "time_seconds": now, "scope": scope_key(scope), "seconds": seconds, "step_seconds": step_seconds,
+                "rows": rows,
+            }  # fmt: skip
+
+        # Pages that show the same scope share one answer: it is hundreds of merges, and 10-second panes change slowly.
+        return await self.histories.answer((scope, seconds, step_seconds), make)
+
+    async def queue_history(self, request: web.Request) -> web.Response:
+        return answer(self.runtime.world.queue_history.rows(self.clock.now(), _seconds(request)))
+
+    async def spend_history(self, request: web.Request) -> web.Response:
+        now, rules = self.clock.now(), self.runtime.rules
+        return answer(spend_today(self.runtime.world, now, scope=_scope(request), rules=rules))
 
     async def scaling(self, request: web.Request) -> web.Response:
         return answer(scaling_view(self.runtime.world, self.clock.now()))
@@ -127,13 +186,22 @@ class Routes:
 
 
 def _window(request: web.Request) -> int:
-    text = request.query.get("window_seconds", "300")
+    return _panes(request, "window_seconds", 300, MAX_WINDOW_SECONDS)
+
+
+def _seconds(request: web.Request) -> int:
+    return _panes(request, "seconds", DEFAULT_HISTORY_SECONDS, MAX_WINDOW_SECONDS)
+
+
+def _step(request: web.Request) -> int:
+    return _panes(request, "step_seconds", DEFAULT_STEP_SECONDS, MAX_STEP_SECONDS)
+
+
+def _panes(request: web.Request, name: str, default: int, most: int) -> int:
+    text = request.query.get(name, str(default))
     seconds = int(text) if text.isascii() and text.isdecimal() and len(text) < 7 else 0
-    if seconds % PANE_SECONDS or not PANE_SECONDS <= seconds <= MAX_WINDOW_SECONDS:
-        raise BadRequest(
-            "window_seconds",
-            f"window_seconds is a multiple of {PANE_SECONDS} up to {MAX_WINDOW_SECONDS}, not {text[:20]!r}",
-        )
+    if seconds % PANE_SECONDS or not PANE_SECONDS <= seconds <= most:
+        raise BadRequest(name, f"{name} is a multiple of {PANE_SECONDS} up to {most}, not {text[:20]!r}")
     return seconds
 
 

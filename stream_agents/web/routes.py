@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from embedwatch.rules import MAX_WINDOW_SECONDS, PANE_SECONDS
-from stream_agents.web import answers
+from stream_agents.web import answers, answers_alerts, answers_history
 
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 60
+DEFAULT_HISTORY_SECONDS = 3600
+DEFAULT_STEP_SECONDS = 60
+MAX_STEP_SECONDS = 600
 MAX_SCOPE_CHARS = 2000
 #: Of `/events`. Each costs the agents the numbers of a moment once a second.
 MAX_STREAMS = 100
@@ -64,6 +67,30 @@ SLIDING = Parameter(
     },
     "60",
 )
+PAST = Parameter(
+    "seconds",
+    f"How far back, a multiple of {PANE_SECONDS}.",
+    {
+        "type": "integer",
+        "minimum": PANE_SECONDS,
+        "maximum": MAX_WINDOW_SECONDS,
+        "multipleOf": PANE_SECONDS,
+        "default": DEFAULT_HISTORY_SECONDS,
+    },
+    "600",
+)
+STEP = Parameter(
+    "step_seconds",
+    f"Length of a row, a multiple of {PANE_SECONDS}.",
+    {
+        "type": "integer",
+        "minimum": PANE_SECONDS,
+        "maximum": MAX_STEP_SECONDS,
+        "multipleOf": PANE_SECONDS,
+        "default": DEFAULT_STEP_SECONDS,
+    },
+    "60",
+)
 CLOSED = Parameter(
     "window_seconds",
     "One of the lengths in `agents.window_seconds`; the shortest by default.",
@@ -77,7 +104,16 @@ LIMIT = Parameter(
 DAY = Parameter("day", "Only this day, in the budget's time zone.", {"type": "string", "format": "date"}, "2026-07-14")
 
 ROUTES: tuple[Route, ...] = (
-    Route("/", "index", "What there is", "The paths of this server.", answers.Index),
+    Route(
+        "/", "index", "What there is",
+        "The paths of this server; a browser (whatever accepts `text/html`) is sent to the page.", answers.Index,
+    ),
+    Route(
+        "/ui", "page", "The page for people",
+        "HTML that reads this API and loads nothing from elsewhere. What it shows stands in its address: `scope`, "
+        "`window_seconds` (60, 300, 900 or 3600) and `past_seconds` of its charts (600, 1800 or 3600).",
+        None, media_type="text/html", example="scope=all&window_seconds=300",
+    ),
     Route(
         "/api/v1/summary", "summary", "The numbers of a moment",
         "A sliding window of a scope, the day so far, queue, workers, GPUs, and the rules that are breached.",
@@ -97,6 +133,28 @@ ROUTES: tuple[Route, ...] = (
         "later counts in `late_events` and in the ledger, and changes no closed window. `partial`: this process began, "
         "or was given other partitions, after the window began; its throughput is not known.",
         answers.Windows, (CLOSED, SCOPE, LIMIT), example="window_seconds=60&limit=5",
+    ),
+    Route(
+        "/api/v1/history", "history", "Numbers over the last hour",
+        "Rows that stand side by side, the oldest first, of one scope, made of the panes of 10 s that every sliding "
+        "window is made of: so the newest row is the present, and what comes late is counted. At most 360 rows. null: "
+        "nothing was measured, or (`partial`) this process did not see the row from its beginning and a rate would be "
+        "a guess. The same answer is given for 2 s.",
+        answers_history.History, (PAST, STEP, SCOPE), example="seconds=600&step_seconds=60&scope=all",
+    ),
+    Route(
+        "/api/v1/history/queue", "queue_history", "The queue and the workers over the last hour",
+        "One sample every 10 s, the oldest first, as this process saw it since its start: a time that nobody looked at "
+        "is missing. `workers` are those heard of as running; `desired_workers` is what was asked for then.",
+        answers_history.QueueHistory, (PAST,), example="seconds=600",
+    ),
+    Route(
+        "/api/v1/history/spend", "spend_history", "Today's spend over time",
+        "Running sums by quarters of an hour of the day in the budget's time zone, exact; the last point is now. "
+        "Beside it the budgets that judge the scope, and what is expected of the whole day. No points where nothing "
+        "that was embedded today has a price. `untimed_nano_usd` is in every point: an older version booked it without "
+        "a time of day.",
+        answers_history.SpendHistory, (SCOPE,), example="scope=all",
     ),
     Route(
         "/api/v1/ledger", "ledger", "Exact sums by day and scope",
@@ -121,11 +179,13 @@ ROUTES: tuple[Route, ...] = (
         answers.BaselineAnswer, (SLIDING,), example="window_seconds=3600",
     ),
     Route(
-        "/api/v1/alerts", "alerts", "Rules that are breached now",
-        "These are verdicts, before `for`, grouping and silences. This process judges and does not alert: the state of "
-        "each alert (pending, firing, acknowledged, snoozed, resolved) lives in `embedwatch alerts`, and every "
-        "transition is on the topic `alerts`, keyed by `alert_id`; `embedwatch alerts list` prints it.",
-        answers.Alerts,
+        "/api/v1/alerts", "alerts", "Rules that are breached now, and what became of them",
+        "`breached` are verdicts, before `for`, grouping and silences: this process judges and does not alert. "
+        "`states` is what `embedwatch alerts` made of them, as it stands on the topic `alerts`: those that fire first, "
+        "at most 1,000; `transitions` is what happened to them and why, the newest first, at most 200. Where "
+        "`states_known` is false, `states_reason` says why, and an empty list does not mean that nothing fires. Names "
+        "of statuses and reasons are those of alerting, and newer ones may come.",
+        answers_alerts.Alerts,
     ),
     Route(
         "/api/v1/scaling", "scaling", "How many workers there should be",

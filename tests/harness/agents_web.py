@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from alerting.quiet import Quiet
+from alerting.states import Act, AlertState, Transition
+from alerting.states import encode as encode_state
 from embedwatch.codec import encode
 from embedwatch.events import CacheEvent, GpuSample, HeartbeatEvent, LagEvent, ScalingEvent
 from embedwatch.rules import default_rules
@@ -16,6 +20,7 @@ from embedwatch.sketch import Sketch
 from stream_agents.runtime import Runtime
 from stream_agents.web.api import add_routes
 from tests.harness.agents_log import NOW, SetClock, batch_event, deliver, log_of, runtime_on
+from tests.harness.verdicts import verdict
 
 GPU = GpuSample(
     index=0, name="g", utilization_pct=50.0, memory_used_bytes=1 << 30, memory_total_bytes=1 << 34, power_watts=250.0,
@@ -63,9 +68,53 @@ def busy_runtime(clock: SetClock | None = None) -> Runtime:
         await deliver(log, runtime, 10)
         await runtime.publish_windows()
         await runtime.evaluate()
+        runtime.world.queue_history.look(runtime.world, NOW)
+        for state in alert_states():
+            runtime.alerts.take(state.alert_id.encode(), encode_state(state))
+        runtime.alerts.ended()
+        runtime.alerts.heard(NOW)
         return runtime
 
     return asyncio.run(run())
+
+
+def alert_states() -> list[AlertState]:
+    """One that fires and somebody has taken on, one that is over, one that a silence holds back."""
+    taken = Act(do="acknowledge", by="Ada", via="slack", at_seconds=NOW - 60, severity="critical", note="a deploy")
+    fired = Transition(at_seconds=NOW - 120, status="firing", reason="fired")
+    common: dict[str, Any] = {"event_seconds": NOW, "local_seconds": NOW, "heard_seconds": NOW, "partition": 0}
+    slow = verdict(at=NOW, alert_id="latency_p95_ms|model=e5-large-v2", scope={"model": "e5-large-v2"})
+    failing = verdict(
+        "ok",
+        at=NOW,
+        alert_type="HIGH_ERROR_RATE",
+        scope={},
+        metric="error_rate_pct",
+        unit="%",
+        value=0.2,
+        threshold=1.0,
+    )
+    late = verdict(
+        at=NOW, alert_type="HIGH_LAG", severity="warning", scope={}, metric="lag_seconds", unit="s", value=304.0,
+        threshold=60.0, window_seconds=0.0,
+    )  # fmt: skip
+    first = AlertState(
+        "latency_p95_ms|model=e5-large-v2", "acknowledged", slow, NOW - 60, offset=1, reason="acknowledged",
+        breach=slow, episode=2, breached_since_seconds=NOW - 150, fired_at_seconds=NOW - 120, act=taken,
+        worst_value=1900.0, history=(fired, Transition(NOW - 60, "acknowledged", "acknowledged", taken)), **common,
+    )  # fmt: skip
+    over = AlertState(
+        "error_rate_pct", "resolved", failing, NOW - 30,
+        offset=2, reason="recovered", resolved_at_seconds=NOW - 30, episode=1,
+        history=(Transition(NOW - 90, "firing", "fired"), Transition(NOW - 30, "resolved", "recovered")), **common,
+    )  # fmt: skip
+    quiet = AlertState(
+        "lag_seconds", "firing", late, NOW - 20,
+        offset=3, reason="fired", breached_since_seconds=NOW - 20, fired_at_seconds=NOW - 20, episode=1,
+        quiet=Quiet(kind="silence", by="maintenance", until_seconds=NOW + 600),
+        history=(Transition(NOW - 20, "firing", "fired"),), **common,
+    )  # fmt: skip
+    return [first, over, quiet]
 
 
 @asynccontextmanager
