@@ -48,6 +48,7 @@ LESSER = (
     Lesser(r"--(bootstrap-servers|cache-url|agents-url)[ =](?!127)|-b [a-z][\w-]*:", "names another machine"),
     Lesser(r"^embedwatch topics create .*--replication-factor [2-9]", "needs several brokers"),
     Lesser(r"--day (yesterday|2)", "the session's ledger began today: tests/integration/test_agents_corrections.py"),
+    Lesser(r"^embedwatch top\b(?!.*--(once|json))", "draws on a terminal, which it is played on in its own tests"),
     Lesser(r"\bjq\b", "jq may not be on this machine"),
 )  # fmt: skip
 
@@ -59,6 +60,8 @@ RUN = (
     Run(r"^(\S+=\S* )*embedwatch doctor\b", "not all that it looks at is there", codes=(0, 1, 4)),
     Run(r"^embedwatch baseline diff ", "a minute of texts may be too little to tell", codes=(0, 1, 8)),
     Run(r"^embedwatch compare ", "a minute of texts may be too little to tell", codes=(0, 1, 8)),
+    Run(r"^embedwatch checklist\b", "not every point is met here: the answer is no", codes=(0, 1)),
+    Run(r"^embedwatch alerts (ack|snooze|show) queue_depth", "it fires only where texts wait", codes=(0, 3)),
     Run(r"^embedwatch simulate .*--from-topic", "some seconds of samples may be too few", codes=(0, 3, 8)),
 )
 
