@@ -68,7 +68,16 @@ RUN = (
 )
 
 
+#: Whole pages of which nothing is run.
+LESSER_PAGES = {
+    "docs/reference/commands.md": "made from each command's help, whose examples name files and machines of a reader"
+}
+
+
 def lesser(command: Command) -> Lesser | None:
+    """Why a command is not run, or None."""
+    if command.page in LESSER_PAGES:
+        return Lesser(command.text, LESSER_PAGES[command.page])
     return next((way for way in LESSER if re.search(way.pattern, command.text)), None)
 
 
