@@ -173,6 +173,7 @@ LABELS = {
     "model": "name of a model",
     "partition": "number of a partition of the texts topic",
     "phase": ", ".join(f"`{name}`" for name in events.PHASES),
+    "provider": "who answers, as OpenTelemetry's GenAI conventions name them: `openai`, `azure.ai.openai`, ...",
     "quantile": ", ".join(f"`{q}`" for q in series.QUANTILES),
     "reason": "one of a few words",
     "rule": "name of a rule of the agents' rules file",
@@ -186,8 +187,9 @@ LABELS = {
 
 
 def sdk_families() -> list[Family]:
-    """What modules of the SDK expose: each may have a table `FAMILIES`."""
-    modules = [importlib.import_module(f"{sdk.__name__}.{found.name}") for found in pkgutil.iter_modules(sdk.__path__)]
+    """What sinks of the SDK expose, in tables `FAMILIES`. Its other modules may import a client, so not they."""
+    sinks = [found.name for found in pkgutil.iter_modules(sdk.__path__) if found.name.startswith("sink_")]
+    modules = [importlib.import_module(f"{sdk.__name__}.{name}") for name in sinks]
     return [family for module in modules for family in getattr(module, "FAMILIES", ())]
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from embedwatch.sdk.kafka import KafkaSink as KafkaSink
     from embedwatch.sdk.latency import DetailedLatencyTracker as DetailedLatencyTracker
     from embedwatch.sdk.latency import LatencyTracker as LatencyTracker
+    from embedwatch.sdk.litellm_callback import LiteLLMCallback as LiteLLMCallback
     from embedwatch.sdk.log import LogSink as LogSink
     from embedwatch.sdk.memory import EmbeddingMetrics as EmbeddingMetrics
     from embedwatch.sdk.memory import MemorySink as MemorySink
@@ -52,6 +53,7 @@ NAMES = {
     "EmbeddingMetrics": "memory",
     "KafkaSink": "kafka",
     "LatencyTracker": "latency",
+    "LiteLLMCallback": "litellm_callback",
     "LogSink": "log",
     "MemorySink": "memory",
     "Monitor": "monitor",

@@ -20,6 +20,7 @@ from typing import Any
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram, multiprocess, start_http_server
 
 from embedwatch.events import NANO_USD_PER_USD
+from embedwatch.metric_families import Family
 from embedwatch.sdk.bounds import Bounds
 from embedwatch.sdk.call import Call
 
@@ -29,6 +30,34 @@ SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 TEXTS_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 _LABELS = ("model", "provider", "tenant")
 
+#: Those that are of the SDK alone. The others have names and meanings of the agents' and a label `provider` more.
+FAMILIES = (
+    Family(
+        "sdk_calls", "counter", "calls", "Calls of an embedding model.",
+        "None while there should be some: the client in use is not the one that was wrapped.", _LABELS, several="sum",
+    ),
+    Family(
+        "sdk_failed_calls", "counter", "calls", "Calls that raised an error, by its class.",
+        "By the class: the provider's limits (`rate_limited`), its address (`connection`), the texts (`model_error`).",
+        (*_LABELS, "class"), several="sum",
+    ),
+    Family(
+        "sdk_call_duration_seconds", "histogram", "seconds", "Time of a call, as its caller saw it.",
+        "Compare it with the provider's own time: the rest is network, retries and waiting for a connection.",
+        ("model", "provider"), several="sum",
+    ),
+    Family(
+        "sdk_call_texts", "histogram", "texts", "Texts of a call.",
+        "Few in a call: put more of them into one, which costs less time for each.", ("model", "provider"),
+        several="sum",
+    ),
+    Family(
+        "sdk_uncounted_texts", "counter", "texts", "Texts read of which the tokens are not known.",
+        "Their cost is not known either: tell the tokens with `call.usage`.", _LABELS, several="sum",
+    ),
+)  # fmt: skip
+_TEXTS = {family.name: family.text for family in FAMILIES}
+
 
 class _Families:
     """The series of one registry. Sinks on the same registry share them: a name can be registered but once."""
@@ -37,14 +66,14 @@ class _Families:
         def counter(name: str, text: str, *more: str) -> Counter:
             return Counter(f"embedwatch_{name}", text, (*_LABELS, *more), registry=registry)
 
-        self.calls = counter("sdk_calls", "Calls of an embedding model.")
-        self.failed_calls = counter("sdk_failed_calls", "Calls that raised an error, by its class.", "class")
+        self.calls = counter("sdk_calls", _TEXTS["sdk_calls"])
+        self.failed_calls = counter("sdk_failed_calls", _TEXTS["sdk_failed_calls"], "class")
         self.seconds = Histogram(
-            "embedwatch_sdk_call_duration_seconds", "Time of a call, as its caller saw it.", ("model", "provider"),
+            "embedwatch_sdk_call_duration_seconds", _TEXTS["sdk_call_duration_seconds"], ("model", "provider"),
             buckets=SECONDS_BUCKETS, registry=registry,
         )  # fmt: skip
         self.call_texts = Histogram(
-            "embedwatch_sdk_call_texts", "Texts of a call.", ("model", "provider"), buckets=TEXTS_BUCKETS,
+            "embedwatch_sdk_call_texts", _TEXTS["sdk_call_texts"], ("model", "provider"), buckets=TEXTS_BUCKETS,
             registry=registry,
         )  # fmt: skip
         self.texts = counter("texts", "Texts.")
@@ -58,7 +87,7 @@ class _Families:
         self.unpriced_saved_tokens = counter(
             "unpriced_saved_tokens", "Tokens that need not be read, at no known price."
         )
-        self.uncounted_texts = counter("sdk_uncounted_texts", "Texts read of which the tokens are not known.")
+        self.uncounted_texts = counter("sdk_uncounted_texts", _TEXTS["sdk_uncounted_texts"])
         self.cost = counter("cost_usd", "Spend on what has a price; absent where nothing has one.")
         self.saved = counter("saved_usd", "Spend the cache has saved; absent likewise.")
         self.phases = counter("phase_seconds", "Time by phase, summed over calls.", "phase")

@@ -62,6 +62,7 @@ class DocStack:
             "EMBEDWATCH_SIMULATE_THRESHOLDS": "2",  # of KEDA: ten take a while
             "OPENAI_BASE_URL": endpoint,
             "OPENAI_API_KEY": "sk-stand-in",
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",  # else its import asks the network for a price list
             "PATH": f"{_command(folder)}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(ROOT),
         }  # fmt: skip

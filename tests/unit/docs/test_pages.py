@@ -41,8 +41,6 @@ OTHERS = frozenset({"promql", "diff", "ini", "dockerfile", "http", "mermaid"})
 COMING = frozenset(
     {
         "docs/how-to/send-a-report.md",
-        "docs/reference/sdk.md",
-        "docs/reference/sdk-adapters.md",
     }
 )
 
