@@ -37,7 +37,7 @@ _TOPICS = """\
 number of partitions.
 
 {table}
-Metric events, closed windows, corrections, verdicts, actions and silences are JSON, described by
+Metric events, closed windows, corrections, closed days, verdicts, actions and silences are JSON, described by
 [events.schema.json](events.schema.json).
 The formats of texts and vectors stand at the top of [embedwatch/wire.py](../../embedwatch/wire.py).
 """
