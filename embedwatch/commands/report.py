@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedwatch import options
+from embedwatch import completing, options
 from embedwatch.errors import ConfigError, InputError
 from embedwatch.settings import Settings, load
 
@@ -42,7 +42,7 @@ def report(
     ] = 300,
     scope: Annotated[
         str,
-        _option("scope", "Whose numbers: all, model=NAME, tenant=NAME, or both."),
+        _option("scope", "Whose numbers: all, model=NAME, tenant=NAME, or both.", autocompletion=completing.scopes),
     ] = "all",
     day: Annotated[
         str | None, _option("day", "What a day came to: today, yesterday or a date such as 2026-07-14.")
@@ -95,6 +95,7 @@ def report(
     from embedwatch.reports.writing import check_output, format_of, render, write
     from embedwatch.rules import MAX_WINDOW_SECONDS, PANE_SECONDS
     from embedwatch.scopes import parse_scope, scope_option
+    from embedwatch.waiting_line import waiting
 
     if window_seconds % PANE_SECONDS or not PANE_SECONDS <= window_seconds <= MAX_WINDOW_SECONDS:
         raise ConfigError(
@@ -132,7 +133,8 @@ def report(
         kind, name = asked or ("day", "today")
         if not whole and not as_json and _day_page(api, name, key, timezone):
             return
-        found = _period(settings, api, kind, name, groups, parse_scope(key), timezone)
+        with waiting("reading closed days", as_json=form in ("json", "csv")):
+            found = _period(settings, api, kind, name, groups, parse_scope(key), timezone)
     text = render(found, form, top)
     if output is None:
         typer.echo(text, nl=False)
