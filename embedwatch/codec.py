@@ -13,7 +13,9 @@ from embedwatch.events import (
     AlertAction,
     BatchEvent,
     CorrectionEvent,
+    DayEvent,
     MetricEvent,
+    ScalingEvent,
     Silence,
     Verdict,
     WindowEvent,
@@ -29,6 +31,7 @@ _window_decoder = msgspec.json.Decoder(WindowEvent)
 _action_decoder = msgspec.json.Decoder(AlertAction)
 _silence_decoder = msgspec.json.Decoder(Silence)
 _correction_decoder = msgspec.json.Decoder(CorrectionEvent)
+_kept_decoder = msgspec.json.Decoder(DayEvent | WindowEvent | ScalingEvent)
 
 
 def encode(event: msgspec.Struct) -> bytes:
@@ -78,6 +81,12 @@ def decode_correction(data: bytes | None) -> CorrectionEvent:
     """One correction of a closed day. Raises `InvalidEvent` as `decode_metric` does."""
     correction: CorrectionEvent = _decode(_correction_decoder, data)
     return correction
+
+
+def decode_kept(data: bytes | None) -> DayEvent | WindowEvent | ScalingEvent:
+    """What stands on the topic of days. Raises `InvalidEvent` as `decode_metric` does."""
+    kept: DayEvent | WindowEvent | ScalingEvent = _decode(_kept_decoder, data)
+    return kept
 
 
 def _decode(decoder: msgspec.json.Decoder[Any], data: bytes | None) -> Any:

@@ -465,11 +465,71 @@ class CorrectionEvent(Struct, frozen=True, tag="correction", tag_field="type"):
     v: int = VERSION
 
 
+class DayScope(DaySums, frozen=True, omit_defaults=True):
+    """Sums of one scope on one closed day. Those that begin with `late_` were booked after its close, and are in the
+    others, too. The cost is the sum of `spend_nano_usd`, one number an hour from the day's first moment on, but for
+    what an agent older than that curve has booked; hours after the last one with a booking are left out."""
+
+    gpu_hour_nano_usd: Count = 0  # the part of the cost that is busy seconds of a machine paid by the hour
+    late_events: Count = 0
+    late_texts: Count = 0
+    late_cost_nano_usd: Count = 0
+    late_unpriced_tokens: Count = 0
+    last_correction_seconds: float | None = None
+    spend_nano_usd: list[Count] = msgspec.field(default_factory=list)
+
+
+class DayEvent(Struct, frozen=True, tag="day", tag_field="type"):
+    """What one source partition has booked on one day of the ledger that is closed, as of `until_offset`.
+
+    A day is the sum over partitions, and in each over `from_offset`: 0, and one for each time that something was booked
+    when the day was no longer kept. What has many scopes comes in several `pieces`, of disjoint scopes; they belong
+    together where `from_offset` and `until_offset` are the same and `time_seconds` too. Of the same `from_offset` the
+    one that reaches furthest counts, and of those the last. One without a scope says that nothing was booked.
+
+    The key on the topic is application, `day`, `partition`, `from_offset` and `piece`, so that the last record of each
+    is the truth.
+    """
+
+    application: str
+    day: str  # ISO date
+    timezone: str  # the budget's, an IANA name
+    begin_seconds: float
+    end_seconds: float
+    partition: Count  # of the topic of metric events
+    partitions: Annotated[int, Meta(ge=1)]  # that topic has so many
+    from_offset: Count
+    until_offset: Count  # every event of the partition below it is in these sums, or was on another day
+    time_seconds: float  # when it was said, by the agent's clock
+    piece: Count
+    pieces: Annotated[int, Meta(ge=1)]
+    scopes: dict[str, DayScope]  # as in the window event
+    #: By model: milliseconds that worker processes were there, whether they worked or not. Of the first piece.
+    allocated_ms: dict[str, Count] = msgspec.field(default_factory=dict)
+    last: bool = False  # the agents forget the day now
+    v: int = VERSION
+
+
 #: What stands on the topics but texts, vectors, states and dead letters.
-Event = MetricEvent | Verdict | AlertAction | Silence | WindowEvent | CorrectionEvent
+Event = MetricEvent | Verdict | AlertAction | Silence | WindowEvent | CorrectionEvent | DayEvent
 
 
 def window_key(event: WindowEvent) -> str:
     """The key on the topic: compaction keeps the last of each window, and never a partial one for a whole one."""
     key = f"{event.scope}|{event.window_seconds}|{event.start_seconds:.0f}"
     return f"{key}|partial" if event.partial else key
+
+
+def day_key(event: DayEvent) -> str:
+    """The key on the topic of days. An application's id has no bar in it."""
+    return f"{event.application}|day|{event.day}|{event.partition}|{event.from_offset}|{event.piece}"
+
+
+def hour_key(application: str, event: WindowEvent) -> str:
+    """On the topic of days: a closed window that is kept as long as days are."""
+    return f"{application}|window|{window_key(event)}"
+
+
+def change_key(application: str, event: ScalingEvent) -> str:
+    """On the topic of days: a decision that asked for another number of workers than the one before."""
+    return f"{application}|scaling|{event.event_id}"

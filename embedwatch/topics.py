@@ -78,6 +78,10 @@ class Topics:
         return f"{self.prefix}.corrections"
 
     @property
+    def days(self) -> str:
+        return f"{self.prefix}.days"
+
+    @property
     def verdicts(self) -> str:
         return f"{self.prefix}.verdicts"
 
@@ -113,6 +117,11 @@ class Topics:
             TopicSpec(
                 self.corrections, "event id", "what was booked on a day after its close", "stream_agents",
                 "compact,delete", 30 * DAY_MS, partitions=1,
+            ),
+            # A year and some, so that a month can be compared with the one of the year before.
+            TopicSpec(
+                self.days, "application|kind|day|...", "a closed day; hours and decisions kept for reports",
+                "stream_agents", "compact,delete", 400 * DAY_MS, partitions=1,
             ),
             # As long as the longest window and some. Only a segment that is closed is cleaned up.
             TopicSpec(

@@ -27,12 +27,23 @@ from embedwatch.agents_api import default_url
 from embedwatch.clock import Clock, SystemClock
 from embedwatch.codec import encode
 from embedwatch.errors import ConnectionFailed, InvalidEvent
-from embedwatch.events import CorrectionEvent, ScalingEvent, Verdict, WindowEvent, window_key
+from embedwatch.events import (
+    CorrectionEvent,
+    DayEvent,
+    ScalingEvent,
+    Verdict,
+    WindowEvent,
+    change_key,
+    day_key,
+    hour_key,
+    window_key,
+)
 from embedwatch.rules import Rule
 from embedwatch.scaling.aims import aims_of
 from embedwatch.settings import Settings
 from stream_agents.alerts_reader import follow_alerts
 from stream_agents.compute.history import history_key, is_state, partition_of, state_key
+from stream_agents.compute.keeping import hours_kept
 from stream_agents.compute.merger import Merger
 from stream_agents.compute.partials import Record, marker_record
 from stream_agents.compute.scaling import Brain
@@ -91,6 +102,8 @@ class FaustEdges:
         self.topics = topics
         self.probe = LogProbe(settings.kafka, settings.topics.metrics)
         self._asking = asyncio.Lock()
+        self._app_id = settings.agents.app_id
+        self._desired: int | None = None
 
     async def write_state(self, partition: int, record: Mapping[str, Any]) -> None:
         await self._write(partition, state_key(partition), record)
@@ -134,8 +147,10 @@ class FaustEdges:
             await self._acknowledged(future)
 
     async def publish_windows(self, windows: list[WindowEvent]) -> None:
-        topic = self.topics["windows"]
+        topic, days = self.topics["windows"], self.topics["days"]
         sent = [await topic.send(key=window_key(w).encode(), value=encode(w)) for w in windows]
+        kept = hours_kept(windows)
+        sent += [await days.send(key=hour_key(self._app_id, w).encode(), value=encode(w)) for w in kept]
         for future in sent:
             await self._acknowledged(future)
 
@@ -145,9 +160,19 @@ class FaustEdges:
         for future in sent:
             await self._acknowledged(future)
 
+    async def publish_days(self, days: list[DayEvent]) -> None:
+        topic = self.topics["days"]
+        sent = [await topic.send(key=day_key(d).encode(), value=encode(d)) for d in days]
+        for future in sent:
+            await self._acknowledged(future)
+
     async def publish_scaling(self, event: ScalingEvent) -> None:
         key = f"scaling:{event.group}:{event.topic}".encode()
         await self._acknowledged(await self.topics["metrics"].send(key=key, value=encode(event)))
+        if event.desired_workers != self._desired:
+            key = change_key(self._app_id, event).encode()
+            await self._acknowledged(await self.topics["days"].send(key=key, value=encode(event)))
+            self._desired = event.desired_workers
 
     async def send_partials(self, records: Sequence[Record]) -> None:
         topic = self.topics["partials"]
@@ -186,7 +211,7 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
             "create the topics with `embedwatch topics create`"
         )
     # Installations older than these topics do not have them.
-    newer = (topics.partials, topics.corrections)
+    newer = (topics.partials, topics.corrections, topics.days)
     kafka.create_topics(settings.kafka, [spec for spec in topics.specs() if spec.name in newer])
     data_dir = settings.agents.data_dir or Path(tempfile.gettempdir()) / (
         f"embedwatch-{settings.agents.app_id}-{settings.agents.web_port}"  # several processes may run here
@@ -227,7 +252,7 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
         app, table, settings,
         {
             name: app.topic(getattr(topics, name), **raw)
-            for name in ("metrics", "verdicts", "windows", "dead_letters", "partials", "corrections")
+            for name in ("metrics", "verdicts", "windows", "dead_letters", "partials", "corrections", "days")
         },
     )  # fmt: skip
     world = World(
@@ -387,7 +412,7 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
 
     @app.timer(TIDY_SECONDS)
     async def tidy() -> None:
-        world.tidy(clock.now())
+        runtime.tidy()
         # One process samples the queue: the one that holds the first partition.
         sampler.active = 0 in owned()
         if runtime.recovered and not merger.partials_read:

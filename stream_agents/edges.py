@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from embedwatch.errors import InvalidEvent
-from embedwatch.events import CorrectionEvent, ScalingEvent, Verdict, WindowEvent
+from embedwatch.events import CorrectionEvent, DayEvent, ScalingEvent, Verdict, WindowEvent
 from stream_agents.compute.partials import Record as PartialRecord
 
 Record = tuple[int, bytes | None]
@@ -43,6 +43,9 @@ class Edges(Protocol):
         """Return when the broker has acknowledged them."""
 
     async def publish_corrections(self, corrections: list[CorrectionEvent]) -> None:
+        """Return when the broker has acknowledged all of them."""
+
+    async def publish_days(self, days: list[DayEvent]) -> None:
         """Return when the broker has acknowledged all of them."""
 
     async def publish_scaling(self, event: ScalingEvent) -> None:

@@ -3,7 +3,8 @@
 Order of a record's life: counted in memory -> panes sent to the other processes -> state of its partition written with
 the next offset -> record acknowledged -> offset committed; each step waits for the broker. A crash anywhere replays
 records that panes and state then skip, each as far as it has them. What a record has corrected on a closed day is in
-the state, and is said when the state is written; the next state is without it.
+the state, and is said when the state is written; the next state is without it. A day that is closed is said whole, as
+the state that is written has it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from stream_agents.compute.scaling import Brain
 from stream_agents.compute.world import World
 from stream_agents.deciding import Decider
 from stream_agents.edges import Delivery, Edges, Record
+from stream_agents.keeping import Keeper
 from stream_agents.publisher import Publisher
 from stream_agents.saying import Sayer
 
@@ -64,6 +66,7 @@ class Runtime:
         self.merger = merger
         self.publisher = Publisher(world, merger.app_id, edges, clock)
         self.sayer = Sayer(merger.app_id, world.zone, edges, clock)
+        self.keeper = Keeper(merger.app_id, world, edges, clock)
         self.owned: frozenset[int] = frozenset()
         self.rules = rules
         self.edges = edges
@@ -121,6 +124,7 @@ class Runtime:
         self._pending.clear()
         self._dirty.clear()
         self.sayer.forget()
+        self.keeper.forget()
         self._pending_records = 0
         self._rejects.clear()
         self.guard.clear()
@@ -281,6 +285,7 @@ class Runtime:
         histories = {p: history for p, state in states.items() if (history := state.history.freeze()) is not None}
         records = {p: state.to_record() for p, state in states.items()}
         corrections = self.sayer.collect({p: mine[p] for p in due})
+        days = self.keeper.collect(mine, len(mine) if self.merger.partitions is None else self.merger.partitions)
         try:
             await self._tell()
             if generation != self._generation:
@@ -311,6 +316,12 @@ class Runtime:
         self._flushed.set()
         said = await self.sayer.say(corrections, mine, lambda: generation == self._generation)
         self._dirty |= said
+        await self.keeper.keep(days, lambda: generation == self._generation)
+
+    def tidy(self) -> None:
+        """Forget what no question asks about any more. Call it every few seconds."""
+        now = self.clock.now()
+        self.world.tidy(now, lambda partition: self.keeper.waiting(partition, now) if partition in self.owned else ())
 
     async def _tell(self) -> None:
         """The panes go out before the state that covers them: whoever takes a partition over finds them whole."""

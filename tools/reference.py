@@ -21,6 +21,7 @@ from alerting import examples
 from embedwatch import events, rules_page, sdk
 from embedwatch.errors import EXIT_CODES
 from embedwatch.metric_families import SEVERAL, Family
+from embedwatch.reports import model as report
 from embedwatch.settings import Settings, env_name
 from embedwatch.topics import Topics
 from stream_agents.compute.counters import MAX_SERIES
@@ -44,7 +45,7 @@ _TOPICS = """\
 number of partitions.
 
 {table}
-Metric events, closed windows, corrections, verdicts, actions and silences are JSON, described by
+Metric events, closed windows, corrections, closed days, verdicts, actions and silences are JSON, described by
 [events.schema.json](events.schema.json).
 The formats of texts and vectors stand at the top of [embedwatch/wire.py](../../embedwatch/wire.py).
 """
@@ -164,6 +165,18 @@ def exit_codes_page() -> str:
     return _EXIT_CODES.format(note=NOTE.format(source="embedwatch/errors.py"), table=_table(("code", "meaning"), rows))
 
 
+def report_schema() -> str:
+    """JSON Schema of `embedwatch report --format json`."""
+    document = report.schema()
+    definitions: Any = document["$defs"]
+    for definition in definitions.values():
+        if "description" in definition:
+            definition["description"] = inspect.cleandoc(definition["description"])
+    definitions["Report"]["properties"]["v"] = {"const": report.REPORT_VERSION}
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "embedwatch report --format json"}
+    return json.dumps({**head, **document}, indent=2, ensure_ascii=False) + "\n"
+
+
 #: What the values of a label are.
 LABELS = {
     "alert_type": "such as `HIGH_LATENCY`: [alerts.md](alerts.md) has all",
@@ -237,6 +250,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "openapi.json": lambda: json.dumps(openapi.document(), indent=2, ensure_ascii=False) + "\n",
     "api.md": openapi.page,
     "metrics.md": metrics_page,
+    "report.schema.json": report_schema,
 }
 
 

@@ -13,7 +13,7 @@ the other scopes have the days kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy
 from operator import attrgetter
 from typing import Any
@@ -152,6 +152,8 @@ class PartitionState(msgspec.Struct):
     allocation: Allocation = msgspec.field(default_factory=Allocation)
     #: Whose days these are; None in a state that was written before it was noted.
     timezone: str | None = None
+    #: Days that were booked on when they were no longer kept: offset below which nothing of these sums stands.
+    reopened: dict[str, int] = msgspec.field(default_factory=dict)
     #: Days that an older version has booked on: what that one did not know is missing in their sums.
     older_days: list[str] = msgspec.field(default_factory=list)
     v: int = STATE_VERSION
@@ -176,9 +178,11 @@ class PartitionState(msgspec.Struct):
         name, begin, end = days_of(zone).of(event.time_seconds)
         late_at = now if now is not None and now >= end + grace_seconds else None
         late_keys = []
-        if late_at is not None and name < _oldest_kept(late_at, zone):
+        if late_at is not None and name < oldest_kept(late_at, zone):
             self.old_events += 1
             self.old_cost_nano_usd += event.cost_nano_usd
+            if name not in self.days:
+                self.reopened[name] = self.next_offset
         day = self.days.setdefault(name, {})
         overflowed = False
         for scope in scopes_of(event.model, event.tenant):
@@ -218,7 +222,7 @@ class PartitionState(msgspec.Struct):
             for scope, unsaid in sorted(scopes.items()):
                 booked = self.days.get(day, {}).get(scope)
                 # A day that was forgotten already begins anew with what came late, and that is not its sum.
-                known = day >= _oldest_kept(unsaid.last_seconds, zone)
+                known = day >= oldest_kept(unsaid.last_seconds, zone)
                 found.append(
                     CorrectionEvent(
                         event_id=f"{app_id}:{partition}:{unsaid.from_offset}:{day}:{scope}",
@@ -246,19 +250,21 @@ class PartitionState(msgspec.Struct):
                 if not scopes:
                     del self.unsaid[event.day]
 
-    def prune(self, now: float, zone: ZoneInfo) -> None:
-        """Days that are over shrink to hours; those older than `KEEP_DAYS` to what forecasts ask for."""
+    def prune(self, now: float, zone: ZoneInfo, waiting: Collection[str] = ()) -> None:
+        """Days that are over shrink to hours; those older than `KEEP_DAYS` to what forecasts ask for, but for those
+        that are `waiting` to be said a last time."""
         today = day_of(now, zone)
-        oldest = _oldest_kept(now, zone)
+        oldest = oldest_kept(now, zone)
         if not self.history.frozen:
-            for day in [day for day in self.days if day < oldest]:
+            for day in [day for day in self.days if day < oldest and day not in waiting]:
                 self._remember(day, self.days.pop(day))
+                self.reopened.pop(day, None)
             self.history.trim(days_before(today, HISTORY_DAYS))
         for day, scopes in self.days.items():
             if day < today:
                 for booked in scopes.values():
                     booked.close()
-        self.allocation.prune(oldest)
+        self.allocation.prune(min([oldest, *waiting]))
         self.rejections.prune(now)
         self.older_days = [day for day in self.older_days if day in self.days]
 
@@ -303,7 +309,8 @@ class PartitionState(msgspec.Struct):
 _NO_HISTORY = History()
 
 
-def _oldest_kept(now: float, zone: ZoneInfo) -> str:
+def oldest_kept(now: float, zone: ZoneInfo) -> str:
+    """The first of the days kept at that time."""
     return days_before(day_of(now, zone), KEEP_DAYS - 1)
 
 

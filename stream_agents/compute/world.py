@@ -5,7 +5,7 @@ Pure: events and samples go in with the time at which they are applied, numbers 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from zoneinfo import ZoneInfo
@@ -125,14 +125,17 @@ class World:
     def apply_scaling(self, event: ScalingEvent) -> None:
         self.decisions.add(event)
 
-    def tidy(self, now: float) -> None:
-        """Forget what no question asks about any more. Call it every few seconds."""
+    def tidy(self, now: float, waiting: Callable[[int], Collection[str]] = lambda _: ()) -> None:
+        """Forget what no question asks about any more. Call it every few seconds.
+
+        `waiting`: by partition, the days that are not to be forgotten yet.
+        """
         self.queue_history.look(self, now)
         self.closer.before_prune(self.windows, pane_start(now) - self.windows.keep_seconds)
         self.windows.prune(now)
         self.energy.tidy(now)
-        for state in self.partitions.values():
-            state.prune(now, self.zone)
+        for partition, state in self.partitions.items():
+            state.prune(now, self.zone, waiting(partition))
         alive = any(now - heard <= FORGET_WORKER_SECONDS for heard in self.heard.values())
         for worker, heard in list(self.heard.items()):
             if now - heard > (FORGET_WORKER_SECONDS if alive else FORGET_ALL_SECONDS):

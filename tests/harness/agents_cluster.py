@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from embedwatch.codec import encode
 from embedwatch.errors import InvalidEvent
-from embedwatch.events import BatchEvent, CorrectionEvent, Verdict, WindowEvent
+from embedwatch.events import BatchEvent, CorrectionEvent, DayEvent, Verdict, WindowEvent
 from embedwatch.sketch import Sketch
 from stream_agents.compute.history import history_key, is_state, parsed_key, state_key
 from stream_agents.compute.merger import Merger
@@ -36,6 +36,7 @@ class Cluster:
         self.partials: list[Record] = []
         self.windows: list[WindowEvent] = []
         self.corrections: list[CorrectionEvent] = []
+        self.days: list[DayEvent] = []
         self.committed = [0] * len(log)
         self.owner: dict[int, Member] = {}
         self.members = [Member(self) for _ in range(members)]
@@ -122,6 +123,15 @@ class Member:
             self.cluster.corrections += corrections
         if fate != "kept":
             raise TimeoutError
+
+    async def publish_days(self, days: list[DayEvent]) -> None:
+        for day in days:
+            fate = self._fate()
+            await asyncio.sleep(0)
+            if fate != "lost":
+                self.cluster.days.append(day)
+            if fate != "kept":
+                raise TimeoutError
 
     async def send_partials(self, records: Sequence[Record]) -> None:
         for record in records:

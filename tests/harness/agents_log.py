@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from embedwatch.codec import encode
 from embedwatch.errors import InvalidEvent
-from embedwatch.events import BatchEvent, CorrectionEvent, PhaseSeconds, ScalingEvent, Verdict, WindowEvent
+from embedwatch.events import BatchEvent, CorrectionEvent, DayEvent, PhaseSeconds, ScalingEvent, Verdict, WindowEvent
 from embedwatch.rules import Rule
 from embedwatch.sketch import Sketch
 from stream_agents.compute.history import history_key
@@ -85,6 +85,8 @@ class FakeLog:
         self.windows: list[WindowEvent] = []
         self.partials: list[PartialRecord] = []
         self.corrections: list[CorrectionEvent] = []
+        self.days: list[DayEvent] = []
+        self.day_plan: list[str] = []
         self.decisions: list[ScalingEvent] = []
         self.moving = False
         self.dumb = False  # it does not say which records exist
@@ -166,6 +168,14 @@ class FakeLog:
         if self.during_correction is not None:
             meanwhile, self.during_correction = self.during_correction, None
             await meanwhile()
+        if plan != "kept":
+            raise TimeoutError("the broker is away, or its answer was lost")
+
+    async def publish_days(self, days: list[DayEvent]) -> None:
+        plan = self.day_plan.pop(0) if self.day_plan else "kept"
+        await asyncio.sleep(0)
+        if plan != "lost":
+            self.days += days
         if plan != "kept":
             raise TimeoutError("the broker is away, or its answer was lost")
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from embedwatch.processes import free_port
 from stream_agents.runtime import Runtime
 from tests.harness.agents_log import batch_event, deliver, log_of, runtime_on
 
@@ -22,6 +23,11 @@ def agents() -> Runtime:
         return runtime
 
     return asyncio.run(counted())
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBEDWATCH_KAFKA_CONNECT_TIMEOUT_SECONDS", "1")
 
 
 @pytest.mark.parametrize("more", [(), ("--json",), ("--day", "today")])
@@ -53,3 +59,39 @@ def test_of_everything_a_page_of_zeros_is_right_when_nothing_has_come(run: Any, 
     code, _, err = run("report", "--agents-url", url, "--scope", "model=m")
     assert code == 3
     assert "nothing was measured of scope 'model=m'; there are: all" in err
+
+
+def test_a_period_is_printed_in_every_form_and_json_is_json(run: Any, serve: Any, tmp_path: Any) -> None:
+    """No broker answers: what the agents keep is there, and it is said that the topic could not be read."""
+    url = ("--agents-url", serve(agents()), "-b", f"127.0.0.1:{free_port()}")
+    documents = []
+    for form in ("--json",), ("--format", "json"):
+        code, out, err = run("report", *url, "--day", "today", "--by", "model,tenant", *form)
+        assert code == 0, err
+        documents.append(json.loads(out))
+    assert documents[0]["groups"] == documents[1]["groups"]
+    assert [row["label"] for row in documents[0]["groups"]] == ["m / (no tenant)", "slow / acme"]
+    assert "could not be read" in documents[0]["notes"][0]
+    for form, begin in (("text", "====="), ("md", "# Embedding"), ("html", "<!doctype html>"), ("csv", "period,")):
+        code, out, err = run("report", *url, "--day", "today", "--format", form)
+        assert code == 0, err
+        assert out.startswith(begin)
+    code, out, err = run("report", *url, "--week", "this-week", "--output", "week.md")
+    assert (code, out) == (0, ""), err
+    assert (tmp_path / "week.md").read_text().startswith("# Embedding costs: Week")
+
+
+def test_the_day_alone_is_the_short_page(run: Any, serve: Any) -> None:
+    code, out, _ = run("report", "--agents-url", serve(agents()), "--day", "today")
+    assert code == 0
+    assert "LEDGER OF 2027-01-15 (UTC)" in out
+
+
+def test_a_period_of_which_nothing_is_known_is_an_error_and_no_page_of_zeros(run: Any, serve: Any) -> None:
+    url = ("--agents-url", serve(agents()), "-b", f"127.0.0.1:{free_port()}")
+    code, out, err = run("report", *url, "--month", "2020-01")
+    assert (code, out) == (3, "")
+    assert "nothing is known of 2020-01" in err
+    code, _, err = run("report", *url, "--day", "today", "--by", "model", "--scope", "tenant=acne")
+    assert code == 3
+    assert "did you mean tenant=acme" in err

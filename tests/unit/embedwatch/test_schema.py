@@ -14,6 +14,7 @@ from embedwatch import events
 from embedwatch.codec import (
     decode_action,
     decode_correction,
+    decode_kept,
     decode_metric,
     decode_silence,
     decode_verdict,
@@ -78,6 +79,12 @@ EXAMPLES: list[events.Event] = [
         scope="all", partition=3, from_offset=17, until_offset=19, events=2,
         added=events.DaySums(texts=20, cost_nano_usd=8), total=events.DaySums(texts=520, cost_nano_usd=2**70),
     ),
+    events.DayEvent(
+        application="agents", day="2026-07-13", timezone="Europe/Berlin", begin_seconds=0.0, end_seconds=86_400.0,
+        partition=3, partitions=4, from_offset=0, until_offset=19, time_seconds=86_431.0, piece=0, pieces=1,
+        scopes={"all": events.DayScope(texts=20, cost_nano_usd=2**70, spend_nano_usd=[0, 2**70])},
+        allocated_ms={"m": 3_600_000},
+    ),
 ]  # fmt: skip
 DECODERS: dict[str, Callable[[bytes], object]] = {
     "verdict": decode_verdict,
@@ -85,11 +92,13 @@ DECODERS: dict[str, Callable[[bytes], object]] = {
     "action": decode_action,
     "silence": decode_silence,
     "correction": decode_correction,
+    "day": decode_kept,
 }
 BATCH = json.loads(encode(EXAMPLES[0]))
 ACTION, SILENCE = (json.loads(encode(one)) for one in EXAMPLES if isinstance(one, events.AlertAction | events.Silence))
-WINDOW = json.loads(encode(EXAMPLES[-2]))
-CORRECTION = json.loads(encode(EXAMPLES[-1]))
+WINDOW = json.loads(encode(EXAMPLES[-3]))
+CORRECTION = json.loads(encode(EXAMPLES[-2]))
+DAY = json.loads(encode(EXAMPLES[-1]))
 
 
 @pytest.fixture(scope="module")

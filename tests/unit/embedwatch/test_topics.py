@@ -15,6 +15,7 @@ def test_the_topics_are_those_of_the_design() -> None:
         "metrics": ("delete", 7 * DAY_MS),
         "windows": ("compact,delete", 7 * DAY_MS),
         "corrections": ("compact,delete", 30 * DAY_MS),
+        "days": ("compact,delete", 400 * DAY_MS),
         "partials": ("compact,delete", 2 * HOUR_MS),
         "verdicts": ("delete", 3 * DAY_MS),
         "alerts": ("compact", None),
