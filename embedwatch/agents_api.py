@@ -73,6 +73,10 @@ class AgentsApi:
         """The days kept, of one scope: `timezone`, `today` and `rows`."""
         return self._get("/api/v1/ledger", {"scope": scope}, (200,))
 
+    def ledger_day(self, day: str) -> dict[str, Any]:
+        """One day, of every scope."""
+        return self._get("/api/v1/ledger", {"day": day}, (200,))
+
     def baseline(self, window_seconds: int) -> dict[str, Any]:
         """Sums and sketches of every scope; `embedwatch.baselines.from_answer` reads them."""
         return self._get("/api/v1/baseline", {"window_seconds": str(window_seconds)}, (200,))

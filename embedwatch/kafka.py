@@ -225,6 +225,26 @@ def partitions_of(kafka: KafkaSettings, topic: str) -> list[TopicPartition]:
         client.close()
 
 
+def offsets_since(kafka: KafkaSettings, topic: str, since_seconds: float) -> dict[int, int]:
+    """By partition the offset of the first record that was written at that time or later, where there is one.
+
+    A partition that is not in it is to be read from its start, unless all in it is older. Raises `ConnectionFailed`.
+    """
+    if since_seconds <= 0:
+        return {}
+    client = consumer(kafka, "embedwatch-offsets", group=None, allow_auto_create_topics=False)
+    try:
+        logs = [TopicPartition(topic, partition) for partition in client.partitions_for_topic(topic) or ()]
+        found = client.offsets_for_times({log: int(since_seconds * 1000) for log in logs}) if logs else {}
+        return {log.partition: place.offset for log, place in found.items() if place is not None and place.offset >= 0}
+    except kafka_errors.KafkaError as error:
+        raise ConnectionFailed(
+            f"Kafka at {kafka.bootstrap_servers}: {topic} could not be read: {describe_error(error)}"
+        ) from None
+    finally:
+        client.close()
+
+
 def true_end_offsets(
     kafka: KafkaSettings, partitions: Iterable[TopicPartition], *, timeout_seconds: float = 5.0
 ) -> Mapping[TopicPartition, int]:

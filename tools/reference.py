@@ -1,6 +1,6 @@
 """Make or check the pages of docs/reference: what is generated from the code and must not drift from it.
 
-`make` writes alerts.md, the schema of events, topics.md, settings.md, exit-codes.md, openapi.json and api.md; `check`
+`make` writes alerts.md, the schema of events, topics.md, settings.md, exit-codes.md, openapi.json, api.md and report.schema.json; `check`
 compares them with the code and names what is old.
 """
 
@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from alerting import examples
 from embedwatch import events
 from embedwatch.errors import EXIT_CODES
+from embedwatch.reports import model as report
 from embedwatch.settings import Settings, env_name
 from embedwatch.topics import Topics
 from stream_agents.web import openapi
@@ -130,6 +131,18 @@ def exit_codes_page() -> str:
     return _EXIT_CODES.format(note=NOTE.format(source="embedwatch/errors.py"), table=_table(("code", "meaning"), rows))
 
 
+def report_schema() -> str:
+    """JSON Schema of `embedwatch report --format json`."""
+    document = report.schema()
+    definitions: Any = document["$defs"]
+    for definition in definitions.values():
+        if "description" in definition:
+            definition["description"] = inspect.cleandoc(definition["description"])
+    definitions["Report"]["properties"]["v"] = {"const": report.REPORT_VERSION}
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "embedwatch report --format json"}
+    return json.dumps({**head, **document}, indent=2, ensure_ascii=False) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "alerts.md": lambda: examples.page(NOTE.format(source="alerting/examples.py")),
     "events.schema.json": events_schema,
@@ -138,6 +151,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "exit-codes.md": exit_codes_page,
     "openapi.json": lambda: json.dumps(openapi.document(), indent=2, ensure_ascii=False) + "\n",
     "api.md": openapi.page,
+    "report.schema.json": report_schema,
 }
 
 
