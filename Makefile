@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; exit; }; done; echo python3)
 
 .PHONY: help demo test check bench bench-gpu chaos setup setup-dev lint types contracts locks-check lock reference reference-check \
-	compose-check fmt clean
+	compose-check promtool fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -55,17 +55,27 @@ lock: setup-dev ## remake requirements/*.txt from pyproject.toml
 
 reference-check:
 	@$(BIN)/python tools/reference.py check
+	@$(BIN)/python -m deploy.grafana.make check
 
-reference: setup-dev ## remake docs/reference (schema of events, topics, settings, HTTP API) from the code
+reference: setup-dev ## remake docs/reference and the dashboards of deploy/grafana from the code
 	@$(BIN)/python tools/reference.py make
+	@$(BIN)/python -m deploy.grafana.make make
 
 compose-check: setup-dev ## docker-compose.yml and Dockerfile against the code, and by Docker where it is installed
 	@$(BIN)/python -m pytest -q tests/unit/deploy
 	@if docker compose version >/dev/null 2>&1; then \
-		docker compose --env-file deploy/.env.example --profile gpu config --quiet && echo "docker compose: the file is valid"; \
+		docker compose --env-file deploy/.env.example --profile gpu --profile dashboards config --quiet && echo "docker compose: the file is valid"; \
 	else echo "docker compose is not installed here: its own parser was not asked"; fi
 	@if docker buildx version >/dev/null 2>&1; then docker buildx build --check -f deploy/Dockerfile .; \
 	else echo "docker buildx is not installed here: its Dockerfile checks were not run"; fi
+
+promtool: setup-dev ## rules and tests of deploy/prometheus by Prometheus's own checker, its output shown
+	@if command -v promtool >/dev/null 2>&1; then \
+		promtool check config deploy/prometheus/prometheus.yml && \
+		promtool check rules --lint=all --lint-fatal deploy/prometheus/rules/*.yml && \
+		promtool test rules deploy/prometheus/tests/*.yml && \
+		$(BIN)/python -m pytest -q tests/unit/stream_agents/test_families.py -k promtool; \
+	else echo "promtool is not installed here (on Debian and Ubuntu: apt install prometheus)"; fi
 
 fmt: setup-dev ## format and mend what ruff can
 	@$(BIN)/ruff check --fix .

@@ -35,6 +35,7 @@ def check_receivers(settings: Settings) -> Iterable[Check]:
         yield from _asked("slack", receiver)
     for receiver in machines:
         yield from _asked(receiver.name, receiver)
+    yield from _heartbeat(settings)
 
 
 def _asked(name: str, receiver: Receiver) -> Iterator[Check]:
@@ -42,3 +43,15 @@ def _asked(name: str, receiver: Receiver) -> Iterator[Check]:
         yield Check(name, "ok", f"{receiver.check()}; alerts go to {receiver.address}")
     except SendFailed as error:
         yield Check(name, "failed", f"{receiver.address}: {error.reason}", 4)
+
+
+def _heartbeat(settings: Settings) -> Iterator[Check]:
+    """Its address is looked at, not asked: each request there is a sign of life. Raises `ConfigError`."""
+    from alerting.http_wiring import heartbeat
+
+    if heartbeat(settings) is not None:
+        yield Check(
+            "heartbeat", "skipped",
+            "an address is set and was not tried: each request to it says that alerting works. Start `embedwatch "
+            f"alerts`, and see there whether it is heard of every {settings.alerts.heartbeat_seconds:g} s",
+        )  # fmt: skip

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -85,6 +87,7 @@ def try_receivers(
             "--receiver", "-r", help="Only this receiver; may be given again.", envvar="EMBEDWATCH_ALERTS_TEST_RECEIVER"
         ),
     ] = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Send a marked test message through each receiver, and say in words what failed. Needs no Kafka."""
     from alerting.parcels import SendFailed, trial
@@ -101,19 +104,27 @@ def try_receivers(
         raise ConfigError(f"no receiver {', '.join(unknown)} is configured; there are: {', '.join(_names(found))}")
     chosen = [r for r in found if not wanted or r.name in wanted]
     failures: list[str] = []
+    outcomes: list[dict[str, Any]] = []
     number = secrets.token_hex(8)
     for each in chosen:
         failure = None
         try:
-            each.send(trial(each.name, number))
+            # With JSON on standard output, what the console prints goes beside it.
+            with contextlib.redirect_stdout(sys.stderr if as_json else sys.stdout):
+                each.send(trial(each.name, number))
         except SendFailed as error:
             failure = error
         except Exception as error:  # of one must not keep the others from being tried
             failure = bug(error)
+        why = None if failure is None else failure.reason
+        outcomes.append({"receiver": each.name, "address": each.address, "delivered": why is None, "reason": why})
         if failure is None:
-            typer.echo(f"{each.name}: delivered to {each.address}")
+            if not as_json:
+                typer.echo(f"{each.name}: delivered to {each.address}")
         else:
             failures.append(f"{each.name}: not delivered to {each.address}: {failure.reason}")
+    if as_json:
+        typer.echo(msgspec.json.encode(outcomes).decode())
     if failures:
         raise DeliveryError("\n".join(failures), delivered=len(chosen) - len(failures))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 import typer
 
-from embedwatch import options
+from embedwatch import completing, options
 from embedwatch.errors import ConfigError, DeliveryError, InputError
 from embedwatch.settings import Settings, load
 
@@ -34,7 +34,9 @@ def _option(command: str, flag: str, help: str, **more: Any) -> Any:
 AlertId = Annotated[
     str,
     typer.Argument(
-        envvar="EMBEDWATCH_ALERTS_ID", help="The alert as `alerts list` prints it, or a part that only it has."
+        envvar="EMBEDWATCH_ALERTS_ID",
+        help="The alert as `alerts list` prints it, or a part that only it has.",
+        autocompletion=completing.alerts,
     ),
 ]
 _NOTE = "What others should know; shown with the alert."
@@ -93,10 +95,11 @@ def ack(
     note: Annotated[str | None, _option("ACK", "--note", _NOTE)] = None,
     by: Annotated[str | None, _option("ACK", "--by", _BY)] = None,
     wait_seconds: Annotated[float, _option("ACK", "--wait-seconds", _WAIT, min=0, max=600)] = 10.0,
+    as_json: options.AsJson = False,
 ) -> None:
     """Acknowledge an alert that fires: no reminders until it fires anew or becomes more severe; its end is told."""
     settings = _settings(config, bootstrap_servers, topic_prefix)
-    _ask(settings, alert, "acknowledge", by, note, None, wait_seconds)
+    _ask(settings, alert, "acknowledge", by, note, None, wait_seconds, as_json)
 
 
 def snooze(
@@ -108,6 +111,7 @@ def snooze(
     note: Annotated[str | None, _option("SNOOZE", "--note", _NOTE)] = None,
     by: Annotated[str | None, _option("SNOOZE", "--by", _BY)] = None,
     wait_seconds: Annotated[float, _option("SNOOZE", "--wait-seconds", _WAIT, min=0, max=600)] = 10.0,
+    as_json: options.AsJson = False,
 ) -> None:
     """Silence one alert for a time: what still fires then is told again; its end is told at once."""
     from embedwatch.rules import duration
@@ -119,7 +123,7 @@ def snooze(
         raise ConfigError(str(error)) from None
     if not 1 <= seconds <= MAX_SNOOZE_SECONDS:
         raise ConfigError(f"--for is between 1s and 30d, is {span[:20]!r}")
-    _ask(settings, alert, "snooze", by, note, seconds, wait_seconds)
+    _ask(settings, alert, "snooze", by, note, seconds, wait_seconds, as_json)
 
 
 def find(states: dict[str, AlertState], wanted: str) -> AlertState:
@@ -139,8 +143,11 @@ def find(states: dict[str, AlertState], wanted: str) -> AlertState:
 
 
 def _ask(
-    settings: Settings, alert: str, do: Any, by: str | None, note: str | None, seconds: float | None, wait: float
-) -> None:
+    settings: Settings, alert: str, do: Any, by: str | None, note: str | None, seconds: float | None, wait: float,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Outcomes for programs: `asked` (nobody was waited for, or nobody has taken it yet), `taken`, `taken_before`."""
+
     from alerting.wording import clean
     from embedwatch.events import AlertAction
 
@@ -158,22 +165,29 @@ def _ask(
     until = None if seconds is None else now + seconds
     asked = AlertAction(uuid.uuid4().hex, now, state.alert_id, state.episode, do, who, "command", until, note or None)
     _publish(settings, asked)
+
+    def tell(outcome: str, status: str, whose: str, words: str) -> None:
+        told = {"alert_id": state.alert_id, "action": do, "outcome": outcome, "status": status, "by": whose}
+        typer.echo(msgspec.json.encode({**told, "until_seconds": until}).decode() if as_json else words)
+
     if wait == 0:
-        typer.echo(f"{name}: asked to {do}")
+        tell("asked", state.status, who, f"{name}: asked to {do}")
         return
     after = _until_taken(settings, asked, wait)
     mine = after is not None and after.act is not None and after.act.at_seconds == asked.time_seconds
     if after is not None and after.act is not None and not mine:
         # The first who takes it on has it; a snooze takes its place.
         by = clean(after.act.by, 100)
-        typer.echo(f"{name}: {after.status} by {by} already; nothing changed, and your note is not kept")
+        words = f"{name}: {after.status} by {by} already; nothing changed, and your note is not kept"
+        tell("taken_before", after.status, after.act.by, words)
     elif after is not None:
-        typer.echo(f"{name}: {after.status} by {clean(who, 100)}")
+        tell("taken", after.status, who, f"{name}: {after.status} by {clean(who, 100)}")
     else:
-        typer.echo(
+        words = (
             f"{name}: asked to {do}, and not taken within {wait:g} s: it counts when `embedwatch alerts` runs, unless "
             "the alert is over by then"
         )
+        tell("asked", state.status, who, words)
 
 
 def _publish(settings: Settings, action: AlertAction) -> None:

@@ -87,8 +87,8 @@ def buttons(settings: Settings) -> Iterator[None]:
     if token is None:
         yield
         return
-    from alerting.acts import ActWriter
     from alerting.slack_socket import Buttons
+    from embedwatch.acts import ActWriter
 
     alerts, writer = settings.alerts, ActWriter(settings)
     found = Buttons(

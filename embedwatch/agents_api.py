@@ -85,16 +85,36 @@ class AgentsApi:
         """How many workers the queue needs, and what that goes by."""
         return self._get("/api/v1/scaling", {}, (200,))
 
+    def verdicts(self) -> list[dict[str, Any]]:
+        """Every rule's judgement now, the breached ones first."""
+        rows = self._get("/api/v1/verdicts", {}, (200,)).get("verdicts")
+        return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+    def version(self) -> str | None:
+        """Of embedwatch, at the agents; None where they do not say it."""
+        info = self._get("/openapi.json", {}, (200,)).get("info")
+        found = info.get("version") if isinstance(info, dict) else None
+        return found if isinstance(found, str) else None
+
+    def text(self, path: str, accept: str = "*/*") -> str:
+        """What stands at a path that answers no JSON, such as `/metrics` or the page for people."""
+        answer = self._ask(path, {}, {"Accept": accept})
+        if answer.status_code != 200:
+            raise ConnectionFailed(f"{self.url}{path} answers with status {answer.status_code}")
+        return answer.text
+
+    def alerts(self) -> dict[str, Any]:
+        """What is breached, and the states of alerts where these agents know them."""
+        return self._get("/api/v1/alerts", {}, (200,))
+
+    def history(self, scope: str = "all") -> list[dict[str, Any]] | None:
+        """The last hour of a scope in rows, the oldest first; None from agents of an older version."""
+        answer = self._get("/api/v1/history", {"scope": scope}, (200, 404))
+        rows = answer.get("rows")
+        return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else None
+
     def _get(self, path: str, parameters: dict[str, str], good: tuple[int, ...]) -> dict[str, Any]:
-        try:
-            answer = self._client.get(path, params=parameters)
-        except httpx.TimeoutException:
-            raise ConnectionFailed(f"the stream agents at {self.url} did not answer in time") from None
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ConnectionFailed(
-                f"no stream agents at {self.url} ({_why(error)}). Start them with `embedwatch agents` or `embedwatch "
-                "up`, or name their address with --agents-url."
-            ) from None
+        answer = self._ask(path, parameters)
         try:
             data = answer.json()
         except ValueError:
@@ -106,6 +126,17 @@ class AgentsApi:
                 f"what answers at {self.url} is not the stream agents (status {answer.status_code} for {path})"
             )
         return data
+
+    def _ask(self, path: str, parameters: dict[str, str], headers: dict[str, str] | None = None) -> httpx.Response:
+        try:
+            return self._client.get(path, params=parameters, headers=headers)
+        except httpx.TimeoutException:
+            raise ConnectionFailed(f"the stream agents at {self.url} did not answer in time") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ConnectionFailed(
+                f"no stream agents at {self.url} ({_why(error)}). Start them with `embedwatch agents` or `embedwatch "
+                "up`, or name their address with --agents-url."
+            ) from None
 
 
 def _check_address(url: httpx.URL) -> None:

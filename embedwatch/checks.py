@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from embedwatch.errors import ConfigError, EmbedwatchError
+from embedwatch.errors import ConfigError, ConnectionFailed, EmbedwatchError
 from embedwatch.settings import Settings, redact_url
+
+if TYPE_CHECKING:
+    from embedwatch.agents_api import AgentsApi
 
 #: `warning`: it works, and will hurt later. `skipped`: not configured, or not installed here.
 State = Literal["ok", "warning", "failed", "skipped"]
@@ -16,36 +20,65 @@ State = Literal["ok", "warning", "failed", "skipped"]
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the result. `detail` says what, where and, if it failed, what to do. `exit_code` 0: it did not."""
+    """One line of the result. `detail` says what and where; `fix` names the command or setting that mends it, where
+    something has failed or will hurt. `exit_code` 0: it did not fail."""
 
     name: str
     state: State
     detail: str
     exit_code: int = 0
+    fix: str = ""
 
 
 ASK_SECONDS = 3.0
+#: Clocks that differ by more make ages and the first samples of a window wrong.
+SKEW_SECONDS = 5.0
+#: Below it logs and the scratch folder of agents will soon find no room.
+LEAST_FREE_BYTES = 1024**3
+#: What mends a check that says no better: the setting or command that it hangs on.
+FIXES = {
+    "rules": "mend the line that is named, or leave --rules (EMBEDWATCH_AGENTS_RULES) out for the defaults",
+    "scaling": "mend the setting that is named: `embedwatch check --show-settings` prints all in force",
+    "kafka": "start the broker (`embedwatch up` brings one), or name it: EMBEDWATCH_KAFKA_BOOTSTRAP_SERVERS",
+    "topics": "`embedwatch topics create`",
+    "cache": "start it, or set EMBEDWATCH_CACHE_URL (redis://host:6379/0), or leave that out",
+    "model": "set EMBEDWATCH_WORKER_MODEL to a folder or name that is here, or EMBEDWATCH_WORKER_BACKEND to another",
+    "slack": "mend the token or address, then `embedwatch alerts test`; scopes are in deploy/slack-app.yaml",
+    "slack buttons": "set EMBEDWATCH_ALERTS_SLACK_APP_TOKEN to a token with connections:write, or leave it out",
+    "webhook": "mend EMBEDWATCH_ALERTS_WEBHOOK_URL, then `embedwatch alerts test --receiver webhook`",
+    "alertmanager": "mend EMBEDWATCH_ALERTS_ALERTMANAGER_URL, then `embedwatch alerts test --receiver alertmanager`",
+    "pagerduty": "mend EMBEDWATCH_ALERTS_PAGERDUTY_ROUTING_KEY, then `embedwatch alerts test --receiver pagerduty`",
+    "clock": "bring the agents to the version that stands here",
+    "version": "bring the agents to the version that stands here",
+    "agents": "start `embedwatch agents`, or say where they are: EMBEDWATCH_AGENTS_WEB_HOST and _WEB_PORT",
+}
 
 Checker = Callable[[Settings], Iterable[Check]]
 
 
 def run_all(settings: Settings) -> Iterator[Check]:
     """Each check in turn. Only what a check says counts: none of them raises."""
-    for name, checker in (("rules", _rules), ("kafka", _kafka), ("cache", _cache), *_of_stages(), ("agents", _agents)):
+    for name, checker in (
+        ("rules", _rules), ("scaling", _scaling), ("kafka", _kafka), ("cache", _cache), ("disk", _disk), *of_stages(),
+        ("agents", _agents),
+    ):  # fmt: skip
         yield from guarded(name, checker, settings)
 
 
 def guarded(name: str, checker: Checker, settings: Settings) -> Iterator[Check]:
     """A check that raises has failed; a missing package means that this machine has no such stage."""
     try:
-        yield from checker(settings)
+        for check in checker(settings):
+            bad = check.state in ("failed", "warning")
+            yield replace(check, fix=FIXES.get(check.name, "")) if bad and not check.fix else check
     except ModuleNotFoundError as error:
         yield Check(name, "skipped", f"{error.name} is not installed here")
     except EmbedwatchError as error:
-        yield Check(name, "failed", " ".join(str(error).split()), error.exit_code)
+        yield Check(name, "failed", " ".join(str(error).split()), error.exit_code, FIXES.get(name, ""))
 
 
-def _of_stages() -> list[tuple[str, Checker]]:
+def of_stages() -> list[tuple[str, Checker]]:
+    """Those of the stages that are installed, by name."""
     found: list[tuple[str, Checker]] = []
     for point in sorted(entry_points(group="embedwatch.checks"), key=lambda p: p.name):
 
@@ -64,25 +97,105 @@ def _rules(settings: Settings) -> Iterable[Check]:
     yield Check("rules", "ok", f"{len(rules)} rules from {where}")
 
 
+def _scaling(settings: Settings) -> Iterable[Check]:
+    """Raises `ConfigError` for aims that nothing can be held to."""
+    from embedwatch.scaling.aims import aims_of
+
+    aims_of(settings)
+    scaling, beat = settings.scaling, settings.worker.heartbeat_seconds
+    if not scaling.enabled:
+        yield Check("scaling", "skipped", "scaling.enabled is false: nobody says how many workers are needed")
+        return
+    if scaling.silent_seconds <= beat:
+        yield Check(
+            "scaling", "failed",
+            f"scaling.silent_seconds is {scaling.silent_seconds:g}, workers say that they live every {beat:g} s "
+            "(worker.heartbeat_seconds): none would be counted", 2,
+            f"set EMBEDWATCH_SCALING_SILENT_SECONDS={3 * beat:g} or more",
+        )  # fmt: skip
+        return
+    if scaling.silent_seconds < 3 * beat:
+        yield Check(
+            "scaling", "warning",
+            f"scaling.silent_seconds is {scaling.silent_seconds:g}, workers say that they live every {beat:g} s: one "
+            "that is late by a heartbeat or two is not counted",
+            fix=f"set EMBEDWATCH_SCALING_SILENT_SECONDS={3 * beat:g} or more",
+        )  # fmt: skip
+        return
+    yield Check(
+        "scaling", "ok",
+        f"{scaling.min_workers} to {scaling.max_workers} workers for a wait of {scaling.target_seconds:g} s",
+    )  # fmt: skip
+
+
 def _kafka(settings: Settings) -> Iterable[Check]:
     from embedwatch import kafka
 
     where = settings.kafka.bootstrap_servers
-    # Stages wait longer, for a broker that starts beside them. Who asks wants to know what is there now.
-    patience_seconds = min(settings.kafka.connect_timeout_seconds, ASK_SECONDS)
-    admin = kafka.admin_client(settings.kafka.model_copy(update={"connect_timeout_seconds": patience_seconds}))
+    admin = kafka.admin_client(kafka.briefly(settings.kafka, ASK_SECONDS))
     try:
         present = set(admin.list_topics())
+        yield Check("kafka", "ok", f"a broker answers at {where}, {len(present)} topics")
+        wanted = [spec.name for spec in settings.topics.specs()]
+        missing = [name for name in wanted if name not in present]
+        if missing:
+            flags = "" if settings.kafka.topic_prefix == "embedwatch" else f" --topic-prefix {settings.topics.prefix}"
+            yield Check(
+                "topics", "failed", f"{', '.join(missing)} not there yet", 4,
+                f"`embedwatch topics create -b {where}{flags}`",
+            )  # fmt: skip
+            return
+        yield from _topics(settings, kafka.described_topics(admin, wanted))
+    except kafka.KafkaError as error:
+        raise ConnectionFailed(f"Kafka at {where}: {kafka.describe_error(error)}") from None
     finally:
         admin.close()
-    yield Check("kafka", "ok", f"a broker answers at {where}, {len(present)} topics")
-    wanted = [spec.name for spec in settings.topics.specs()]
-    missing = [name for name in wanted if name not in present]
-    if missing:
-        detail = f"{', '.join(missing)} not there yet: create them with `embedwatch topics create`"
-        yield Check("topics", "failed", detail, 4)
-        return
-    yield Check("topics", "ok", f"all {len(wanted)} there, prefix {settings.kafka.topic_prefix}")
+
+
+def _topics(settings: Settings, found: Mapping[str, tuple[int, Mapping[str, str | None] | None]]) -> Iterable[Check]:
+    """Partitions, cleanup and retention against what is expected. A broker may keep a configuration to itself."""
+    from embedwatch.topic_check import differences
+
+    good = True
+    untold = [name for name, (_, config) in found.items() if config is None]
+    for spec in settings.topics.specs():
+        partitions, config = found[spec.name]
+        servers = settings.kafka.bootstrap_servers
+        for each in differences(
+            spec, spec.partitions or settings.kafka.partitions, partitions, config or {}, servers
+        ):  # fmt: skip
+            good = False
+            state: State = "failed" if each.harmful else "warning"
+            yield Check("topics", state, f"{each.topic}: {each.what}", 4 if each.harmful else 0, each.fix)
+    if good:
+        rest = "; the broker does not tell how they are cleaned up" if untold else ", as expected"
+        yield Check("topics", "ok", f"all {len(found)} there, prefix {settings.kafka.topic_prefix}{rest}")
+
+
+def _disk(settings: Settings) -> Iterable[Check]:
+    """Where embedded parts write their logs, and agents their scratch folder: broker and cache themselves keep all in
+    memory."""
+    import shutil
+    import tempfile
+
+    places = [("TMPDIR", tempfile.gettempdir())]
+    if settings.agents.data_dir is not None:
+        places.append(("EMBEDWATCH_AGENTS_DATA_DIR", str(settings.agents.data_dir)))
+    for variable, place in places:
+        try:
+            free = shutil.disk_usage(place).free
+        except OSError as error:
+            # A folder that is not there yet is made by whoever needs it.
+            yield Check("disk", "skipped", f"{place} cannot be looked at: {error.strerror or error}")
+            continue
+        gib = free / 1024**3
+        if free < LEAST_FREE_BYTES:
+            yield Check(
+                "disk", "warning", f"{gib:.1f} GiB free in {place}: logs and scratch files will find no room",
+                fix=f"free some, or set {variable} to a folder elsewhere",
+            )  # fmt: skip
+        else:
+            yield Check("disk", "ok", f"{gib:,.0f} GiB free in {place}")
 
 
 def _cache(settings: Settings) -> Iterable[Check]:
@@ -102,28 +215,80 @@ def _cache(settings: Settings) -> Iterable[Check]:
         client.ping()
         memory = client.info("memory")
     except redis.AuthenticationError:
-        yield Check("cache", "failed", f"{where} wants another user name or password", 4)
+        yield Check(
+            "cache", "failed", f"{where} wants another user name or password", 4,
+            "put them into EMBEDWATCH_CACHE_URL: redis://USER:PASSWORD@host:port/db",
+        )  # fmt: skip
         return
     except (redis.RedisError, OSError) as error:
-        what = f"{where} does not answer ({type(error).__name__}). Is it running? Workers go on without it, at a price"
+        what = f"{where} does not answer ({type(error).__name__}); workers go on without it, at full price"
         yield Check("cache", "failed", what, 4)
         return
     finally:
         client.close()
     limit, policy = int(memory.get("maxmemory", 0)), str(memory.get("maxmemory_policy", "unknown"))
     if not limit or policy == "noeviction":
-        fix = "set maxmemory and maxmemory-policy allkeys-lru, or writes fail (or the machine swaps) when it is full"
-        yield Check("cache", "warning", f"{where} answers; maxmemory {limit}, policy {policy}: {fix}")
+        yield Check(
+            "cache", "warning",
+            f"{where} answers; maxmemory {limit}, policy {policy}: writes fail (or the machine swaps) when it is full",
+            fix="in its redis.conf: maxmemory 1gb, maxmemory-policy allkeys-lru (`redis-cli config set` for now)",
+        )  # fmt: skip
         return
     yield Check("cache", "ok", f"{where} answers, limit {limit / 1024 / 1024:,.0f} MiB, {policy}")
 
 
 def _agents(settings: Settings) -> Iterable[Check]:
+    """Readiness, clock, version and page."""
     from embedwatch.agents_api import AgentsApi, default_url
 
-    with AgentsApi(default_url(settings)) as api:
+    with AgentsApi(default_url(settings), timeout_seconds=ASK_SECONDS) as api:
+        began = time.time()
         ready, reasons = api.ready()
-    if ready:
-        yield Check("agents", "ok", f"ready at {api.url}")
-    else:
-        yield Check("agents", "failed", f"at {api.url}, not ready: {'; '.join(reasons)}", 4)
+        if ready:
+            yield Check("agents", "ok", f"ready at {api.url}")
+        else:
+            yield Check(
+                "agents", "failed", f"at {api.url}, not ready: {'; '.join(reasons)}", 4,
+                "wait a minute; if it stays so, `embedwatch topics create`, and look at the log of `embedwatch agents`",
+            )  # fmt: skip
+        yield from guarded("clock", lambda _: [_clock(api.scaling().get("time_seconds"), began, time.time())], settings)
+        yield from guarded("version", lambda _: [_version(api)], settings)
+        yield from guarded("page", lambda _: [_page(api)], settings)
+
+
+def _clock(theirs: object, asked_seconds: float, answered_seconds: float) -> Check:
+    """Against the agents: Kafka tells nobody its time. What they say lies between our question and their answer."""
+    if not isinstance(theirs, int | float):
+        return Check("clock", "skipped", "the agents do not say what time it is for them")
+    ahead = max(theirs - answered_seconds, asked_seconds - theirs, 0.0)
+    if ahead <= SKEW_SECONDS:
+        return Check("clock", "ok", f"the agents' clock and this one differ by less than {SKEW_SECONDS:g} s")
+    which = "ahead of" if theirs > answered_seconds else "behind"
+    return Check(
+        "clock", "warning", f"the agents' clock is {ahead:,.0f} s {which} this one: ages and windows are wrong by that",
+        fix="let both machines keep time: `timedatectl set-ntp true`, or chrony",
+    )  # fmt: skip
+
+
+def _version(api: AgentsApi) -> Check:
+    from embedwatch import __version__
+
+    theirs = api.version()
+    if theirs is None:
+        return Check("version", "skipped", "the agents do not say their version")
+    if theirs == __version__:
+        return Check("version", "ok", f"embedwatch {__version__} here and at the agents")
+    return Check(
+        "version", "warning", f"the agents are embedwatch {theirs}, this is {__version__}",
+        fix="bring both to one version, those who read events (agents, alerting) before workers",
+    )  # fmt: skip
+
+
+def _page(api: AgentsApi) -> Check:
+    try:
+        shown = "<html" in api.text("/ui", accept="text/html")[:4096].lower()
+    except ConnectionFailed:
+        shown = False
+    if shown:
+        return Check("page", "ok", f"open {api.url}/ui in a browser")
+    return Check("page", "skipped", f"{api.url} has no page for a browser; `embedwatch report` shows the numbers")

@@ -8,8 +8,8 @@ from __future__ import annotations
 #: What each exit code of `embedwatch` says: docs/reference/exit-codes.md, and the help of the commands, are held to it.
 EXIT_CODES = {
     0: "Done. Of a comparison: no worse, or the same.",
-    1: "The answer is no: slower (`compare`, `baseline diff`), or numbers that differ (`agents rebuild`). Also what "
-    "has no code of its own.",
+    1: "The answer is no: slower (`compare`, `baseline diff`), numbers that differ (`agents rebuild`), or a point that "
+    "is not ticked (`checklist`). Also what has no code of its own.",
     2: "Wrong usage: an option, an argument, an environment variable, a setting or the rules file. Told before a "
     "broker or the agents are asked, and before anything is written, where that is possible. Also a missing package.",
     3: "What was named is not there (a file, a baseline, a day, a scope, a dead letter), or is not what it claims to "

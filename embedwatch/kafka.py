@@ -24,11 +24,13 @@ __all__ = [
     "KafkaError",
     "TopicPartition",
     "admin_client",
+    "briefly",
     "client_options",
     "close_producer",
     "consumer",
     "create_topics",
     "describe_error",
+    "described_topics",
     "nobody_there",
     "partitions_of",
     "producer",
@@ -52,6 +54,11 @@ def client_options(kafka: KafkaSettings, client_id: str) -> dict[str, Any]:
         options["sasl_plain_username"] = kafka.sasl_username
         options["sasl_plain_password"] = kafka.sasl_password.get_secret_value() if kafka.sasl_password else None
     return options
+
+
+def briefly(kafka: KafkaSettings, seconds: float) -> KafkaSettings:
+    """For who asks what is there now: stages wait longer, for a broker that starts beside them."""
+    return kafka.model_copy(update={"connect_timeout_seconds": min(kafka.connect_timeout_seconds, seconds)})
 
 
 def describe_error(error: BaseException) -> str:
@@ -214,6 +221,23 @@ def create_topics(kafka: KafkaSettings, specs: Iterable[TopicSpec]) -> dict[str,
         ) from None
     finally:
         admin.close()
+
+
+def described_topics(
+    admin: KafkaAdminClient, names: list[str]
+) -> dict[str, tuple[int, Mapping[str, str | None] | None]]:
+    """How many partitions each topic has, and its configuration; None where the broker does not tell it."""
+    from kafka.admin import ConfigResource, ConfigResourceType
+
+    counts = {each["name"]: len(each["partitions"]) for each in admin.describe_topics(names)}
+    try:
+        told = admin.describe_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, name) for name in names], config_filter="all"
+        )
+        configs = {name: {key: one.get("value") for key, one in each.items()} for name, each in told["topic"].items()}
+    except (kafka_errors.KafkaError, KeyError, ValueError):  # not allowed, or a broker that does not know of it
+        configs = {}
+    return {name: (counts.get(name, 0), configs.get(name)) for name in names}
 
 
 def partitions_of(kafka: KafkaSettings, topic: str) -> list[TopicPartition]:

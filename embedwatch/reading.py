@@ -54,6 +54,11 @@ class TopicReader:
         left = sum(max(0, end - self._places.get(log, end)) for log, end in self._ends.items())
         return 100.0 * (total - left) / total if left and total else None
 
+    def progress(self) -> str:
+        """How far it is, for people who wait."""
+        done = self.done_pct
+        return f"reading {self._topic}" + ("" if done is None else f" ({done:.0f} %)")
+
     def batches(self) -> Iterator[list[Any]]:
         """What each poll brought, also when it is nothing: look there for a wish to stop.
 

@@ -191,6 +191,14 @@ def _no_baselines(name: str) -> Baseline:
     raise InputError(f"baseline {name!r} cannot be read here")
 
 
+def check_window(seconds: int, option: str = "--window-seconds") -> None:
+    """Raises `ConfigError` for a length that no sliding window has."""
+    if seconds % PANE_SECONDS or not PANE_SECONDS <= seconds <= MAX_WINDOW_SECONDS:
+        raise ConfigError(
+            f"{option} is a multiple of {PANE_SECONDS} from {PANE_SECONDS} to {MAX_WINDOW_SECONDS}, is {seconds}"
+        )
+
+
 def default_rules() -> tuple[Rule, ...]:
     """The guide's thresholds as rules."""
     return tuple(_build({"metric": m, "threshold": t}) for m, t in DEFAULT_THRESHOLDS.items())

@@ -39,6 +39,7 @@ OPTION_PREFIXES = (
     "BASELINE_",
     "COMPARE_",
     "CHECK_",
+    "CHECKLIST_",
     "TOPICS_",
     "DLQ_",
     "COLLECT_",
@@ -49,6 +50,7 @@ OPTION_PREFIXES = (
     "ALERTS_SNOOZE_",
     "ALERTS_HISTORY_",
     "AUTOSCALE_",
+    "TOP_",
 )
 #: Variables under our prefix that belong to no section below.
 COMMAND_PREFIXES = ("CONFIG", "JSON", "LOG_", "TEST_", "TRACEBACK", *OPTION_PREFIXES)

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Protocol
 
 from embedwatch.clock import Clock
+from embedwatch.waiting_line import shows_progress
 
 _REFRESH_SECONDS = 0.2
 _LINE_SECONDS = 5.0
@@ -90,5 +91,5 @@ class Bar:
 
 
 def progress(clock: Clock) -> Bar | Lines:
-    """The one that fits standard error."""
-    return Bar(clock) if sys.stderr is not None and sys.stderr.isatty() else Lines(clock)
+    """The one that fits standard error. A long run in a pipe or in CI says how far it is by a line now and then."""
+    return Bar(clock) if shows_progress() else Lines(clock)

@@ -384,7 +384,7 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
             if not told and not runtime.unready():
                 told = True
                 log.info(
-                    "agents: ready, page at %s/ui (/api/v1/summary, /metrics), %d rules, %d partitions",
+                    "agents: ready, %s/ui (/api/v1/summary, /metrics), %d rules, %d partitions",
                     default_url(settings), len(rules), len(runtime.owned),
                 )  # fmt: skip
             await runtime.wait_for_news(settings.agents.tick_seconds)

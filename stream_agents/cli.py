@@ -92,9 +92,11 @@ def rebuild(
     logs.configure()
 
     from embedwatch.clock import SystemClock
+    from embedwatch.waiting_line import waiting
     from stream_agents.rebuilding import compare, what_is_missing
 
-    found = compare(settings, SystemClock().now())
+    with waiting("replaying the metric events", as_json):
+        found = compare(settings, SystemClock().now())
     if as_json:
         typer.echo(msgspec.json.encode(found).decode())
     else:

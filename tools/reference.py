@@ -1,13 +1,14 @@
 """Make or check the pages of docs/reference: what is generated from the code and must not drift from it.
 
-`make` writes alerts.md, the schema of events, topics.md, settings.md, exit-codes.md, openapi.json, api.md and report.schema.json; `check`
-compares them with the code and names what is old.
+`make` writes all of `PAGES`; `check` compares them with the code and names what is old.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
+import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,12 +18,18 @@ import msgspec
 from pydantic import BaseModel
 
 from alerting import examples
-from embedwatch import events
+from embedwatch import events, rules_page, sdk
 from embedwatch.errors import EXIT_CODES
+from embedwatch.metric_families import SEVERAL, Family
 from embedwatch.reports import model as report
 from embedwatch.settings import Settings, env_name
 from embedwatch.topics import Topics
-from stream_agents.web import openapi
+from stream_agents.compute.counters import MAX_SERIES
+from stream_agents.web import exposition, families, openapi, series
+
+# As a script it has only its own folder on the path.
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from tools import reference_commands, reference_schemas
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 MIB = 1024 * 1024
@@ -52,7 +59,12 @@ A flag comes before the environment variable, that before the file named by `--c
 before the default. In the file a setting stands under its section. An empty variable counts as not set. A name that is
 not known is an error. `embedwatch check --show-settings` prints the values in force.
 
-Options that belong to one command (`embedwatch produce --rate`) and their variables are in its `--help`.
+An editor that knows JSON Schema checks the file while it is written: its first line is
+`# yaml-language-server: $schema=...` with the path of [config.schema.json](config.schema.json), or, for the rules file,
+of [rules.schema.json](rules.schema.json). [deploy/embedwatch.yaml](../../deploy/embedwatch.yaml) and
+[deploy/rules.yaml](../../deploy/rules.yaml) are examples.
+
+Options that belong to one command (`embedwatch produce --rate`) and their variables are in [commands.md](commands.md).
 """
 
 
@@ -64,6 +76,28 @@ _EXIT_CODES = """\
 They mean the same for every command; `--help` names those that a command is likely to end with.
 
 {table}"""
+
+_METRICS = """\
+{note}
+
+# Metrics
+
+What the agents answer at `/metrics` (`curl http://127.0.0.1:6066/metrics`), for Prometheus. Base units: seconds, USD,
+ratios from 0 to 1. **What is not known is absent**, never 0: a query over it gives nothing, and so does a comparison.
+Workers and alerting expose nothing of their own: workers tell the agents through Kafka, and alerting watches itself.
+
+Start with [deploy/prometheus](../../deploy/prometheus) (recording rules, alerts) and
+[deploy/grafana](../../deploy/grafana) (dashboards): [how](../how-to/prometheus-and-grafana.md).
+
+**Of several agents processes** each answers for the whole in most families: take the largest (`max`), never the sum.
+Counters since the start of the process count what that process read: add them up (`sum`). What is of a process alone is
+read one by one.
+
+A family with series by model or tenant exists once more as `embedwatch_model_...` and `embedwatch_tenant_...`, with
+that label in front: the {max_labels} busiest of the minute, the {max_labels} dearest of the day. Counters have up to
+{max_series} pairs of model and tenant, and `other` for the rest; an event without a tenant has the empty one.
+
+{labels}"""
 
 
 def events_schema() -> str:
@@ -143,16 +177,83 @@ def report_schema() -> str:
     return json.dumps({**head, **document}, indent=2, ensure_ascii=False) + "\n"
 
 
+#: What the values of a label are.
+LABELS = {
+    "alert_type": "such as `HIGH_LATENCY`: [alerts.md](alerts.md) has all",
+    "class": ", ".join(f"`{name}`" for name in events.ERROR_CLASSES),
+    "gpu": "UUID of a GPU or MIG device",
+    "group": "consumer group of the workers",
+    "model": "name of a model",
+    "partition": "number of a partition of the texts topic",
+    "phase": ", ".join(f"`{name}`" for name in events.PHASES),
+    "quantile": ", ".join(f"`{q}`" for q in series.QUANTILES),
+    "reason": "one of a few words",
+    "rule": "name of a rule of the agents' rules file",
+    "scope": "`all`, `model=NAME`, `tenant=NAME` or `model=NAME,tenant=NAME`",
+    "severity": "`info`, `warning`, `critical`",
+    "status": ", ".join(f"`{name}`" for name in series.STATUSES),
+    "tenant": "name of a tenant",
+    "topic": "the texts topic",
+    "window": "`fast` (15 min), `slow` (2 h)",
+}
+
+
+def sdk_families() -> list[Family]:
+    """What modules of the SDK expose: each may have a table `FAMILIES`."""
+    modules = [importlib.import_module(f"{sdk.__name__}.{found.name}") for found in pkgutil.iter_modules(sdk.__path__)]
+    return [family for module in modules for family in getattr(module, "FAMILIES", ())]
+
+
+def metrics_page() -> str:
+    """Every family that is exposed, by subject."""
+    values = [(f"`{name}`", text) for name, text in LABELS.items()]
+    head = _METRICS.format(
+        note=NOTE.format(source="stream_agents/web/families.py"),
+        max_labels=exposition.MAX_LABELS,
+        max_series=MAX_SERIES,
+        labels=_table(("label", "values"), values),
+    )
+    groups: dict[str, list[Family]] = {}
+    for family in families.FAMILIES:
+        groups.setdefault(family.group, []).append(family)
+    of_sdk = sdk_families()
+    if of_sdk:
+        groups["Of the SDK, in your own process"] = of_sdk
+    parts = [f"## {group}\n\n{_families(members)}" for group, members in groups.items()]
+    return "\n".join([head, *parts])
+
+
+def _families(members: Sequence[Family]) -> str:
+    head = ("series", "type", "unit", "labels", "also by", "of several", "meaning", "what to do")
+    return _table(head, [
+        (
+            ", ".join(f"`{name}`" for name in family.series), family.kind, family.unit,
+            ", ".join(f"`{name}`" for name in family.labels) or "none", ", ".join(family.by) or "no",
+            SEVERAL[family.several], family.text, family.bad,
+        )
+        for family in members
+    ])  # fmt: skip
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "alerts.md": lambda: examples.page(NOTE.format(source="alerting/examples.py")),
     "events.schema.json": events_schema,
     "topics.md": topics_page,
     "settings.md": settings_page,
+    "rules.md": lambda: rules_page.page(NOTE.format(source="embedwatch/rules.py"), _table),
     "exit-codes.md": exit_codes_page,
+    "commands.md": lambda: reference_commands.page(NOTE.format(source="the commands themselves"), _table),
+    "config.schema.json": lambda: _json(reference_schemas.config_schema()),
+    "rules.schema.json": lambda: _json(reference_schemas.rules_schema()),
     "openapi.json": lambda: json.dumps(openapi.document(), indent=2, ensure_ascii=False) + "\n",
     "api.md": openapi.page,
     "report.schema.json": report_schema,
+    "metrics.md": metrics_page,
 }
+
+
+def _json(schema: Any) -> str:
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:

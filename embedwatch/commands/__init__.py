@@ -1,4 +1,4 @@
-"""Commands of the shared package: demo, up, report, baseline, compare, check, topics, dlq, collect,
+"""Commands of the shared package: demo, up, report, baseline, compare, check, checklist, topics, dlq, collect,
 silence, simulate, lag. One file each."""
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ def register(root: typer.Typer) -> None:
     from embedwatch.commands import (
         baseline,
         check,
+        checklist,
         collect,
         compare,
         demo,
@@ -29,6 +30,7 @@ def register(root: typer.Typer) -> None:
     root.add_typer(baseline.app, name="baseline")
     root.command(name="compare", epilog=compare.EXAMPLE)(compare.compare)
     root.command(name="check")(check.check)
+    root.command(name="checklist")(checklist.checklist)
     root.command(name="lag", epilog=lag.EXAMPLE)(lag.lag)
     root.command(name="collect", epilog=collect.EXAMPLE)(collect.collect)
     root.add_typer(topics.app, name="topics")

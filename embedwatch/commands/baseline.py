@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedwatch import options
+from embedwatch import completing, options
 from embedwatch.commands.compare import check_limits, finish, show
 from embedwatch.settings import load
 
@@ -29,6 +29,7 @@ Name = Annotated[
     typer.Argument(
         envvar="EMBEDWATCH_BASELINE_NAME",
         help="Name of the baseline (v1 is baselines/v1.json), or a path (with a / or .json at its end).",
+        autocompletion=completing.baselines,
     ),
 ]
 Folder = Annotated[Path, _option("--dir", "Folder of the baselines.")]
@@ -38,7 +39,11 @@ AgentsUrl = Annotated[
 ]
 Scopes = Annotated[
     list[str] | None,
-    _option("--scope", "Only this scope: all, model=NAME, tenant=NAME or model=NAME,tenant=NAME. Several are allowed."),
+    _option(
+        "--scope",
+        "Only this scope: all, model=NAME, tenant=NAME or model=NAME,tenant=NAME. Several are allowed.",
+        autocompletion=completing.scopes,
+    ),
 ]
 
 
@@ -56,6 +61,7 @@ def save(
         bool,
         _option("--force", "Overwrite one of that name; take also few texts, and numbers of agents not ready yet."),
     ] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Write the latencies, rates and costs of the last hour to NAME.json, and say where that is.
 
@@ -67,12 +73,14 @@ def save(
     """
     from embedwatch.baselines import Baseline, check_target, path_of, write
     from embedwatch.errors import ConnectionFailed, Inconclusive
+    from embedwatch.waiting_line import waiting
 
     path = path_of(name, folder)
     scope = _asked(scope)
     source = _source(config, agents_url, window)
     check_target(path, force=force)
-    now, reasons = _now(*source)
+    with waiting("asking the agents", as_json):
+        now, reasons = _now(*source)
     if reasons and not force:
         raise ConnectionFailed(f"the agents are not ready: {'; '.join(reasons)}. --force saves what they know")
     wanted = _wanted(now, scope)
@@ -87,6 +95,12 @@ def save(
     baseline = Baseline(path.stem, now.time_seconds, now.window_seconds, {key: now.scopes[key] for key in kept})
     replaced = path.exists()
     write(baseline, path)
+    if as_json:
+        import msgspec
+
+        told = {"file": str(path), "replaced": replaced, "left_out": len(wanted) - len(kept), **_described(baseline)}
+        typer.echo(msgspec.json.encode(told).decode())
+        return
     first = baseline.scopes[kept[0]]
     p95 = first.latency.quantile(0.95)
     shown = "unknown" if p95 is None else f"{p95:,.1f} ms"
@@ -120,14 +134,7 @@ def list_(folder: Folder = Path("baselines"), as_json: options.AsJson = False) -
             wrong.append(str(error))
     found.sort(key=lambda each: -each.time_seconds)
     if as_json:
-        rows = [
-            {
-                "name": each.name, "saved_at": each.saved_at, "window_seconds": each.window_seconds,
-                "scopes": {key: of.for_people() | {"texts": of.texts} for key, of in each.scopes.items()},
-            }
-            for each in found
-        ]  # fmt: skip
-        typer.echo(msgspec.json.encode(rows).decode())
+        typer.echo(msgspec.json.encode([_described(each) for each in found]).decode())
     elif found:
         table = Table(
             "name", Column("saved (UTC)", no_wrap=True), "window", "scope", "texts", "p95 ms", "texts/s", "scopes"
@@ -256,3 +263,11 @@ def _cell(value: float | None) -> str:
     from embedwatch.regression import figure
 
     return "unknown" if value is None else figure(value)
+
+
+def _described(baseline: Baseline) -> dict[str, Any]:
+    """One baseline for programs."""
+    return {
+        "name": baseline.name, "saved_at": baseline.saved_at, "window_seconds": baseline.window_seconds,
+        "scopes": {key: of.for_people() | {"texts": of.texts} for key, of in baseline.scopes.items()},
+    }  # fmt: skip

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from embedwatch.vector_files import Out
 
 EXAMPLE = "Examples: embedwatch collect vectors.parquet --since 1d; embedwatch collect vectors.npy --texts 10000"
-PROGRESS_SECONDS = 5.0
+PROGRESS_SECONDS = 0.2
 
 
 def _option(name: str, help: str, **more: Any) -> Any:
@@ -89,7 +88,7 @@ def collect(
     done = False
     try:
         with stop_on_signals() as stop:
-            run.read(settings, starts, follow, idle_exit_seconds, stop)
+            run.read(settings, starts, follow, idle_exit_seconds, stop, as_json)
             if not run.outs and stop.signum is None:
                 raise InputError(f"{settings.topics.vectors} {run.nothing()}; nothing was written")
             written = run.finish()
@@ -168,10 +167,11 @@ class _Run:
         follow: bool,
         idle_exit_seconds: float | None,
         stop: StopRequest,
+        as_json: bool,
     ) -> None:
         from embedwatch.reading import TopicReader
 
-        progress = _Progress()
+        progress = _Progress(as_json)
         heard = time.monotonic()
         with TopicReader(settings.kafka, settings.topics.vectors, starts=starts, follow=follow) as reader, progress:
             for batch in reader.batches():
@@ -259,13 +259,14 @@ class _Run:
 
 
 class _Progress:
-    """How many vectors so far: on a terminal a line that changes, else a line every few seconds."""
+    """How many vectors so far: on a terminal a line that changes; in a pipe nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, as_json: bool) -> None:
         from rich.console import Console
 
-        console = Console(stderr=True)
-        self._status = console.status("reading the topic") if console.is_terminal else None
+        from embedwatch.waiting_line import shows_progress
+
+        self._status = Console(stderr=True).status("reading the topic") if shows_progress(as_json) else None
         self._begun = self._told = time.monotonic()
 
     def __enter__(self) -> _Progress:
@@ -279,15 +280,11 @@ class _Progress:
 
     def update(self, rows: int, done_pct: float | None) -> None:
         now = time.monotonic()
-        if now - self._told < (0.2 if self._status is not None else PROGRESS_SECONDS):
+        if self._status is None or now - self._told < PROGRESS_SECONDS:
             return
         self._told = now
         share = "" if done_pct is None else f" ({done_pct:.0f} %)"
-        text = f"{rows:,} vectors{share}, {rows / (now - self._begun):,.0f}/s"
-        if self._status is not None:
-            self._status.update(text)
-        else:
-            print(f"embedwatch: {text}", file=sys.stderr, flush=True)
+        self._status.update(f"{rows:,} vectors{share}, {rows / (now - self._begun):,.0f}/s")
 
 
 def _target(out: Path, split: bool, format: str, force: bool) -> _Target:

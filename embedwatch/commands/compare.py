@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedwatch import options
+from embedwatch import completing, options
 
 if TYPE_CHECKING:
     from embedwatch.baselines import Baseline
@@ -26,9 +26,19 @@ def _option(name: str, help: str, **more: Any) -> Any:
 
 def compare(
     a: Annotated[
-        str, typer.Argument(envvar="EMBEDWATCH_COMPARE_A", help="The baseline to compare with: a path or a name.")
+        str,
+        typer.Argument(
+            envvar="EMBEDWATCH_COMPARE_A",
+            help="The baseline to compare with: a path or a name.",
+            autocompletion=completing.baselines,
+        ),
     ],
-    b: Annotated[str, typer.Argument(envvar="EMBEDWATCH_COMPARE_B", help="The new one: a path or a name.")],
+    b: Annotated[
+        str,
+        typer.Argument(
+            envvar="EMBEDWATCH_COMPARE_B", help="The new one: a path or a name.", autocompletion=completing.baselines
+        ),
+    ],
     scope: Annotated[
         list[str] | None,
         _option("--scope", "Compare this scope: all, model=NAME, tenant=NAME or both. Several are allowed."),

@@ -130,4 +130,5 @@ def _tell(screen: Any, found: Any, json_file: Path | None, price: str) -> None:
     screen.say(f"everything is stopped. To keep it running: `{name} up`; then, in another terminal:")
     screen.say(f"  {name} produce --stdlib-docs --limit 2000    send texts")
     screen.say(f"  {name} report                                this report, live")
+    screen.say("  http://127.0.0.1:6066/ui                         the same in a browser, over time")
     screen.say("  http://127.0.0.1:6066/metrics                    for Prometheus; /api/v1/summary for programs")

@@ -65,12 +65,14 @@ def list_(
     from embedwatch.dead_letters import Latest, Summary
     from embedwatch.offset_ranges import OffsetRanges
     from embedwatch.replaying import records
+    from embedwatch.waiting_line import waiting
 
     settings = _settings(config, bootstrap_servers, topic_prefix)
     chosen = _selection(error_class, tenant, source, model, text_id, since)
     summary, newest, taken, sent = Summary(), Latest(latest), OffsetRanges(), OffsetRanges()
     every = 0
-    with _lines_to(out) as lines:
+    prints = as_json and out is None
+    with _lines_to(out) as lines, waiting(f"reading {settings.topics.dead_letters}", prints):
         for found in records(settings):
             if isinstance(found, OffsetRanges):
                 sent.update(found)
@@ -104,12 +106,15 @@ def show(
     bootstrap_servers: options.BootstrapServers = None,
     topic_prefix: options.TopicPrefix = None,
     raw: Annotated[bool, _option("raw", "Print the bytes of the text, and nothing else.")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Everything that is known of one letter, and its text. A text whose id looks like a place: `dlq list --id`."""
     from embedwatch.dead_letters import Selection, place_of
     from embedwatch.offset_ranges import OffsetRanges
     from embedwatch.replaying import records
 
+    if raw and as_json:
+        raise ConfigError("--raw and --json: a text is printed as its bytes, or in a document")
     settings = _settings(config, bootstrap_servers, topic_prefix)
     place = place_of(letter)
     chosen = Selection(text_id=letter) if place is None else Selection(places=frozenset([place]))
@@ -131,6 +136,14 @@ def show(
             typer.echo(f"embedwatch: note: clipped from {shown.clipped_from_bytes:,} bytes", err=True)
         sys.stdout.buffer.write(shown.value)
         sys.stdout.buffer.flush()
+    elif as_json:
+        facts = {
+            **shown.as_json(),
+            "sent_back": (shown.partition, shown.offset) in sent,
+            "earlier_letters": [f"{partition}:{offset}" for partition, offset in others],
+            "text": shown.value.decode("utf-8", "backslashreplace"),
+        }
+        typer.echo(json.dumps(facts, ensure_ascii=False))
     else:
         _print_letter(shown, others, (shown.partition, shown.offset) in sent)
 
@@ -156,6 +169,7 @@ def replay(
     again: Annotated[bool, _option("again", "Also letters that an earlier replay has sent.")] = False,
     dry_run: Annotated[bool, _option("dry-run", "Only say what would be sent.")] = False,
     yes: Annotated[bool, _option("yes", "Do not ask.", "--yes", "-y")] = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Send letters back to the topic of texts, with their bytes, ids, models, tenants and sources as they were.
 
@@ -167,6 +181,7 @@ def replay(
     """
     from embedwatch.processes import stop_on_signals
     from embedwatch.replaying import make_plan, send
+    from embedwatch.waiting_line import waiting
 
     settings = _settings(config, bootstrap_servers, topic_prefix)
     chosen = _selection(error_class, tenant, source, model, text_id, since, only or ())
@@ -174,18 +189,25 @@ def replay(
         raise ConfigError(
             "dlq replay asks before it sends, and there is no terminal to answer: give --yes or --dry-run"
         )
-    plan = make_plan(settings, chosen, max_replays=max_replays, again=again)
+    with waiting(f"reading {settings.topics.dead_letters}", as_json):
+        plan = make_plan(settings, chosen, max_replays=max_replays, again=again)
     if missing := sorted(chosen.places - plan.found):
         places = ", ".join(f"{partition}:{offset}" for partition, offset in missing[:5])
         raise InputError(f"no dead letter at {places} that is meant; nothing was sent (see `embedwatch dlq list`)")
-    _print_plan(settings, plan, dry_run)
+    if not as_json:
+        _print_plan(settings, plan, dry_run)
     if dry_run or not plan.letters:
+        if as_json:
+            _print_replay_json(settings, plan, None)
         return
     if not yes:
         typer.confirm("send them?", abort=True, err=True)
-    with stop_on_signals() as stop:
+    with stop_on_signals() as stop, waiting(f"sending {counted(plan.letters, 'dead letter')}", as_json):
         outcome = send(settings, plan, stop)
-    _print_sent(plan, outcome)
+    if as_json:
+        _print_replay_json(settings, plan, outcome)
+    else:
+        _print_sent(plan, outcome)
     if stop.signum is not None:
         raise typer.Exit(128 + stop.signum)
 
@@ -276,6 +298,21 @@ def _print_plan(settings: Settings, plan: Plan, dry_run: bool) -> None:
     )
     if len(plan.clipped):
         typer.echo(f"{len(plan.clipped)} of them are clipped: their texts are fetched from where they came from")
+
+
+def _print_replay_json(settings: Settings, plan: Plan, outcome: Sent | None) -> None:
+    """`sent` is null where nothing was to be sent, or only to be said."""
+    told = {
+        "topic": settings.topics.texts,
+        "letters": plan.letters,
+        "by_class": {name: len(letters) for name, letters in plan.sendable.items()},
+        "clipped": len(plan.clipped),
+        "left_out": {reason: len(letters) for reason, letters in plan.refused.items()},
+        "already_sent": plan.already_sent,
+        "sent": None if outcome is None else outcome.letters,
+        "not_sent": {} if outcome is None else dict(outcome.refused),
+    }
+    typer.echo(json.dumps(told, ensure_ascii=False))
 
 
 def _print_sent(plan: Plan, outcome: Sent) -> None:

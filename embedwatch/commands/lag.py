@@ -82,6 +82,7 @@ def lag(
     from embedwatch.lag.tracker import GroupTracker
     from embedwatch.logs import quieten_kafka
     from embedwatch.processes import stop_on_signals
+    from embedwatch.waiting_line import waiting
 
     settings = load(config, {"kafka.bootstrap_servers": bootstrap_servers, "kafka.topic_prefix": topic_prefix})
     topics = _topics(settings, group, topic or [])
@@ -97,7 +98,8 @@ def lag(
         if follow:
             _follow(looking, every_seconds, as_json)
             return
-        looking.go_on(look_seconds)
+        with waiting(f"looking at {name} for {look_seconds:g} s", as_json):
+            looking.go_on(look_seconds)
         if stop.signum is not None:
             raise typer.Exit(128 + stop.signum)
         if looking.reading.trouble is not None:

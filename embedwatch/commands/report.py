@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedwatch import options
+from embedwatch import completing, options
 from embedwatch.errors import ConfigError, InputError
 from embedwatch.settings import Settings, load
 
@@ -42,7 +42,7 @@ def report(
     ] = 300,
     scope: Annotated[
         str,
-        _option("scope", "Whose numbers: all, model=NAME, tenant=NAME, or both."),
+        _option("scope", "Whose numbers: all, model=NAME, tenant=NAME, or both.", autocompletion=completing.scopes),
     ] = "all",
     day: Annotated[
         str | None, _option("day", "What a day came to: today, yesterday or a date such as 2026-07-14.")

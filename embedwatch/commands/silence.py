@@ -137,6 +137,7 @@ def end(
     config: options.ConfigFile = None,
     bootstrap_servers: options.BootstrapServers = None,
     topic_prefix: options.TopicPrefix = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """End a silence now. What still fires is told."""
     from embedwatch.silences import is_over
@@ -148,11 +149,12 @@ def end(
         raise InputError(f"there is no silence {_printable(silence_id)!r}; `embedwatch silence list` shows them")
     now = time.time()
     if is_over(silence, now):
-        typer.echo(f"{silence_id} was over already")
+        typer.echo(msgspec.json.encode(silence).decode() if as_json else f"{silence_id} was over already")
         return
-    write(settings, msgspec.structs.replace(silence, starts_seconds=min(silence.starts_seconds, now), ends_seconds=now))
+    ended = msgspec.structs.replace(silence, starts_seconds=min(silence.starts_seconds, now), ends_seconds=now)
+    write(settings, ended)
     _forget(settings, now)
-    typer.echo(f"{silence_id} has ended")
+    typer.echo(msgspec.json.encode(ended).decode() if as_json else f"{silence_id} has ended")
 
 
 def _forget(settings: Settings, now: float) -> None:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from embedwatch import options
+from embedwatch import completing, options
 
 if TYPE_CHECKING:
     from embedwatch.scaling.policy import Aims
+    from embedwatch.scaling.recorded import Recorder
     from embedwatch.scaling.simulator import Outcome, Plant
     from embedwatch.scaling.traces import Array
     from embedwatch.scaling.versus import Versus
@@ -32,7 +33,12 @@ def _option(name: str, help: str, **more: Any) -> Any:
 
 def simulate(
     trace: Annotated[
-        str, _option("--trace", "What arrives: constant, ramp, wave, burst, day-100m, or all of them.")
+        str,
+        _option(
+            "--trace",
+            "What arrives: constant, ramp, wave, burst, day-100m, or all of them.",
+            autocompletion=completing.traces,
+        ),
     ] = "burst",
     recorded: Annotated[
         Path | None, _option("--recorded", "Instead: a CSV file with the columns seconds and texts.")
@@ -49,8 +55,14 @@ def simulate(
         _option("--partitions", "Of the topic. Without it: those that --from-topic sees, else 120.", min=1, max=10_000),
     ] = None,
     capacity: Annotated[
-        float, _option("--capacity", "Texts a second that one worker does.", min=0.001, max=1e7)
-    ] = 100.0,
+        float | None,
+        _option(
+            "--capacity",
+            "Texts a second that one worker does. Without it: as --from-topic sees it measured, else 100.",
+            min=0.001,
+            max=1e7,
+        ),
+    ] = None,
     warm_up: Annotated[
         float, _option("--warm-up", "Seconds from the start of a worker until it works.", min=0, max=3600)
     ] = 30.0,
@@ -106,13 +118,14 @@ def simulate(
     settings = load(config, {"kafka.bootstrap_servers": bootstrap_servers, "kafka.topic_prefix": topic_prefix})
     step = 5.0
     if from_topic:
-        seen, found_partitions = _topic(settings, step)
-        arrivals, partitions = {"topic": seen}, partitions or found_partitions
+        recorder = _topic(settings, as_json)
+        arrivals, partitions = {"topic": recorder.arrivals(step)}, partitions or recorder.partitions
+        capacity = capacity or recorder.capacity_texts_per_s
     elif recorded is not None:
         arrivals = {recorded.stem: _file(recorded, step)}
     else:
         arrivals = _traces(SHAPES if trace == "all" else [trace], texts_per_s, hours, step, seed)
-    partitions = partitions or 120
+    partitions, capacity = partitions or 120, capacity or 100.0
     plant = Plant(
         partitions=partitions, capacity_texts_per_s=capacity, warm_up_seconds=warm_up, rebalance_seconds=rebalance,
         start_workers=max(min_workers, 1),
@@ -158,24 +171,29 @@ def _file(path: Path, step: float) -> Array:
         raise InputError(f"{path} cannot be read: {error}") from None
 
 
-def _topic(settings: Settings, step: float) -> tuple[Array, int]:
+def _topic(settings: Settings, as_json: bool) -> Recorder:
     from embedwatch.codec import decode_metric
     from embedwatch.errors import InvalidEvent
-    from embedwatch.events import LagEvent
+    from embedwatch.events import LagEvent, ScalingEvent
     from embedwatch.reading import TopicReader
     from embedwatch.scaling.recorded import Recorder
+    from embedwatch.waiting_line import waiting
 
     recorder = Recorder(settings.worker.group, settings.topics.texts)
-    with TopicReader(settings.kafka, settings.topics.metrics) as reader:
+    with (
+        TopicReader(settings.kafka, settings.topics.metrics) as reader,
+        waiting(f"reading {settings.topics.metrics}", as_json) as tell,
+    ):
         for batch in reader.batches():
+            tell(reader.progress())
             for record in batch:
                 try:
                     event = decode_metric(record.value)
                 except InvalidEvent:
                     continue
-                if isinstance(event, LagEvent):
+                if isinstance(event, LagEvent | ScalingEvent):
                     recorder.add(event)
-    return recorder.arrivals(step), recorder.partitions
+    return recorder
 
 
 def _run(name: str, arrivals: Array, step: float, plant: Plant, aims: Aims, thresholds: int, quiet: bool) -> Versus:
@@ -183,9 +201,11 @@ def _run(name: str, arrivals: Array, step: float, plant: Plant, aims: Aims, thre
     from rich.progress import Progress
 
     from embedwatch.scaling.versus import STABILIZATIONS_SECONDS, settings_of, versus
+    from embedwatch.waiting_line import shows_progress
 
     settings = settings_of(plant.capacity_texts_per_s, thresholds, STABILIZATIONS_SECONDS) if thresholds else []
-    with Progress(console=Console(stderr=True), disable=quiet, transient=True) as progress:
+    shown = shows_progress(quiet)
+    with Progress(console=Console(stderr=True), disable=not shown, transient=True) as progress:
         task = progress.add_task(name, total=1 + len(settings))
         return versus(arrivals, step, plant, aims, settings, lambda done: progress.update(task, completed=done))
 

@@ -45,9 +45,18 @@ def create(
 
 
 @app.command("list")
-def list_(config: options.ConfigFile = None, topic_prefix: options.TopicPrefix = None) -> None:
+def list_(
+    config: options.ConfigFile = None, topic_prefix: options.TopicPrefix = None, as_json: options.AsJson = False
+) -> None:
     """What each topic holds, who writes it and how long it is kept. Asks no broker."""
     settings = load(config, {"kafka.topic_prefix": topic_prefix})
+    if as_json:
+        rows = [
+            {**msgspec.to_builtins(spec), "partitions": spec.partitions or settings.kafka.partitions}
+            for spec in settings.topics.specs()
+        ]
+        typer.echo(msgspec.json.encode(rows).decode())
+        return
     # A name that is cut cannot be looked up.
     table = Table(Column("topic", no_wrap=True, overflow="fold"), "key", "value", "written by", "cleanup", "kept")
     for column in table.columns[1:]:

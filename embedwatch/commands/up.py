@@ -39,8 +39,11 @@ def up(
     logs: Annotated[
         Path | None, _option("--logs", help="Keep the logs of all parts here. Without it: a temporary folder.")
     ] = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Run broker, cache, workers, stream agents and alerting here, until Ctrl-C.
+
+    With --json the addresses of all parts are one line of JSON on standard output, as soon as everything runs.
 
     What you name is used instead of ours: --bootstrap-servers your Kafka, --cache-url your Redis, a Slack token or
     webhook in the environment your Slack. The embedded broker keeps nothing when it stops. A stage that ends is started
@@ -52,6 +55,9 @@ def up(
     import os
     import tempfile
     import time
+
+    import msgspec
+    from rich.console import Console
 
     from embedwatch.errors import ConnectionFailed, EmbedwatchError
     from embedwatch.local.demo import forget
@@ -91,7 +97,7 @@ def up(
     keep = logs is not None
     folder = logs or Path(tempfile.mkdtemp(prefix="embedwatch-up-"))
     folder.mkdir(parents=True, exist_ok=True)
-    screen = Screen()
+    screen = Screen(Console(highlight=False, soft_wrap=True, stderr=True) if as_json else None)
 
     def say(text: str) -> None:
         screen.say(f"  {text}")
@@ -103,6 +109,8 @@ def up(
             LocalStack(settings, folder.absolute(), plan, say, stop) as stack,
         ):
             screen.say("everything runs; Ctrl-C stops it", "bold green")
+            if as_json:
+                print(msgspec.json.encode(stack.addresses()).decode(), flush=True)
             for what, where in stack.addresses().items():
                 screen.say(f"  {what + ':':<24} {where}")
             if settings.pricing == type(settings.pricing)() and settings.worker.backend == "sentence-transformers":

@@ -108,6 +108,7 @@ class LocalStack:
     def addresses(self) -> dict[str, str]:
         """Where to look, by what is there."""
         found = {
+            "page": f"{self.agents_url}/ui",
             "numbers (JSON)": f"{self.agents_url}/api/v1/summary",
             "Prometheus metrics": f"{self.agents_url}/metrics",
             "Kafka": self.settings.kafka.bootstrap_servers,

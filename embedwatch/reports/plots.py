@@ -25,7 +25,8 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "text.parse_math": False, "font.size": 9, "axes.spines.top": False,
     "axes.spines.right": False, "axes.edgecolor": FAINT, "axes.labelcolor": INK, "text.color": INK,
     "xtick.color": INK, "ytick.color": INK, "xtick.major.size": 0, "xtick.major.pad": 6, "ytick.major.size": 0,
-    "axes.grid": True, "axes.axisbelow": True, "grid.color": FAINT, "grid.linewidth": 0.6, "axes.titlesize": 10, "legend.frameon": False,
+    "axes.grid": True, "axes.axisbelow": True, "grid.color": FAINT, "grid.linewidth": 0.6, "axes.titlesize": 10,
+    "legend.frameon": False,
 }  # fmt: skip
 
 

@@ -13,9 +13,11 @@ messages wait but how many seconds of work they are. With
        k = floor(u c P / L)  partitions are what one can bear, and  ceil(P / k)  workers are needed.
 
    More workers than the least with the same ceil(P / n) do nothing for the partition that waits longest.
-2. What waits must not wait for longer than T. When help could be there, Q' = max(0, Q + (L - n c) W) texts will wait.
+2. What waits must not wait for longer than T. When help could be there, Q' = max(Q, Q + (L - n c) W) texts will wait.
    If the workers of step 1 had them done within T / 2 nothing is added; else they are to be done in max(T, W), beside
-   what arrives: as step 1, with u = 1 and L + Q' / max(T, W) in place of L.
+   what arrives: as step 1, with u = 1 and L + Q' / max(T, W) in place of L. But never more than the workers of step 1
+   would be if so much more arrived that they had them done within T / 2: else a little more would come, step 1 ask for
+   one more, that be enough, and fewer be asked for than before.
 3. Fewer workers only after they were enough for as long as a start costs (at least `hold_seconds`): to keep a worker
    for nothing for W seconds costs what to start another costs, and whoever waits as long as the price of the start pays
    at most twice what a prophet would (the ski rental argument: Karlin, Manasse, Rudolph, Sleator: Competitive Snoopy
@@ -30,6 +32,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from embedwatch.events import LagStatus, ScalingCause, ScalingLimit
@@ -117,6 +120,15 @@ def workers_for(texts_per_s: float, capacity_texts_per_s: float, partitions: int
     return math.ceil(partitions / bearable)
 
 
+def _steps(above: int, capacity_texts_per_s: float, partitions: int, share: float) -> Iterator[tuple[int, float]]:
+    """The numbers that `workers_for` gives, up to `partitions`, and the texts a second above which it gives each."""
+    number = above
+    while 0 < number < partitions:
+        bearable = math.ceil(partitions / number) - 1
+        number = math.ceil(partitions / bearable)
+        yield number, share * capacity_texts_per_s * partitions / (bearable + 1)
+
+
 #: A step down by less than a quarter waits five times as long.
 SMALL_STEP, LONG_HOLD = 0.25, 5.0
 #: Nothing is decided: all stays as it is.
@@ -195,11 +207,23 @@ class Scaler:
         warm_up = self._warm_up(load)
         target = self.aims.target_seconds
         have = load.workers + load.starting
-        ahead = max(backlog + (arrivals - load.workers * capacity) * warm_up, 0.0) if have < steady else backlog
+
+        def ahead_of(number: int, texts_per_s: float) -> float:
+            """What will wait when help could be there, if so many are needed for so much that arrives."""
+            grows = max(texts_per_s - load.workers * capacity, 0.0) if have < number else 0.0
+            return backlog + grows * warm_up
+
+        ahead = ahead_of(steady, arrivals)
         if ahead <= steady * capacity * target / 2.0:
             return steady, "arrivals", f"{arrivals:,.0f} texts/s arrive, a worker does {capacity:,.0f}"
         within = max(target, warm_up)
         wanted = workers_for(arrivals + ahead / within, capacity, load.partitions)
+        for number, from_texts_per_s in _steps(steady, capacity, load.partitions, share):
+            if number >= wanted:
+                break
+            if ahead_of(number, max(from_texts_per_s, arrivals)) <= number * capacity * target / 2.0:
+                wanted = number
+                break
         why = (
             f"{ahead:,.0f} texts wait, {ahead / (steady * capacity):,.0f} s of work for {steady}: done in {within:g} s"
         )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from embedwatch.errors import InputError
-from embedwatch.events import LagEvent
+from embedwatch.events import LagEvent, ScalingEvent
 from embedwatch.scaling.traces import Array
 
 MAX_SECONDS = 31 * 86_400.0
@@ -22,12 +22,18 @@ class Recorder:
         self._group, self._topic = group, topic
         self._ends: dict[int, list[tuple[float, int]]] = {}
         self._texts = self._messages = 0
+        #: Texts a second of one busy worker, as decisions about workers went by it last; None: none told.
+        self.capacity_texts_per_s: float | None = None
 
     @property
     def partitions(self) -> int:
         return len(self._ends)
 
-    def add(self, event: LagEvent) -> None:
+    def add(self, event: LagEvent | ScalingEvent) -> None:
+        if isinstance(event, ScalingEvent):
+            if (event.group, event.topic) == (self._group, self._topic) and event.capacity_texts_per_s:
+                self.capacity_texts_per_s = event.capacity_texts_per_s
+            return
         if (event.group, event.topic) != (self._group, self._topic) or event.log_end_offset is None:
             return
         self._ends.setdefault(event.partition, []).append((event.time_seconds, event.log_end_offset))

@@ -49,6 +49,10 @@ class Call:
 class Sink(Protocol):
     """Takes calls. `begin` runs in the caller's thread before the call and must take no more than microseconds; all
     else runs in the monitor's own thread. What a sink raises is counted and logged once, and never reaches the caller.
+
+    A sink may have more, all optional: `begins = False` where `begin` keeps nothing (it is then not called),
+    `attach(worker=..., model=...)` with the monitor's own labels when it is made, `tick()` about every `tick_seconds`
+    in the monitor's thread, `after_fork()` in a forked child, where it must begin anew, and `summary()`.
     """
 
     name: str  # unique in a monitor

@@ -38,6 +38,8 @@ def timeline(world: World, now: float, *, scope: Scope, seconds: int, step_secon
 def _row(totals: Totals, start: int, step_seconds: int, now: float, whole: bool) -> dict[str, Any]:
     covered = max(min(now, start + step_seconds) - start, 1.0)
     known = whole or totals.events > 0
+    # Of a row that has hardly begun a rate would be a multiple of the truth.
+    rated = whole and covered >= min(step_seconds, PANE_SECONDS)
     phases = phase_rows(totals)
     return {
         "start_seconds": float(start),
@@ -49,8 +51,8 @@ def _row(totals: Totals, start: int, step_seconds: int, now: float, whole: bool)
         "error_rate_pct": totals.error_rate_pct(),
         "cache_hit_rate_pct": totals.cache_hit_rate_pct(),
         "token_hit_rate_pct": totals.token_hit_rate_pct(),
-        "throughput_texts_per_s": totals.texts / covered if whole else None,
-        "throughput_tokens_per_s": totals.tokens_embedded / covered if whole else None,
+        "throughput_texts_per_s": totals.texts / covered if rated else None,
+        "throughput_tokens_per_s": totals.tokens_embedded / covered if rated else None,
         "latency_ms": {
             "p50": totals.latency.quantile(0.50),
             "p95": totals.latency.quantile(0.95),

@@ -20,9 +20,10 @@ from stream_agents.compute.summary import day_summary, summary, verdict_rows
 from stream_agents.compute.timeline import spend_today, timeline
 from stream_agents.compute.views import lag_view, scaling_view, scopes_view, windows_view
 from stream_agents.runtime import Runtime
+from stream_agents.web.assets import INDEX, load, serve, wants_page
 from stream_agents.web.exposition import WorldCollector
 from stream_agents.web.openapi import document
-from stream_agents.web.problems import BadRequest, answer, guarded, nothing_there, problem
+from stream_agents.web.problems import SHOWN_CHARS, BadRequest, answer, guarded, nothing_there, problem
 from stream_agents.web.routes import (
     DEFAULT_HISTORY_SECONDS,
     DEFAULT_LIMIT,
@@ -49,6 +50,7 @@ def add_routes(
     for route in ROUTES:
         handler = guarded(route, getattr(routes, route.handler))
         router.add_get(route.path, handler, allow_head="HEAD" in route.methods)
+    router.add_get("/ui/{file}", routes.file)
     # The server asks the more exact paths first, Faust's too.
     router.add_route("*", "/{path:.*}", nothing_there(ROUTES))
 
@@ -58,12 +60,26 @@ class Routes:
         self.runtime = runtime
         self.clock = clock
         self.streams = Streams(clock, stopping, max_streams=MAX_STREAMS)
+        self.assets = load()
         self.histories = Shared(clock)
         self.registry = CollectorRegistry()
         self.registry.register(WorldCollector(runtime, clock))
 
     async def index(self, request: web.Request) -> web.Response:
+        """Browsers go to the page; relative, so that it may be served under a path."""
+        if wants_page(request):
+            return web.Response(status=302, headers={"Location": "ui", "Vary": "Accept"})
         return answer({"embedwatch": "stream agents", "paths": [route.path for route in ROUTES]})
+
+    async def page(self, request: web.Request) -> web.Response:
+        return serve(self.assets[INDEX], request)
+
+    async def file(self, request: web.Request) -> web.Response:
+        """A file of the page."""
+        asset = self.assets.get(request.match_info["file"])
+        if asset is None:
+            return problem(404, f"the page has no file {request.match_info['file'][:SHOWN_CHARS]!r}", known=self.assets)
+        return serve(asset, request)
 
     async def openapi(self, request: web.Request) -> web.Response:
         return answer(document())
@@ -99,7 +115,8 @@ class Routes:
         return answer(lag_view(self.runtime.world, self.clock.now()))
 
     async def alerts(self, request: web.Request) -> web.Response:
-        return answer({"breached": self._breached(), **self.runtime.alerts.rows(self.clock.now())})
+        now = self.clock.now()
+        return answer({"time_seconds": now, "breached": self._breached(), **self.runtime.alerts.rows(now)})
 
     async def history(self, request: web.Request) -> web.Response:
         seconds, step_seconds, scope = _seconds(request), _step(request), _scope(request)

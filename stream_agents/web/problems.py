@@ -17,6 +17,10 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SHOWN_CHARS = 60
 
 
+#: No browser is to take an answer for a page.
+HEADERS = {"X-Content-Type-Options": "nosniff"}
+
+
 class BadRequest(ValueError):
     """A parameter is wrong: its name, and in words what is allowed."""
 
@@ -26,15 +30,16 @@ class BadRequest(ValueError):
 
 
 def answer(data: Any, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(data), content_type="application/json", status=status)
+    return web.Response(body=msgspec.json.encode(data), content_type="application/json", status=status, headers=HEADERS)
 
 
 def problem(status: int, error: str, *, parameter: str | None = None, known: Iterable[str] = ()) -> web.Response:
     return answer(Problem(error=error, parameter=parameter, known=list(known)), status)
 
 
-#: Asked by scrapers and probes, which may add parameters of their own (`name[]`, a number against caches).
-MACHINES = ("/metrics", "/healthz", "/readyz")
+#: Asked by scrapers and probes, which may add parameters of their own (`name[]`, a number against caches). Those of the
+#: page are for the page: what it shows stands in its address.
+MACHINES = ("/metrics", "/healthz", "/readyz", "/ui")
 
 
 def guarded(route: Route, handler: Handler) -> Handler:

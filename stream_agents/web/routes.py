@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from embedwatch.rules import MAX_WINDOW_SECONDS, PANE_SECONDS
-from stream_agents.web import answers
+from stream_agents.web import answers, answers_alerts, answers_history
 
 MAX_LIMIT = 1000
 DEFAULT_LIMIT = 60
@@ -104,7 +104,16 @@ LIMIT = Parameter(
 DAY = Parameter("day", "Only this day, in the budget's time zone.", {"type": "string", "format": "date"}, "2026-07-14")
 
 ROUTES: tuple[Route, ...] = (
-    Route("/", "index", "What there is", "The paths of this server.", answers.Index),
+    Route(
+        "/", "index", "What there is",
+        "The paths of this server; a browser (whatever accepts `text/html`) is sent to the page.", answers.Index,
+    ),
+    Route(
+        "/ui", "page", "The page for people",
+        "HTML that reads this API and loads nothing from elsewhere. What it shows stands in its address: `scope`, "
+        "`window_seconds` (60, 300, 900 or 3600) and `past_seconds` of its charts (600, 1800 or 3600).",
+        None, media_type="text/html", example="scope=all&window_seconds=300",
+    ),
     Route(
         "/api/v1/summary", "summary", "The numbers of a moment",
         "A sliding window of a scope, the day so far, queue, workers, GPUs, and the rules that are breached.",
@@ -131,13 +140,13 @@ ROUTES: tuple[Route, ...] = (
         "window is made of: so the newest row is the present, and what comes late is counted. At most 360 rows. null: "
         "nothing was measured, or (`partial`) this process did not see the row from its beginning and a rate would be "
         "a guess. The same answer is given for 2 s.",
-        answers.History, (PAST, STEP, SCOPE), example="seconds=600&step_seconds=60&scope=all",
+        answers_history.History, (PAST, STEP, SCOPE), example="seconds=600&step_seconds=60&scope=all",
     ),
     Route(
         "/api/v1/history/queue", "queue_history", "The queue and the workers over the last hour",
         "One sample every 10 s, the oldest first, as this process saw it since its start: a time that nobody looked at "
         "is missing. `workers` are those heard of as running; `desired_workers` is what was asked for then.",
-        answers.QueueHistory, (PAST,), example="seconds=600",
+        answers_history.QueueHistory, (PAST,), example="seconds=600",
     ),
     Route(
         "/api/v1/history/spend", "spend_history", "Today's spend over time",
@@ -145,7 +154,7 @@ ROUTES: tuple[Route, ...] = (
         "Beside it the budgets that judge the scope, and what is expected of the whole day. No points where nothing "
         "that was embedded today has a price. `untimed_nano_usd` is in every point: an older version booked it without "
         "a time of day.",
-        answers.SpendHistory, (SCOPE,), example="scope=all",
+        answers_history.SpendHistory, (SCOPE,), example="scope=all",
     ),
     Route(
         "/api/v1/ledger", "ledger", "Exact sums by day and scope",
@@ -176,7 +185,7 @@ ROUTES: tuple[Route, ...] = (
         "at most 1,000; `transitions` is what happened to them and why, the newest first, at most 200. Where "
         "`states_known` is false, `states_reason` says why, and an empty list does not mean that nothing fires. Names "
         "of statuses and reasons are those of alerting, and newer ones may come.",
-        answers.Alerts,
+        answers_alerts.Alerts,
     ),
     Route(
         "/api/v1/scaling", "scaling", "How many workers there should be",

@@ -9,6 +9,7 @@ import msgspec
 from aiohttp import web
 
 from embedwatch.clock import Clock
+from stream_agents.web.problems import HEADERS
 
 VALID_SECONDS = 2.0
 MAX_KEPT = 64
@@ -29,4 +30,4 @@ class Shared:
         self._kept[key] = at, body
         if len(self._kept) > MAX_KEPT:
             del self._kept[next(iter(self._kept))]
-        return web.Response(body=body, content_type="application/json")
+        return web.Response(body=body, content_type="application/json", headers=HEADERS)

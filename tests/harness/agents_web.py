@@ -83,18 +83,33 @@ def alert_states() -> list[AlertState]:
     taken = Act(do="acknowledge", by="Ada", via="slack", at_seconds=NOW - 60, severity="critical", note="a deploy")
     fired = Transition(at_seconds=NOW - 120, status="firing", reason="fired")
     common: dict[str, Any] = {"event_seconds": NOW, "local_seconds": NOW, "heard_seconds": NOW, "partition": 0}
+    slow = verdict(at=NOW, alert_id="latency_p95_ms|model=e5-large-v2", scope={"model": "e5-large-v2"})
+    failing = verdict(
+        "ok",
+        at=NOW,
+        alert_type="HIGH_ERROR_RATE",
+        scope={},
+        metric="error_rate_pct",
+        unit="%",
+        value=0.2,
+        threshold=1.0,
+    )
+    late = verdict(
+        at=NOW, alert_type="HIGH_LAG", severity="warning", scope={}, metric="lag_seconds", unit="s", value=304.0,
+        threshold=60.0, window_seconds=0.0,
+    )  # fmt: skip
     first = AlertState(
-        "latency_p95_ms|model=minilm", "acknowledged", verdict(at=NOW), NOW - 60, offset=1, reason="acknowledged",
-        breach=verdict(at=NOW), episode=2, breached_since_seconds=NOW - 150, fired_at_seconds=NOW - 120, act=taken,
+        "latency_p95_ms|model=e5-large-v2", "acknowledged", slow, NOW - 60, offset=1, reason="acknowledged",
+        breach=slow, episode=2, breached_since_seconds=NOW - 150, fired_at_seconds=NOW - 120, act=taken,
         worst_value=1900.0, history=(fired, Transition(NOW - 60, "acknowledged", "acknowledged", taken)), **common,
     )  # fmt: skip
     over = AlertState(
-        "error_rate_pct", "resolved", verdict("ok", at=NOW, alert_type="HIGH_ERROR_RATE", scope={}), NOW - 30,
+        "error_rate_pct", "resolved", failing, NOW - 30,
         offset=2, reason="recovered", resolved_at_seconds=NOW - 30, episode=1,
         history=(Transition(NOW - 90, "firing", "fired"), Transition(NOW - 30, "resolved", "recovered")), **common,
     )  # fmt: skip
     quiet = AlertState(
-        "lag_seconds", "firing", verdict(at=NOW, alert_type="HIGH_LAG", severity="warning", scope={}), NOW - 20,
+        "lag_seconds", "firing", late, NOW - 20,
         offset=3, reason="fired", breached_since_seconds=NOW - 20, fired_at_seconds=NOW - 20, episode=1,
         quiet=Quiet(kind="silence", by="maintenance", until_seconds=NOW + 600),
         history=(Transition(NOW - 20, "firing", "fired"),), **common,

@@ -1,7 +1,8 @@
 """A local stand-in for an OpenAI-compatible endpoint: real HTTP, vectors of the hashing model, and moods.
 
 `moods` is a list of what the next answers are: an HTTP status, or "half", "nan", "dims", "garbage"; then it is well
-again. A text with the word `poison` is always refused with 400.
+again. A text with the word `poison` is always refused with 400. Vectors come as base64, as OpenAI's own client asks for
+them, and as numbers where `encoding_format` is "float". Azure's path, which names the deployment, is answered too.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ class EmbeddingApi(LocalServer):
         self.key, self.usage = key, usage
         self.moods: list[int | str] = []
         self.headers: dict[str, str] = {}
+        self.answers_as: str | None = None  # the model that the answer names; else the one asked for
         self.seen: list[dict[str, Any]] = []
         self.at_once = self.most_at_once = 0
         self.gate: threading.Event | None = None
@@ -71,13 +73,13 @@ class EmbeddingApi(LocalServer):
     def _answer(
         self, path: str, authorization: str | None, request: dict[str, Any], mood: int | str | None
     ) -> tuple[int, bytes]:
-        if path != "/v1/embeddings":
+        if path != "/v1/embeddings" and not path.startswith("/openai/deployments/"):
             return 404, b'{"error": {"message": "no such path"}}'
         if self.key is not None and authorization != f"Bearer {self.key}":
             return 401, b'{"error": {"message": "invalid key"}}'
         if isinstance(mood, int):
             return mood, json.dumps({"error": {"message": f"mood {mood}"}}).encode()
-        texts: list[str] = request["input"]
+        texts = texts_of(request["input"])
         if any("poison" in text for text in texts):
             return 400, b'{"error": {"message": "a text I cannot stand"}}'
         if mood == "garbage":
@@ -87,15 +89,30 @@ class EmbeddingApi(LocalServer):
             vectors = vectors[:, :-1]
         if mood == "nan":
             vectors[0, 0] = np.nan
+        vectors = vectors[:, : request.get("dimensions", vectors.shape[1])]
+        as_numbers = request.get("encoding_format") == "float"
         rows = [
-            {"index": index, "embedding": base64.b64encode(row.astype("<f4").tobytes()).decode()}
+            {
+                "object": "embedding",
+                "index": index,
+                "embedding": row.tolist() if as_numbers else base64.b64encode(row.astype("<f4").tobytes()).decode(),
+            }
             for index, row in enumerate(vectors)
         ]
-        answer: dict[str, Any] = {"object": "list", "data": rows[::-1], "model": request["model"]}
+        answer: dict[str, Any] = {"object": "list", "data": rows[::-1], "model": self.answers_as or request["model"]}
         if self.usage:
             answer["usage"] = {"prompt_tokens": sum(tokens_of(text) for text in texts), "total_tokens": 0}
         body = json.dumps(answer).encode()
         return 200, body + b"half" if mood == "half" else body
+
+
+def texts_of(given: Any) -> list[str]:
+    """A text, texts, the tokens of one, or the tokens of each."""
+    if isinstance(given, str):
+        return [given]
+    if given and isinstance(given[0], int):
+        given = [given]
+    return [each if isinstance(each, str) else " ".join(map(str, each)) for each in given]
 
 
 def tokens_of(text: str) -> int:

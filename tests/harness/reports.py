@@ -129,8 +129,9 @@ def _hours(
             hour_key(APP, event := WindowEvent(
                 scope=scope, window_seconds=3600, start_seconds=start, end_seconds=start + 3600,
                 closed_seconds=start + 3631, partial=False, events=10, texts=texts,
-                cache_hits=480_000, duplicates=48_000, misses=texts - 532_000, batches=100, tokens_received=texts * 230, tokens_embedded=1_068_000 * 230,
-                tokens_saved=528_000 * 230, truncated_texts=3, padding_tokens=48_000_000, cost_nano_usd=10**7,
+                cache_hits=480_000, duplicates=48_000, misses=texts - 532_000, batches=100,
+                tokens_received=texts * 230, tokens_embedded=1_068_000 * 230, tokens_saved=528_000 * 230,
+                truncated_texts=3, padding_tokens=48_000_000, cost_nano_usd=10**7,
                 saved_nano_usd=10**6, unpriced_tokens=0, cache_errors=0, busy_seconds=4000.0, errors={"timeout": 4000},
                 phase_seconds=PhaseSeconds(3.0, 140.0, 610.0, 4020.0, 90.0, 260.0),
                 latency_sketch=Sketch.of(values).to_text(),

@@ -51,6 +51,14 @@ def need_promtool() -> str:
     return found
 
 
+def need_prometheus() -> str:
+    """Path of Prometheus itself, which comes with promtool, or `missing`."""
+    found = shutil.which("prometheus")
+    if found is None:
+        missing("promtool", "no Prometheus on this machine (on Debian and Ubuntu: apt install prometheus)")
+    return found
+
+
 def start_embedded(service: EmbeddedBroker) -> None:
     """Start it, or treat its absence as `missing` does."""
     try:

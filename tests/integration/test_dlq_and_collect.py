@@ -60,6 +60,8 @@ def test_letters_are_listed_shown_and_sent_back_with_their_bytes_and_ids(command
     assert "no dead letter '0:99'" in commands.run("dlq", "show", "0:99", code=3)
 
     assert "2 dead letters would be sent" in commands.run("dlq", "replay", "--class", "unknown_model", "--dry-run")
+    told = json.loads(commands.run("dlq", "replay", "--class", "unknown_model", "--dry-run", "--json"))
+    assert (told["letters"], told["by_class"], told["sent"]) == (2, {"unknown_model": 2}, None)
     assert "2 sent and acknowledged" in commands.run("dlq", "replay", "--class", "unknown_model", "--yes")
     # The cause is mended: a worker that has the model.
     commands.flow.work("--backend", "hashing", "--model", "another", "--hashing-dims", DIMS)

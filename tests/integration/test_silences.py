@@ -30,6 +30,7 @@ def test_a_silence_is_added_listed_and_ended(embedded_settings: KafkaSettings) -
     assert "begins" in shown
     assert "has ended" in say(kafka, "silence", "end", added["silence_id"])
     assert "was over already" in say(kafka, "silence", "end", added["silence_id"])
+    assert json.loads(say(kafka, "silence", "end", added["silence_id"], "--json"))["silence_id"] == added["silence_id"]
     assert "over" in say(kafka, "silence", "list")
     listed = {each["silence_id"]: each for each in json.loads(say(kafka, "silence", "list", "--json"))}
     assert listed[added["silence_id"]]["ends_seconds"] < added["ends_seconds"]

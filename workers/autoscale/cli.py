@@ -61,7 +61,8 @@ def app(
     stays as it is. A worker that is stopped finishes what is in flight, the newest first; one that crashed starts
     again. It takes the options of `embedwatch worker`, and hands them on.
 
-    One such command for a consumer group: two would each start all that is asked for.
+    One such command for a consumer group: two would each start all that is asked for. A second one on this machine is
+    refused; workers that the agents hear of and that are not of this command are told.
 
     Exit codes: 0 stopped by SIGTERM or Ctrl-C, and all have drained, 2 wrong option; when no worker keeps running, that
     of the worker, as 4 no broker, 6 no model.
@@ -107,6 +108,7 @@ def app(
         return
     from workers.autoscale import asking
     from workers.autoscale.hands import Hands
+    from workers.autoscale.only_one import only_one
     from workers.crew import supervise
 
     drain_seconds = settings.worker.drain_seconds
@@ -115,7 +117,9 @@ def app(
         [member for _, member in places], asker, bounds, ear, drain_seconds=drain_seconds, tell=_teller(as_json),
         clock=clock,
     )  # fmt: skip
-    raise typer.Exit(supervise([], drain_seconds=drain_seconds, clock=clock, manage=hands))
+    with only_one(settings.kafka.bootstrap_servers, settings.worker.group):
+        code = supervise([], drain_seconds=drain_seconds, clock=clock, manage=hands)
+    raise typer.Exit(code)
 
 
 def _refuse_what_is_decided(settings: Settings) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from embedwatch.clock import Clock, SystemClock
 from workers.autoscale import asking, wish
+from workers.autoscale.only_one import Others
 from workers.autoscale.steering import Bounds, Decision, Helm, Moves, Place, State, moves
 from workers.autoscale.wish import Hold, Wish
 from workers.crew import CLOSE_MARGIN_SECONDS, Crew, Member
@@ -90,13 +91,16 @@ class Hands:
         self._starts = 0
         self._missing = 0
         self._asks_from = -math.inf
+        self._others = Others()
 
     def __call__(self, crew: Crew) -> None:
         self._see_who_gave_up(crew)
         if crew.stopping:
             return
         self._have_somebody_ask(crew)
-        decision = self._helm.turn(self._ear.heard())
+        heard = self._ear.heard()
+        self._say_who_else_works(crew, heard)
+        decision = self._helm.turn(heard)
         todo = moves(self._helm.target, self.places(crew), self._helm.bounds)
         if not decision.told:
             self._tell(decision, todo)
@@ -139,6 +143,16 @@ class Hands:
         asks = any(member.name == self._asker.name for member in crew.standing())
         if not asks and self._clock.monotonic() >= self._asks_from:
             crew.add(self._asker)
+
+    def _say_who_else_works(self, crew: Crew, heard: Wish | Hold) -> None:
+        here = sum(place.state in ("up", "leaving", "waiting") for place in self.places(crew))
+        others = self._others.seen(heard.workers if isinstance(heard, Wish) else None, here, self._clock.monotonic())
+        if others is not None:
+            log.warning(
+                "the agents hear of %d more workers than there are here: of another `embedwatch autoscale` or "
+                "`embedwatch worker`? Of one group there is one command that decides, else all start what is asked for",
+                others,
+            )
 
     def _say_what_is_missing(self, decision: Decision, todo: Moves) -> None:
         """Told when it changes, and not while others still drain: that passes."""

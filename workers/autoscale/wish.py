@@ -21,13 +21,15 @@ MAX_WORDS = 300
 
 @dataclass(frozen=True)
 class Wish:
-    """`wanted` is what the agents would ask for without their limits; None where they do not say."""
+    """`wanted` is what the agents would ask for without their limits, `workers` how many they hear of; None where they
+    do not say."""
 
     desired: int
     reason: str
     cause: str | None = None
     limited_by: str | None = None
     wanted: int | None = None
+    workers: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,14 @@ def read(answer: Mapping[str, Any], *, now: float, old_seconds: float, group: st
         return Hold("undecided", f"the agents do not say how many: {words}")
     if not _is_number(desired) or not 0 <= desired <= MAX_WORKERS:
         return Hold("nonsense", f"desired_workers is {_short(repr(desired))}, and no number of workers")
-    wanted = answer.get("wanted_workers")
+    wanted, workers = answer.get("wanted_workers"), answer.get("workers")
     return Wish(
         desired=math.ceil(desired),
         reason=words,
         cause=_text(answer.get("cause")),
         limited_by=_text(answer.get("limited_by")),
         wanted=math.ceil(wanted) if _is_number(wanted) and 0 <= wanted <= MAX_WORKERS else None,
+        workers=int(workers) if _is_number(workers) and 0 <= workers <= MAX_WORKERS else None,
     )
 
 

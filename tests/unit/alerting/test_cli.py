@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hmac
+import json
 import logging
 from collections.abc import Iterator
 from typing import Any
@@ -51,6 +52,16 @@ def test_what_fails_is_said_in_words_and_by_the_exit_status(slack: SlackStandIn)
     assert result.exception.delivered == 1
     assert "slack: not delivered to #embedwatch: Slack refuses the bot token" in str(result.exception)
     assert "console: delivered" in result.output
+
+
+def test_what_came_of_each_receiver_is_told_to_programs_alone_on_standard_output(slack: SlackStandIn) -> None:
+    for token, delivered in (("xoxb-1", True), ("xoxb-invalid", False)):
+        result = run("test", "--json", ALERTS_SLACK_BOT_TOKEN=token, ALERTS_SLACK_API_URL=slack.api_url)
+        told = {each["receiver"]: each for each in json.loads(result.stdout)}
+        assert told["console"]["delivered"]
+        assert told["slack"]["delivered"] == delivered
+        assert (told["slack"]["reason"] is None) == delivered
+        assert isinstance(result.exception, DeliveryError) != delivered
 
 
 KEY = b"0123456789abcdef0123456789abcdef"

@@ -38,7 +38,15 @@ def size_bytes(text: str) -> float:
 
 
 @pytest.mark.parametrize(
-    "name", ["docker-compose.yml", "deploy/.env.example", "deploy/Dockerfile", "deploy/rules.yaml"]
+    "name",
+    [
+        "docker-compose.yml",
+        "deploy/.env.example",
+        "deploy/Dockerfile",
+        "deploy/rules.yaml",
+        "deploy/prometheus/prometheus.yml",
+        "docs/how-to/prometheus-and-grafana.md",
+    ],
 )
 def test_every_variable_of_ours_that_a_file_names_is_a_setting(root: Path, name: str) -> None:
     named = set(re.findall(rf"{PREFIX}[A-Z0-9_]+", (root / name).read_text()))
@@ -130,7 +138,9 @@ def test_a_service_is_bounded_in_memory_and_log_and_can_be_scaled(service: str, 
 
 def test_ports_are_published_on_loopback_only(interpolate: Interpolate) -> None:
     published = [interpolate(port, {}) for service in SERVICES.values() for port in service.get("ports", [])]
-    assert published == ["127.0.0.1:9094:9094", "127.0.0.1:6066:6066"]
+    assert published == [
+        "127.0.0.1:9094:9094", "127.0.0.1:6066:6066", "127.0.0.1:9090:9090", "127.0.0.1:3000:3000",
+    ]  # fmt: skip
 
 
 def test_a_program_on_this_machine_is_sent_to_the_published_port(interpolate: Interpolate) -> None:
@@ -174,7 +184,53 @@ def test_gpu_workers_are_started_on_request_only_and_get_a_device() -> None:
     (device,) = SERVICES["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"]
     assert device["driver"] == "nvidia"
     assert {"gpu", "compute", "utility"} == set(device["capabilities"])
-    assert [s for s in SERVICES if "profiles" in SERVICES[s]] == ["worker-gpu"]
+    assert {s: SERVICES[s]["profiles"] for s in SERVICES if "profiles" in SERVICES[s]} == {
+        "worker-gpu": ["gpu"], "prometheus": ["dashboards"], "grafana": ["dashboards"],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("service", ["prometheus", "grafana"])
+def test_a_service_of_the_dashboards_is_pinned_writes_to_its_volume_alone_and_has_no_rights(
+    service: str, interpolate: Interpolate
+) -> None:
+    found = SERVICES[service]
+    assert re.fullmatch(r"[a-z]+/[a-z]+:v?\d+\.\d+\.\d+", interpolate(found["image"], {}))
+    assert found["read_only"] is True
+    assert found["cap_drop"] == ["ALL"]
+    assert found["security_opt"] == ["no-new-privileges:true"]
+    for volume in found["volumes"]:
+        assert volume.endswith(":ro") if volume.startswith("./") else volume.startswith(f"{service}-data:")
+    (port,) = (interpolate(port, {}).rpartition(":")[2] for port in found["ports"])
+    assert f"http://127.0.0.1:{port}/" in found["healthcheck"]["test"][-1]
+
+
+def test_prometheus_reads_the_mounted_configuration_and_scrapes_the_agents(root: Path) -> None:
+    found = SERVICES["prometheus"]
+    places = {volume.split(":")[1]: root / volume.split(":")[0] for volume in found["volumes"]}
+    options = dict(option.split("=", 1) for option in found["command"])
+    config = options["--config.file"]
+    assert options["--storage.tsdb.path"] == "/prometheus"
+    written = yaml.safe_load(places[config].read_text())
+    (target,) = written["scrape_configs"][0]["static_configs"][0]["targets"]
+    name, port = target.split(":")
+    assert SERVICES[name]["ports"][0].endswith(f":{port}")
+    (rule_files,) = written["rule_files"]
+    assert sorted(path.name for path in places[config].parent.glob(rule_files)) == ["alerts.yml", "recording.yml"]
+    assert f"/etc/prometheus/{rule_files.split('/')[0]}" in places
+
+
+def test_grafana_finds_prometheus_and_the_dashboards_where_they_are_mounted(root: Path) -> None:
+    found = SERVICES["grafana"]
+    places = {volume.split(":")[1]: root / volume.split(":")[0] for volume in found["volumes"]}
+    provisioning = places["/etc/grafana/provisioning"]
+    (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    (provider,) = yaml.safe_load((provisioning / "dashboards" / "embedwatch.yml").read_text())["providers"]
+    assert list(places[provider["options"]["path"]].glob("*.json"))
+    home = Path(found["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert (places[str(home.parent)] / home.name).is_file()
+    # To look takes no password, to change anything does.
+    assert found["environment"]["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
 
 
 def test_each_image_of_ours_is_built_by_one_service_and_never_pulled() -> None:

@@ -119,3 +119,16 @@ def test_a_password_in_the_address_is_used_and_shown_to_nobody() -> None:
     with pytest.raises(ConfigError) as wrong:
         AgentsApi("ftp://user:SECRETpw@agents")
     assert "SECRET" not in str(wrong.value)
+
+
+def test_alerts_and_the_last_hour_are_asked_for_and_older_agents_have_no_hour() -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/api/v1/alerts":
+            return httpx.Response(200, json={"breached": [], "states": []})
+        old = request.url.params["scope"] == "all"
+        return httpx.Response(404, json={"error": "no such path"}) if old else httpx.Response(200, json={"rows": [{}]})
+
+    with api(answer) as client:
+        assert client.alerts() == {"breached": [], "states": []}
+        assert client.history() is None
+        assert client.history("model=a") == [{}]

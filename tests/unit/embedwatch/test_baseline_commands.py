@@ -44,6 +44,10 @@ def test_save_list_and_diff_from_running_agents(run: Any, serve: Any, tmp_path: 
     code, out, err = run("baseline", "save", "v1", "--agents-url", url)
     assert code == 2
     assert "baselines/v1.json is there already" in err
+    code, out, _ = run("baseline", "save", "v1", "--agents-url", url, "--force", "--json")
+    assert code == 0
+    told = json.loads(out)
+    assert (told["file"], told["replaced"], told["scopes"]["all"]["texts"]) == ("baselines/v1.json", True, 1240)
     code, out, _ = run("baseline", "save", "v1", "--agents-url", url, "--force")
     assert code == 0
     assert out.startswith("baselines/v1.json written (in place of an older one): all: ")

@@ -18,7 +18,7 @@ from embedwatch.settings import COMMAND_PREFIXES, PREFIX, Settings, env_name
 
 COMMANDS = {
     "demo", "up", "produce", "worker", "agents", "alerts", "report", "baseline", "compare", "check", "topics", "dlq",
-    "collect", "silence", "lag", "simulate", "autoscale",
+    "collect", "silence", "lag", "simulate", "autoscale", "checklist", "top",
 }  # fmt: skip
 
 

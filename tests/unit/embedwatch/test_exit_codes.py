@@ -66,6 +66,10 @@ WRONG_ARGUMENTS = [
     (("agents",), ["-c", "no-such.yaml"]),
     (("lag",), ["--topic", "a b"]),
     (("lag",), ["--group", ""]),
+    (("top",), ["--window-seconds", "15"]),
+    (("top",), ["--by", " "]),
+    (("top",), ["--by", "x" * 257]),
+    (("top",), []),  # no terminal
 ]
 
 
@@ -151,7 +155,7 @@ def test_an_address_of_a_cache_is_not_printed_when_it_is_wrong(run: Any) -> None
     [
         (["report"], 4), (["baseline", "save", "v1"], 4), (["baseline", "diff", "v1"], 3), (["compare", "a", "b"], 3),
         (["dlq", "list", "--since", "1h"], 4), (["collect", "out.npy"], 4), (["produce", "none.txt"], 3),
-        (["lag", "--follow"], 4),
+        (["lag", "--follow"], 4), (["top", "--once"], 4), (["top", "--json"], 4),
     ],
 )  # fmt: skip
 def test_right_values_go_on_to_what_is_asked(run: Any, arguments: list[str], code: int) -> None:

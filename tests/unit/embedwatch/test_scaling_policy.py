@@ -204,6 +204,32 @@ def test_more_lag_never_means_fewer_workers(aims: Aims, one: Load, more: float) 
     assert Scaler(aims).decide(longer, NOW).desired >= Scaler(aims).decide(one, NOW).desired
 
 
+@given(aims=aims, one=loads, more=st.floats(0, 1e6) | st.floats(0, 10))
+def test_more_arrivals_never_mean_fewer_workers(aims: Aims, one: Load, more: float) -> None:
+    if one.arrival_texts_per_s is None:
+        return
+    busier = replace(one, arrival_texts_per_s=one.arrival_texts_per_s + more)
+    first, second = (Scaler(aims).decide(each, NOW) for each in (one, busier))
+    assert second.desired >= first.desired
+
+
+@given(
+    partitions=st.sampled_from([3, 12, 120]), step=st.integers(1, 30), workers=st.integers(1, 40),
+    seconds=st.floats(0, 60),
+)  # fmt: skip
+def test_nor_at_a_step_of_the_number_that_what_arrives_needs(
+    partitions: int, step: int, workers: int, seconds: float
+) -> None:
+    """A little below and above the arrivals at which step 1 needs one more, with a backlog of about the half of T."""
+    edge = 0.9 * 50.0 * min(step, partitions)
+    below, above = (
+        load(partitions=partitions, workers=workers, arrival_texts_per_s=edge * share,
+             backlog_texts=seconds * 50.0 * step)
+        for share in (0.999, 1.001)
+    )  # fmt: skip
+    assert Scaler(AIMS).decide(above, NOW).desired >= Scaler(AIMS).decide(below, NOW).desired
+
+
 @given(
     arrivals=st.floats(1, 5000), capacity=st.floats(10, 500), partitions=st.integers(1, 200),
     warm_up=st.floats(0, 120), noise=st.floats(0.97, 1.03), start=st.integers(1, 50),

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from typer.testing import CliRunner
 
 from embedwatch.cli import build
 from embedwatch.errors import ConfigError, InputError
-from embedwatch.events import LagEvent
+from embedwatch.events import LagEvent, ScalingEvent
 from embedwatch.scaling.recorded import Recorder, from_rows
 
 SHORT = ["simulate", "--hours", "1", "--partitions", "12", "--thresholds", "2"]
@@ -93,6 +94,15 @@ def test_arrivals_come_from_the_ends_of_the_log_and_the_texts_of_a_message() -> 
             )  # fmt: skip
     recorder.add(LagEvent(event_id="l", time_seconds=1.0, group="other", topic="t", partition=0, status="OK"))
     recorder.add(LagEvent(event_id="l", time_seconds=9e9, group="g", topic="t", partition=0, status="UNKNOWN"))
+    assert recorder.capacity_texts_per_s is None
+    decision = ScalingEvent(
+        event_id="s", time_seconds=1.0, group="g", topic="t", desired_workers=1, wanted_workers=1, workers=1,
+        cause="arrivals", reason="", capacity_texts_per_s=327.0,
+    )  # fmt: skip
+    for each in (decision, replace(decision, group="other", capacity_texts_per_s=1.0),
+                 replace(decision, capacity_texts_per_s=None)):  # fmt: skip
+        recorder.add(each)
+    assert recorder.capacity_texts_per_s == 327.0, "the last that was measured of this queue"
     assert recorder.partitions == 2
     found = recorder.arrivals(5.0)
     assert np.allclose(found, 2 * 50 * 10)

@@ -139,6 +139,6 @@ def test_every_curl_of_the_page_works_as_printed() -> None:
                     assert out.startswith("event: summary\nid: 1\ndata: {"), out[:100]
                 else:
                     assert (code, err) == (0, ""), command
-                    assert out.startswith(("{", "# HELP")), command
+                    assert out.startswith(("{", "# HELP", "<!doctype html>")), command
 
     asyncio.run(run_all())

@@ -183,3 +183,9 @@ def test_pages_that_ask_the_same_share_one_answer_for_two_seconds() -> None:
         assert len(shared._kept) == MAX_KEPT
 
     asyncio.run(ask())
+
+
+def test_a_row_that_has_hardly_begun_has_no_rate() -> None:
+    world = world_of(batch_event(time_seconds=NOW))
+    assert rows(world, now=NOW)[-1]["throughput_texts_per_s"] is None
+    assert rows(world, now=NOW + 20)[-1]["throughput_texts_per_s"] == 0.5

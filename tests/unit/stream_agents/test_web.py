@@ -258,9 +258,13 @@ def test_what_is_not_known_is_absent_from_the_metrics() -> None:
             "day_corrections_cost_usd",
         )
     }
-    assert {name for name, _ in samples(before)} == counters, "nothing is said about today before it is recovered"
+    assert samples(before)["embedwatch_ready", ()] == 0
+    assert {name for name, _ in samples(before)} == {*counters, "embedwatch_ready"}, (
+        "nothing is said about today before it is recovered"
+    )
     known = {name for name, _ in samples(after)}
     assert {"embedwatch_cost_usd_today", "embedwatch_workers"} <= known
+    assert samples(after)["embedwatch_ready", ()] == 1
     assert not {name for name in known if "latency" in name or "ratio" in name or "queue" in name}
 
 

@@ -21,8 +21,10 @@ _TIMEOUT_MS = 2500
 class ActWriter:
     """May be used by several threads. The connection is opened with the first act."""
 
-    def __init__(self, settings: Settings, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
-        self._settings, self._timeout_seconds = settings, timeout_seconds
+    def __init__(
+        self, settings: Settings, timeout_seconds: float = TIMEOUT_SECONDS, client_id: str = "embedwatch-alerts-acts"
+    ) -> None:
+        self._settings, self._timeout_seconds, self._client_id = settings, timeout_seconds, client_id
         self._lock = threading.Lock()
         self._producer: KafkaProducer | None = None
 
@@ -34,7 +36,7 @@ class ActWriter:
                 if self._producer is None:
                     self._producer = producer(
                         self._settings.kafka,
-                        "embedwatch-alerts-acts",
+                        self._client_id,
                         linger_ms=0,
                         max_block_ms=_TIMEOUT_MS,
                         request_timeout_ms=_TIMEOUT_MS,

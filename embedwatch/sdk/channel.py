@@ -1,0 +1,267 @@
+"""From the caller's thread to the sinks: a bounded queue and one thread behind it.
+
+The caller only appends, to a queue without a lock of ours; the thread sleeps a moment before it takes what has come
+together, so that a call does not wake it each. A full queue drops the call and counts it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, Literal
+
+from embedwatch.sdk.call import Call, Sink
+from embedwatch.sdk.context import CallContext
+
+log = logging.getLogger("embedwatch.sdk")
+
+#: How long calls are let come together. Long enough that the thread costs nothing, short enough for a summary.
+GATHER_SECONDS = 0.1
+#: Of the time that somebody waits, what a sink may take: the answer must come before their patience ends.
+SINKS_SHARE = 0.8
+#: How long the thread works on end before it lets others have the interpreter.
+TURN_SECONDS = 0.001
+#: Characters of texts that wait for their tokens to be counted. The n-th call in the queue may hold an n-th of it: all
+#: together hold no more than this times the logarithm of the queue's length. What is not held is estimated.
+HELD_CHARS = 16_000_000
+#: At the end of the process, in all.
+EXIT_SECONDS = 5.0
+
+_channels: weakref.WeakSet[Channel] = weakref.WeakSet()
+
+
+class _Request:
+    """Asks the thread to hand on what there is, to flush the sinks too, or to end; and holds the answer."""
+
+    __slots__ = ("deadline", "done", "good", "kind")
+
+    def __init__(self, kind: Literal["deliver", "flush", "close"], timeout_seconds: float) -> None:
+        try:
+            self.deadline = time.monotonic() + max(float(timeout_seconds), 0.0)
+        except (TypeError, ValueError):
+            self.deadline = time.monotonic()
+        self.kind = kind
+        self.done = threading.Event()
+        self.good = False
+
+    def left_seconds(self) -> float:
+        return min(max(self.deadline - time.monotonic(), 0.0), threading.TIMEOUT_MAX)
+
+
+class Channel:
+    """`settle` makes a `Call` of what the caller left; it and the sinks run in the thread alone."""
+
+    def __init__(self, sinks: Sequence[Sink], settle: Callable[[CallContext], Call], max_queued_calls: int) -> None:
+        self.sinks = tuple(sinks)
+        self.sink_errors: dict[str, int] = {}
+        self.dropped_calls = 0
+        self.generation = 0  # one more after each fork, in the child
+        self._settle = settle
+        self._max_queued_calls = max_queued_calls
+        self._closed = False
+        self._fresh()
+        _channels.add(self)
+
+    def _fresh(self) -> None:
+        self._queue: SimpleQueue[CallContext | _Request] = SimpleQueue()
+        self._hurry = threading.Event()
+        self._lock = threading.RLock()  # of starting and of counting what is rare; reentrant for signal handlers
+        self._thread: threading.Thread | None = None
+
+    def put(self, call: CallContext) -> None:
+        """From any thread, never waits."""
+        if self._closed or self._queue.qsize() >= self._max_queued_calls:
+            with self._lock:
+                self.dropped_calls += 1
+            return
+        self._queue.put(call)
+        if self._thread is None:
+            self._start()
+
+    def chars_to_keep(self) -> int:
+        return HELD_CHARS // (self._queue.qsize() + 1)
+
+    def deliver(self, timeout_seconds: float) -> bool:
+        """Whether the sinks have been told of all calls so far, within the time."""
+        return self._ask(_Request("deliver", timeout_seconds))
+
+    def flush(self, timeout_seconds: float) -> bool:
+        """The same, and what the sinks have is out."""
+        return self._ask(_Request("flush", timeout_seconds))
+
+    def close(self, timeout_seconds: float) -> bool:
+        """The same, and no call after it. The second time it does nothing."""
+        with self._lock:
+            if self._closed:
+                return True
+            self._closed = True
+        return self._ask(_Request("close", timeout_seconds))
+
+    def abandon(self) -> None:
+        """Nobody has the monitor any more: the thread finishes what is there, and ends. Nobody waits for it."""
+        self._closed = True
+        if self._thread is not None:
+            self._queue.put(_Request("close", EXIT_SECONDS))
+            self._hurry.set()
+
+    def _ask(self, request: _Request) -> bool:
+        thread = self._thread
+        if threading.current_thread() is thread:  # a sink that asks for what it is itself
+            return False
+        self._queue.put(request)
+        self._hurry.set()
+        if thread is None or not thread.is_alive():
+            # No call has come yet, or none may be started any more (the process ends): then here. Whoever starts one
+            # in this moment finds the lock taken, and leaves it to the next call.
+            with self._lock:
+                if self._thread is thread:
+                    self._take_all()
+        request.done.wait(request.left_seconds())
+        return request.good
+
+    # The thread.
+
+    def _start(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="embedwatch-monitor", daemon=True)
+                thread.start()
+                self._thread = thread
+        except RuntimeError:
+            return  # the process ends, or has too many threads: what is queued is taken by `flush` and `close`
+        finally:
+            self._lock.release()
+
+    def _run(self) -> None:
+        tickers = [sink for sink in self.sinks if callable(getattr(sink, "tick", None))]
+        period = min((float(getattr(sink, "tick_seconds", 1.0)) for sink in tickers), default=None)
+        due = time.monotonic()
+        while True:
+            if period is not None and time.monotonic() >= due:
+                due = time.monotonic() + period
+                self._tick(tickers)
+            try:
+                first = self._queue.get(timeout=None if period is None else max(due - time.monotonic(), 0.001))
+            except Empty:
+                continue
+            if not isinstance(first, _Request):
+                self._hurry.wait(GATHER_SECONDS)
+            self._hurry.clear()
+            if self._take(first) or self._take_all():
+                return
+            del first  # it knows its monitor, which would live for as long as this thread waits
+
+    def _take_all(self) -> bool:
+        """Whether it was the last."""
+        since = time.monotonic()
+        while True:
+            if time.monotonic() - since > TURN_SECONDS:
+                # Else a caller that comes back from its network waits for the interpreter's lock, 5 ms at a time.
+                time.sleep(1e-6)
+                since = time.monotonic()
+            try:
+                item = self._queue.get_nowait()
+            except Empty:
+                return False
+            if self._take(item):
+                return True
+
+    def _take(self, item: CallContext | _Request) -> bool:
+        if isinstance(item, _Request):
+            self._answer(item)
+            return item.kind == "close"
+        try:
+            item.place_in_time()
+            call = self._settle(item)
+        except Exception as error:
+            self._count_error("settling", error)
+            return False
+        for sink in self.sinks:
+            try:
+                sink.record(call)
+            except Exception as error:
+                self._count_error(_name(sink), error)
+        return False
+
+    def _answer(self, request: _Request) -> None:
+        good = True
+        for sink in self.sinks if request.kind != "deliver" else ():
+            try:
+                good = bool(sink.flush(request.left_seconds() * SINKS_SHARE)) and good
+                if request.kind == "close":
+                    sink.close(request.left_seconds())
+            except Exception as error:
+                good = False
+                self._count_error(_name(sink), error)
+        request.good = good
+        request.done.set()
+
+    def _tick(self, tickers: Sequence[Any]) -> None:
+        for sink in tickers:
+            try:
+                sink.tick()
+            except Exception as error:
+                self._count_error(_name(sink), error)
+
+    def _count_error(self, name: str, error: BaseException) -> None:
+        """Said once for each sink. The message of a sink's error is its own; no text of a user is in a `Call`."""
+        first = name not in self.sink_errors
+        self.sink_errors[name] = self.sink_errors.get(name, 0) + 1
+        if first:
+            log.warning(
+                "monitor: %s failed with %s: %s. Further failures of it are counted, not told (Monitor.sink_errors).",
+                name, type(error).__name__, str(error)[:200],
+            )  # fmt: skip
+
+    def after_fork(self) -> None:
+        """In the child: what waits is the parent's to tell. The thread did not come along; the next call starts one."""
+        self.generation += 1
+        self.dropped_calls = 0
+        self.sink_errors = {}
+        self._fresh()
+        for sink in self.sinks:
+            reset = getattr(sink, "after_fork", None)
+            if callable(reset):
+                with contextlib.suppress(Exception):
+                    reset()
+
+
+def _name(sink: object) -> str:
+    return str(getattr(sink, "name", type(sink).__name__))[:100]
+
+
+def _after_fork() -> None:
+    for channel in list(_channels):
+        channel.after_fork()
+
+
+def _flush_all() -> None:
+    """Before the threads of the process are waited for: after that no sink may start one (Python 3.12)."""
+    deadline = time.monotonic() + EXIT_SECONDS / 2
+    for channel in list(_channels):
+        if channel._thread is not None and not channel._closed:
+            channel.flush(max(deadline - time.monotonic(), 0.05))
+
+
+def _close_all() -> None:
+    deadline = time.monotonic() + EXIT_SECONDS / 2
+    for channel in list(_channels):
+        channel.close(max(deadline - time.monotonic(), 0.05))
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_close_all)
+_at_thread_shutdown = getattr(threading, "_register_atexit", None)
+if _at_thread_shutdown is not None:
+    with contextlib.suppress(RuntimeError):
+        _at_thread_shutdown(_flush_all)

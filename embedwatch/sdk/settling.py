@@ -1,0 +1,220 @@
+"""From what a caller left to a `Call`: counts that add up, tokens, money. Pure arithmetic; tokens are counted by an
+argument.
+
+Unknown stays unknown: a call whose tokens nobody knows has no cost, and a model without a price costs `None`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from embedwatch.events import TokenMethod
+from embedwatch.pricing import Price, PriceBook
+from embedwatch.sdk.call import Call
+from embedwatch.sdk.context import MOST_NANO_USD, MOST_TOKENS, CallContext
+from embedwatch.sdk.texts import strings
+from embedwatch.tokens import TokenCounter
+
+PRICE_GIVEN = "given"  # the caller, or the provider's answer, said the cost
+UNNAMED_MODEL = "unknown"
+LABEL_CHARS = 256
+
+
+@dataclass(slots=True)
+class Settler:
+    """Prices calls. Holds what has been spent: a machine by the hour has no price per token but the measured one."""
+
+    prices: PriceBook
+    counter_for: Callable[[str], TokenCounter]
+    model: str | None = None
+    provider: str | None = None
+    tenant: str | None = None
+    source: str | None = None
+    local: bool = False
+    _spent_nano_usd: int = 0
+    _spent_tokens: int = 0
+
+    def settle(self, left: CallContext) -> Call:
+        """The call as sinks are told it."""
+        facts = _Facts.of(left)
+        response_model = label(facts.response_model)
+        model = label(facts.model) or label(self.model) or response_model or UNNAMED_MODEL
+        provider = label(facts.provider) or label(self.provider)
+        # A call that does not say how many texts it had had one at least.
+        texts = 1 if left.text_count is None else left.text_count
+        failed = left.error_class is not None
+        hits = 0 if failed else min(facts.cache_hits, texts)
+        copies = 0 if failed else min(facts.duplicates, texts - hits)
+        misses = 0 if failed else texts - hits - copies
+        tokens, saved, method = self._tokens(left, facts, model, texts, misses)
+        price = self.prices.quote(model, provider=provider, local=self.local)
+        source = price.source
+        cost = facts.cost_nano_usd
+        if cost is not None:
+            source = PRICE_GIVEN
+        elif price.nano_usd_per_second is not None:
+            cost = 0 if texts and not misses and not failed else price.cost(0, left.seconds)
+        elif tokens is not None:
+            cost = price.cost(tokens, 0.0)
+        cost = None if cost is None else min(cost, MOST_NANO_USD)
+        self._spent_nano_usd += cost or 0
+        self._spent_tokens += tokens or 0 if cost is not None else 0
+        return Call(
+            start_seconds=left.start_seconds,
+            seconds=left.seconds,
+            model=model,
+            texts=texts,
+            misses=misses,
+            cache_hits=hits,
+            duplicates=copies,
+            errors=texts if failed else 0,
+            error_class=left.error_class,
+            error_type=left.error_type,
+            tokens=tokens,
+            token_method=method,
+            tokens_saved=saved or 0,
+            cost_nano_usd=cost,
+            saved_nano_usd=self._saved(saved, hits + copies, price),
+            price_source=source,
+            phase_seconds=_phases(facts.phase_seconds, left.seconds),
+            provider=provider,
+            tenant=label(left.tenant) or label(self.tenant),
+            source=label(left.source) or label(self.source),
+            dimensions=_int(facts.dimensions),
+            encoding_format=label(facts.encoding_format),
+            server_address=label(facts.server_address),
+            server_port=_int(facts.server_port),
+            response_model=response_model,
+            contexts=left.contexts or {},
+        )
+
+    def _tokens(
+        self, left: CallContext, facts: _Facts, model: str, texts: int, misses: int
+    ) -> tuple[int | None, int | None, TokenMethod | None]:
+        """Of misses, of hits and copies, and how they were counted; each None where it is not known.
+
+        What was saved is what the texts hold less what was read. Which texts were hits is not known: where neither is
+        said, both are shares by the number of texts, and so estimates.
+        """
+        told, saved = facts.tokens, facts.tokens_saved
+        if left.error_class is not None:
+            return told or 0, 0, "provider" if told else None
+        if told is not None and (saved is not None or misses == texts):
+            return told, saved or 0, "provider"
+        if not misses and saved is not None:
+            return told or 0, saved, "provider" if told else None
+        whole, method = self._count(left, model)
+        if told is not None:
+            return told, None if whole is None else max(whole - told, 0), "provider"
+        if whole is None or method is None:
+            return (0 if not misses else None), saved, None
+        if saved is not None:
+            return max(whole - saved, 0), saved, method
+        if misses in (0, texts):
+            return (whole, 0, method) if misses else (0, whole, method)
+        read = round(Fraction(whole * misses, texts))
+        return read, whole - read, "estimated"
+
+    def _count(self, left: CallContext, model: str) -> tuple[int | None, TokenMethod | None]:
+        if left.held_texts is not None and not strings(left.held_texts):
+            return None, None
+        if left.held_texts is not None:
+            counter = self.counter_for(model)
+            return min(sum(counter.count(left.held_texts)), MOST_TOKENS), counter.method
+        if left.chars is not None:  # too many to keep: by the same divisor as an estimate
+            return min(-(-left.chars * 10 // 41), MOST_TOKENS), "estimated"
+        return (0, "provider") if left.text_count == 0 else (None, None)
+
+    def _saved(self, tokens: int | None, texts: int, price: Price) -> int | None:
+        """Nano-USD that the hits and copies would have cost; None where that is not known."""
+        if not texts:
+            return 0
+        if tokens is None:
+            return None
+        if price.nano_usd_per_token is not None:
+            return min(round(price.nano_usd_per_token * tokens), MOST_NANO_USD)
+        if price.nano_usd_per_second is not None and self._spent_tokens:
+            return min(round(Fraction(self._spent_nano_usd, self._spent_tokens) * tokens), MOST_NANO_USD)
+        return None
+
+
+@dataclass(slots=True)
+class _Facts:
+    """What is known of a call, by itself or by the calls within it. What it says itself counts first."""
+
+    model: Any
+    provider: Any
+    response_model: Any
+    dimensions: Any
+    encoding_format: Any
+    server_address: Any
+    server_port: Any
+    tokens: int | None
+    cost_nano_usd: int | None
+    cache_hits: int
+    duplicates: int
+    tokens_saved: int | None
+    phase_seconds: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, left: CallContext) -> _Facts:
+        facts = cls(
+            left.model, left.provider, left.response_model, left.dimensions, left.encoding_format,
+            left.server_address, left.server_port, left.tokens, left.cost_nano_usd, left.cache_hits, left.duplicates,
+            left.tokens_saved, dict(left.phase_seconds or {}),
+        )  # fmt: skip
+        # A try that failed within (and was made again) cost no tokens that anybody told.
+        inner = [cls.of(each) for each in tuple(left.inner or ()) if each.error_class is None]
+        if inner:
+            facts._take_in(inner)
+        return facts
+
+    def _take_in(self, inner: list[_Facts]) -> None:
+        for name in (
+            "model", "provider", "response_model", "dimensions", "encoding_format", "server_address", "server_port",
+        ):  # fmt: skip
+            if getattr(self, name) is None:
+                setattr(self, name, next((v for each in inner if (v := getattr(each, name)) is not None), None))
+        for name in ("tokens", "cost_nano_usd"):
+            parts = [getattr(each, name) for each in inner]
+            if getattr(self, name) is None and None not in parts:
+                setattr(self, name, sum(parts))
+        if not self.cache_hits and not self.duplicates:
+            self.cache_hits = sum(each.cache_hits for each in inner)
+            self.duplicates = sum(each.duplicates for each in inner)
+            parts = [each.tokens_saved for each in inner if each.tokens_saved is not None]
+            if self.tokens_saved is None and parts:
+                self.tokens_saved = sum(parts)
+        if not self.phase_seconds:
+            for each in inner:
+                for name, seconds in each.phase_seconds.items():
+                    self.phase_seconds[name] = self.phase_seconds.get(name, 0.0) + seconds
+
+
+def _phases(measured: dict[str, float], seconds: float) -> dict[str, float]:
+    """What no phase was timed for is `embed`, unless that was timed itself."""
+    if "embed" in measured:
+        return measured
+    return {**measured, "embed": max(seconds - sum(measured.values()), 0.0)}
+
+
+def label(value: Any) -> str | None:
+    """A name as events take it: a string of at most 256 characters that are no control characters; None for nothing."""
+    if value is None:
+        return None
+    try:
+        text = str(value)[:LABEL_CHARS]
+    except Exception:
+        return None
+    text = "".join(char if char.isprintable() else " " for char in text).strip()
+    return text or None
+
+
+def _int(value: Any) -> int | None:
+    try:
+        return None if value is None or isinstance(value, bool) else int(value)
+    except Exception:
+        return None

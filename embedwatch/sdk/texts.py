@@ -1,0 +1,103 @@
+"""How many texts an argument is, and which of them can be counted for tokens. Reads an argument, consumes none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: Of one call. Beyond it is no number of texts, but a mistake.
+MOST_TEXTS = 10**8
+
+
+#: What is known of an argument at the beginning of a call: how many texts (None: it has no length, as a generator, or
+#: there is none), and how many tokens, where the texts are tokens already, as OpenAI takes them.
+Counted = tuple[int | None, int | None]
+
+
+def count(texts: Any) -> Counted:
+    """Of a string 1, of a number itself, of anything with a length its length. A list of tokens is one text.
+
+    Never raises and never iterates over what could be used up: of a generator nothing is known.
+    """
+    kind = type(texts)
+    if kind is str:
+        return 1, None
+    try:
+        if kind is list or kind is tuple:
+            size = len(texts)
+            first = texts[0] if size else None
+            if type(first) is str:
+                return size, None
+            return _of_tokens(texts, first, size)
+        return _of_others(texts)
+    except Exception:
+        return None, None
+
+
+def _of_tokens(texts: Any, first: Any, size: int) -> Counted:
+    if type(first) is int and all(type(token) is int for token in texts):
+        return 1, size
+    if type(first) is list and first and type(first[0]) is int and all(type(text) is list for text in texts):
+        return size, sum(map(len, texts))
+    return size, None
+
+
+def _of_others(texts: Any) -> Counted:
+    if texts is None:
+        return None, None
+    if isinstance(texts, str | bytes | bytearray):
+        return 1, None
+    if isinstance(texts, bool):
+        return None, None
+    number = whole(texts, MOST_TEXTS)
+    if number is not None:
+        return number, None
+    if getattr(texts, "shape", None) == ():  # an array that holds one value
+        return 1, None
+    return min(len(texts), MOST_TEXTS), None
+
+
+def whole(value: Any, most: int) -> int | None:
+    """A count: an integer of any kind (numpy's too) from 0 to `most`. None for anything else; never raises."""
+    if type(value) is int:
+        return value if 0 <= value <= most else None
+    if isinstance(value, bool | str | bytes):
+        return None
+    try:
+        number = value.__index__()
+        return int(number) if 0 <= number <= most else None
+    except Exception:
+        return None
+
+
+def snapshot(texts: Any, expected: int, most_chars: int) -> tuple[tuple[Any, ...] | None, int | None]:
+    """The texts, to be counted later (`strings`), and their characters. `(None, characters)` where there are too many
+    to keep, and `(None, None)` where they cannot be counted, or are not those of the beginning any more. Never raises.
+    """
+    try:
+        if isinstance(texts, list | tuple):
+            held = tuple(texts)
+        elif isinstance(texts, str):
+            held = (texts,)
+        else:
+            return _plain(texts, expected, most_chars)
+        if len(held) != expected:
+            return None, None
+        chars = sum(map(len, held))
+        if chars <= most_chars:
+            return held, chars
+        return None, chars if strings(held) else None
+    except Exception:
+        return None, None
+
+
+def strings(texts: tuple[Any, ...]) -> bool:
+    """Whether all of them are. Not asked in the caller's thread, where it would be the half of the work."""
+    return all(isinstance(text, str) for text in texts)
+
+
+def _plain(texts: Any, expected: int, most_chars: int) -> tuple[tuple[Any, ...] | None, int | None]:
+    """Arrays and columns of strings, and sets: they can be read twice. Nothing else is."""
+    listed = texts.tolist() if hasattr(texts, "tolist") else list(texts) if isinstance(texts, set | frozenset) else None
+    if isinstance(listed, str):
+        listed = [listed]
+    return (None, None) if not isinstance(listed, list) else snapshot(listed, expected, most_chars)
