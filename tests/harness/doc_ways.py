@@ -47,7 +47,10 @@ LESSER = (
     Lesser(r"^embedwatch autoscale (?!.*--dry-run)", "starts workers for good: tests/e2e/test_autoscale.py"),
     Lesser(r"--(bootstrap-servers|cache-url|agents-url)[ =](?!127)|-b [a-z][\w-]*:", "names another machine"),
     Lesser(r"^embedwatch topics create .*--replication-factor [2-9]", "needs several brokers"),
-    Lesser(r"--day (yesterday|2)", "the session's ledger began today: tests/integration/test_agents_corrections.py"),
+    Lesser(
+        r"--day (yesterday|2)|--(week|month) (last|2)",
+        "the session's ledger began today: tests/integration/test_agents_corrections.py, test_agents_days.py",
+    ),
     Lesser(r"\bjq\b", "jq may not be on this machine"),
 )  # fmt: skip
 
