@@ -218,7 +218,7 @@ def _work(report: Report) -> Iterator[Advice]:
     if report.scaling is not None and report.scaling.at_capacity:
         count = report.scaling.at_capacity
         yield Advice(
-            "at_capacity", "look", f"{counted(count, 'time')} more workers were wanted than may be had.",
+            "at_capacity", "look", f"{counted(count, 'decision')} wanted more workers than may be had.",
             "Raise the limit that counts (max_workers, partitions, budget), or accept the wait.", float(count),
             "decisions", 0.0,
         )  # fmt: skip

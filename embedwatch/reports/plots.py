@@ -17,7 +17,7 @@ from embedwatch.reports.words import plain
 INK, FAINT, BAR, SECOND, LIMIT = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f"
 _VARIABLES = {INK: "--ink", FAINT: "--line", BAR: "--bar", SECOND: "--second", LIMIT: "--bad"}
 MAX_BARS = 12
-MAX_NAME = 34
+MAX_NAME = 42
 #: Of points on an axis, so that their names do not run into each other.
 MAX_TICKS = 8
 _TITLES = {"days": "Spend by day", "groups": "Spend by group", "latency": "Latency over time"}

@@ -105,7 +105,7 @@ RULES: list[tuple[str, str, Change]] = [
     *((f"slow_{name}", "40 %", phase(name)) for name in ("cache_lookup", "tokenise", "cache_write", "publish")),
     ("idle_workers", "5 %", with_measured(busy_seconds=360.0)),
     ("truncated", "9.0 %", with_measured(truncated_texts=90)),
-    ("at_capacity", "3 times", lambda r: replace(r, scaling=ScalingInfo(5, 1, 9, 3, {}))),
+    ("at_capacity", "3 decisions", lambda r: replace(r, scaling=ScalingInfo(5, 1, 9, 3, {}))),
     ("active_alerts", "1 alert not over", lambda r: replace(r, alerts=AlertsInfo([ALERT]))),
 ]  # fmt: skip
 
