@@ -44,7 +44,7 @@ class Running:
         return self.child.log.read_text()
 
     def wait(self) -> None:
-        self.child.wait_until(lambda: "everything runs" in self.said(), 120, "its start")
+        self.child.wait_until(lambda: "in another terminal" in self.said(), 120, "its start")
         (servers,) = [line.split()[-1] for line in self.said().splitlines() if line.strip().startswith("Kafka:")]
         self.environ["EMBEDWATCH_KAFKA_BOOTSTRAP_SERVERS"] = servers
 

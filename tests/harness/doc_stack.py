@@ -67,7 +67,8 @@ class DocStack:
         }  # fmt: skip
 
     def wait(self) -> None:
-        self.up.wait_until(lambda: "everything runs" in self.up.log.read_text(), 120, "its start")
+        # The last line of its start: the addresses stand before it.
+        self.up.wait_until(lambda: "in another terminal: " in self.up.log.read_text(), 120, "its start")
         said = self.up.log.read_text()
         self.environ["EMBEDWATCH_KAFKA_BOOTSTRAP_SERVERS"] = _told(said, "Kafka")
         inbox = _told(said, "Slack inbox (stand-in)")
