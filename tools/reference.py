@@ -249,8 +249,8 @@ PAGES: dict[str, Callable[[], str]] = {
     "rules.schema.json": lambda: _json(reference_schemas.rules_schema()),
     "openapi.json": lambda: json.dumps(openapi.document(), indent=2, ensure_ascii=False) + "\n",
     "api.md": openapi.page,
-    "metrics.md": metrics_page,
     "report.schema.json": report_schema,
+    "metrics.md": metrics_page,
 }
 
 

@@ -107,9 +107,7 @@ def report(
     groups = _groups(by)
     if timezone is not None:
         check_zone(timezone)
-    form = "json" if as_json and output_format is None else format_of(output_format, output)
-    if as_json and form != "json":
-        raise ConfigError(f"--json and --format {form} contradict each other: leave one out")
+    form = format_of(output_format, output, as_json)
     more = {"--by": by, "--format": output_format, "--output": output}
     given = [name for name, value in more.items() if value is not None]
     whole = bool(given) or week is not None or month is not None
@@ -131,7 +129,7 @@ def report(
             _dashboard(api, window_seconds, key, as_json)
             return
         kind, name = asked or ("day", "today")
-        if not whole and not as_json and _day_page(api, name, key, timezone):
+        if not whole and _day_page(api, name, key, timezone, as_json):
             return
         with waiting("reading closed days", as_json=form in ("json", "csv")):
             found = _period(settings, api, kind, name, groups, parse_scope(key), timezone)
@@ -181,23 +179,33 @@ def _dashboard(api: AgentsApi, window_seconds: int, key: str, as_json: bool) -> 
     _say_not_ready(ready, reasons)
 
 
-def _day_page(api: AgentsApi, day: str, key: str, timezone: str | None) -> bool:
-    """The short page of a day that the agents keep. False: they do not, and the topic of days may."""
+def _day_page(api: AgentsApi, day: str, key: str, timezone: str | None, as_json: bool) -> bool:
+    """The short page of a day that the agents keep. False: they do not, and the topic of days may.
+
+    With --json the row of the ledger or an error: programs do not get another document by the day's age.
+    """
+    import msgspec
+
     from embedwatch.errors import ConnectionFailed
     from embedwatch.report import day_page, ledger_row
 
     try:
         ledger = api.ledger(key)
     except ConnectionFailed:
-        if day == "today":
+        if as_json or day == "today":
             raise
         return False
     try:
         row = ledger_row(ledger, day, timezone)
-    except InputError:
+    except InputError as error:
+        if as_json:
+            raise InputError(f"{error}; closed days of the last 400: --format json") from None
         return False
     ready, reasons = api.ready()
     _known(api, key, row)
+    if as_json:
+        typer.echo(msgspec.json.encode({**row, "ready": ready, "not_ready_reasons": reasons}).decode())
+        return True
     typer.echo(day_page(row))
     _say_not_ready(ready, reasons)
     return True

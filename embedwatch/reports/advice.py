@@ -102,11 +102,12 @@ def _money(report: Report) -> Iterator[Advice]:
                 f"{budget.spent_pct:.0f} % of the budget of {_usd(budget.period_nano_usd)} is spent.",
                 "Expect the rest of it to be tight.", budget.spent_pct, "%", BUDGET_PCT,
             )  # fmt: skip
-        if len(budget.days_over) and budget.spent_pct <= 100.0:
+        if budget.days_over and budget.spent_pct <= 100.0:
             yield Advice(
                 "days_over_budget", "look",
-                f"{len(budget.days_over)} days were above the daily budget of {_usd(budget.daily_nano_usd)}: "
-                f"{', '.join(budget.days_over[:5])}{' ...' if len(budget.days_over) > 5 else ''}.",
+                f"{counted(len(budget.days_over), 'day')} went above the daily budget of "
+                f"{_usd(budget.daily_nano_usd)}: {', '.join(budget.days_over[:5])}"
+                f"{' ...' if len(budget.days_over) > 5 else ''}.",
                 "See which group grew on them: --by day,model.", float(len(budget.days_over)), "days", 0.0,
             )  # fmt: skip
     if total.cost_nano_usd and 100.0 * total.late_cost_nano_usd > LATE_COST_PCT * total.cost_nano_usd:
@@ -217,7 +218,7 @@ def _work(report: Report) -> Iterator[Advice]:
     if report.scaling is not None and report.scaling.at_capacity:
         count = report.scaling.at_capacity
         yield Advice(
-            "at_capacity", "look", f"At {counted(count, 'decision')} more workers were wanted than may be had.",
+            "at_capacity", "look", f"{counted(count, 'decision')} wanted more workers than may be had.",
             "Raise the limit that counts (max_workers, partitions, budget), or accept the wait.", float(count),
             "decisions", 0.0,
         )  # fmt: skip
@@ -227,6 +228,7 @@ def _alerts(report: Report) -> Iterator[Advice]:
     active = [row for row in report.alerts.rows or () if row.active]
     if active:
         yield Advice(
-            "active_alerts", "act", f"{len(active)} alerts are not over: {', '.join(row.title for row in active[:3])}.",
+            "active_alerts", "act",
+            f"{counted(len(active), 'alert')} not over: {', '.join(row.title for row in active[:3])}.",
             "See embedwatch alerts list.", float(len(active)), "alerts", 0.0,
         )  # fmt: skip

@@ -31,6 +31,7 @@ from embedwatch.reports.model import (
     ScalingInfo,
 )
 from embedwatch.reports.period import Period
+from embedwatch.reports.words import counted
 from embedwatch.scopes import ALL, Scope, parse_scope, scope_key
 from embedwatch.sketch import Sketch
 
@@ -67,7 +68,7 @@ def build(known: Known, period: Period, by: Sequence[str], scope: Scope = ALL) -
     found = {day: known.days[day] for day in period.days if day in known.days}
     missing = list(_missing(known, period))
     if not found:
-        reason = missing[-1].reason if missing else "there is no such day"
+        reason = " ".join([missing[-1].reason if missing else "there is no such day", *known.notes])
         raise InputError(f"nothing is known of {period.name} ({known.timezone}): {reason}")
     key = scope_key(scope)
     sums = {day: kept.scopes.get(key, Sums()) for day, kept in found.items()}
@@ -146,7 +147,7 @@ def _missing(known: Known, period: Period) -> Iterable[MissingDay]:
         elif kept.running:
             yield MissingDay(day, "running", "the day is not over, or was not closed yet: these are its sums so far")
         elif kept.lacking:
-            yield MissingDay(day, "partly_known", f"{kept.lacking} partitions have not said theirs")
+            yield MissingDay(day, "partly_known", f"{counted(kept.lacking, 'partition')} said nothing of it")
 
 
 def _day_label(day: str, kept: KeptDay) -> str:
@@ -202,13 +203,22 @@ def _forecast(known: Known, period: Period, sums: Mapping[str, Sums], total: Row
         if today is None:
             return Forecast(None, "the agents have no forecast for today yet")
         return Forecast(today, "the agents' forecast for today")
-    left = [day for day in period.days if day > known.today]
+    # Of today nothing may be known: then it is a day like those to come.
+    left = [day for day in period.days if day > known.today or (day == known.today and day not in sums)]
+    unknown = sum(day < known.today and day not in sums for day in period.days)
     spent = sum(each.cost_nano_usd for each in closed.values())
     if not closed:
         return Forecast(None, "no day of it is over yet")
-    rest = today if today is not None else sum(each.cost_nano_usd for day, each in sums.items() if day == known.today)
-    basis = f"{len(closed)} whole days so far, {'the forecast of today' if today is not None else 'today so far'}"
-    return Forecast(spent + rest + spent * len(left) // len(closed), f"{basis}, {len(left)} days at the mean of those")
+    basis = [f"{counted(len(closed), 'day')} so far"]
+    rest = 0
+    if known.today in sums:
+        # At night the forecast is not there yet, and what is spent says nothing of the day.
+        rest = today if today is not None else max(sums[known.today].cost_nano_usd, spent // len(closed))
+        basis.append("the agents' forecast for today" if today is not None else "today like those at least")
+    basis.append(f"{counted(len(left), 'day')} at the mean of those")
+    if unknown:
+        basis.append(f"without {counted(unknown, 'day')} that {'is' if unknown == 1 else 'are'} not known")
+    return Forecast(spent + rest + spent * len(left) // len(closed), ", ".join(basis))
 
 
 def _budget(

@@ -20,6 +20,9 @@ def grouped(scopes: Mapping[str, Sums], base: Scope, dimensions: Sequence[str]) 
     whole = scopes.get(scope_key(base))
     if whole is None:
         return {}
+    if tuple(dimensions) == ("tenant", "model"):
+        # What a model has without a tenant is known; what has no tenant by model is not, from tenants' sums.
+        return {(tenant, model): sums for (model, tenant), sums in grouped(scopes, base, ("model", "tenant")).items()}
     found = [(parse_scope(key), sums) for key, sums in scopes.items()]
     rows = _by(found, base, tuple(dimensions))
     if len(dimensions) == 2:

@@ -21,7 +21,7 @@ _STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
   font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-main { max-width: 62rem; margin: 0 auto; padding: 2rem 1.5rem 3rem; }
+main { max-width: 66rem; margin: 0 auto; padding: 2rem 1.5rem 3rem; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .25rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.1rem; margin: 2.2rem 0 .6rem; padding-top: .8rem; border-top: 1px solid var(--line);
   overflow-wrap: anywhere; }
@@ -29,16 +29,18 @@ p { margin: .3rem 0; } .soft { color: var(--soft); }
 .note { margin: .8rem 0 0; padding: .5rem .8rem; border-left: 3px solid var(--warn); background: var(--tint); }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(11rem, 1fr)); gap: .8rem; margin: 1.4rem 0 0; }
 .card { padding: .8rem 1rem; background: var(--tint); border: 1px solid var(--line); border-radius: .4rem; }
-.card b { display: block; font-size: 1.45rem; line-height: 1.3; font-variant-numeric: tabular-nums; }
+.card b { display: block; font-size: 1.35rem; line-height: 1.3; overflow-wrap: anywhere;
+  font-variant-numeric: tabular-nums; }
 .card span { color: var(--soft); font-size: .85rem; }
 dl { display: grid; grid-template-columns: minmax(9rem, max-content) 1fr; gap: .2rem 1.2rem; margin: .4rem 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; margin: .4rem 0;
   font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .3rem .6rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { text-align: right; padding: .3rem .45rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; } tbody th { color: var(--ink); font-weight: 400; }
 th:first-child { text-align: left; padding-left: 0; white-space: normal; overflow-wrap: anywhere; min-width: 12rem; }
+th:last-child, td:last-child { padding-right: 0; }
 tr.total td, tr.total th { font-weight: 700; border-top: 2px solid var(--ink); border-bottom: 0; }
 ul { list-style: none; margin: .4rem 0; padding: 0; }
 li { margin: .5rem 0; padding-left: 4.2rem; position: relative; overflow-wrap: anywhere; }

@@ -10,6 +10,7 @@ from typing import Literal
 from embedwatch.errors import ConfigError
 
 Kind = Literal["day", "week", "month"]
+MIN_YEAR, MAX_YEAR = 1971, 9998
 
 _WEEK = re.compile(r"(\d{4})-W(\d{2})")
 _MONTH = re.compile(r"(\d{4})-(\d{2})")
@@ -46,7 +47,7 @@ class Period:
     @property
     def before(self) -> Period:
         """The period of the same kind before it."""
-        return _around(self.kind, self.first - timedelta(days=1))
+        return _of(self.kind, self.first - timedelta(days=1))
 
 
 def check_period(kind: Kind, text: str) -> None:
@@ -77,15 +78,19 @@ def resolve(kind: Kind, text: str, today: date) -> Period:
 
 def _around(kind: Kind, day: date) -> Period:
     """The period that holds a day."""
-    try:
-        if kind == "day":
-            return Period(kind, day.isoformat(), day, day)
-        if kind == "week":
-            year, week, weekday = day.isocalendar()
-            first = day - timedelta(days=weekday - 1)
-            return Period(kind, f"{year}-W{week:02d}", first, first + timedelta(days=6))
-        first = day.replace(day=1)
-        after = (first + timedelta(days=31)).replace(day=1)
-        return Period(kind, f"{first:%Y-%m}", first, after - timedelta(days=1))
-    except OverflowError:
-        raise ConfigError(f"--{kind}: {day} is too early or too late for a calendar") from None
+    # So that there are days before and after it, and moments of them.
+    if not MIN_YEAR <= day.year <= MAX_YEAR:
+        raise ConfigError(f"--{kind}: {day} is not between {MIN_YEAR} and {MAX_YEAR}")
+    return _of(kind, day)
+
+
+def _of(kind: Kind, day: date) -> Period:
+    if kind == "day":
+        return Period(kind, day.isoformat(), day, day)
+    if kind == "week":
+        year, week, weekday = day.isocalendar()
+        first = day - timedelta(days=weekday - 1)
+        return Period(kind, f"{year}-W{week:02d}", first, first + timedelta(days=6))
+    first = day.replace(day=1)
+    after = (first + timedelta(days=31)).replace(day=1)
+    return Period(kind, f"{first:%Y-%m}", first, after - timedelta(days=1))

@@ -17,7 +17,7 @@ from embedwatch.reports.words import plain
 INK, FAINT, BAR, SECOND, LIMIT = "#010203", "#040506", "#070809", "#0a0b0c", "#0d0e0f"
 _VARIABLES = {INK: "--ink", FAINT: "--line", BAR: "--bar", SECOND: "--second", LIMIT: "--bad"}
 MAX_BARS = 12
-MAX_NAME = 38
+MAX_NAME = 42
 #: Of points on an axis, so that their names do not run into each other.
 MAX_TICKS = 8
 _TITLES = {"days": "Spend by day", "groups": "Spend by group", "latency": "Latency over time"}
@@ -25,7 +25,8 @@ _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "text.parse_math": False, "font.size": 9, "axes.spines.top": False,
     "axes.spines.right": False, "axes.edgecolor": FAINT, "axes.labelcolor": INK, "text.color": INK,
     "xtick.color": INK, "ytick.color": INK, "xtick.major.size": 0, "xtick.major.pad": 6, "ytick.major.size": 0,
-    "axes.grid": True, "axes.axisbelow": True, "grid.color": FAINT, "grid.linewidth": 0.6, "legend.frameon": False,
+    "axes.grid": True, "axes.axisbelow": True, "grid.color": FAINT, "grid.linewidth": 0.6, "axes.titlesize": 10,
+    "legend.frameon": False,
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from embedwatch.reports.sections import TOP, Table, sections, subtitle, title, w
 WIDTH = 80
 #: Names longer than this give way before columns are left out.
 LONG_NAME = 36
+_SECOND = "\x00"  # in no text: names are plain
 _MARKS = {"act": "!", "look": "-", "fine": " "}
 
 
@@ -37,9 +38,12 @@ def as_text(report: Report, top: int = TOP) -> str:
 
 
 def _wrapped(text: str, later: str = "", indent: str = "") -> list[str]:
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=indent, subsequent_indent=indent + later, break_on_hyphens=False,
-    ) or [""]  # fmt: skip
+    # A letter that takes two places counts as two.
+    wide = "".join(letter + _SECOND * (cell_len(letter) - 1) for letter in text)
+    lines = textwrap.wrap(
+        wide, WIDTH, initial_indent=indent, subsequent_indent=indent + later, break_on_hyphens=False,
+    )  # fmt: skip
+    return [line.replace(_SECOND, "") for line in lines] or [""]
 
 
 def _table(table: Table) -> list[str]:

@@ -19,8 +19,13 @@ FORMATS = ("text", "md", "html", "csv", "json")
 _BY_ENDING = {".txt": "text", ".md": "md", ".html": "html", ".htm": "html", ".csv": "csv", ".json": "json"}
 
 
-def format_of(asked: str | None, output: Path | None) -> str:
+def format_of(asked: str | None, output: Path | None, as_json: bool = False) -> str:
     """The format that is asked for, else the one that the file's name ends with, else text. Raises `ConfigError`."""
+    if as_json:
+        other = asked or ("json" if output is None else _BY_ENDING.get(output.suffix.lower(), "json"))
+        if other != "json":
+            raise ConfigError(f"--json and the format {other!r:.60} contradict each other: leave one out")
+        return "json"
     if asked is not None:
         if asked not in FORMATS:
             raise ConfigError(f"--format is one of {', '.join(FORMATS)}, not {asked!r:.60}")

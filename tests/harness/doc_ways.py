@@ -48,8 +48,10 @@ LESSER = (
     Lesser(r"--(bootstrap-servers|cache-url|agents-url)[ =](?!127)|-b [a-z][\w-]*:", "names another machine"),
     Lesser(r"--scope model=", "names a model that the session does not have"),
     Lesser(r"^embedwatch topics create .*--replication-factor [2-9]", "needs several brokers"),
-    Lesser(r"--day (yesterday|2)", "the session's ledger began today: tests/integration/test_agents_corrections.py"),
-    Lesser(r"--scope model=", "names a model that the session does not have"),
+    Lesser(
+        r"--day (yesterday|2)|--(week|month) (last|2)",
+        "the session's ledger began today: tests/integration/test_agents_corrections.py, test_agents_days.py",
+    ),
     Lesser(r"^embedwatch top\b(?!.*--(once|json))", "draws on a terminal, which it is played on in its own tests"),
     Lesser(r"\bjq\b", "jq may not be on this machine"),
 )  # fmt: skip

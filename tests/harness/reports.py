@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, timedelta
+from types import SimpleNamespace
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from embedwatch.codec import encode
+from embedwatch.errors import ConnectionFailed
 from embedwatch.events import (
     BatchEvent,
     PhaseSeconds,
@@ -119,25 +122,56 @@ def _hours(
     day: str, zone: ZoneInfo, scope: str, latency_ms: float, rng: random.Random
 ) -> Iterator[tuple[bytes, bytes]]:
     begin = day_bounds(day, zone)[0] // 3600 * 3600
-    for hour in range(0, 24, 3):
-        start = begin + hour * 3600
+    for number in range(0, 24, 3):
+        start = begin + number * 3600
         slow = 2.2 if day in ("2026-11-12", "2026-11-13") else 1.0
         values = [latency_ms * slow * rng.lognormvariate(0, 0.35) for _ in range(40)]
-        wait = Sketch.of([40 * rng.lognormvariate(0, 0.8) for _ in range(40)])
-        texts = 1_600_000
-        yield (
-            hour_key(APP, event := WindowEvent(
-                scope=scope, window_seconds=3600, start_seconds=start, end_seconds=start + 3600,
-                closed_seconds=start + 3631, partial=False, events=10, texts=texts,
-                cache_hits=480_000, duplicates=48_000, misses=texts - 532_000,
-                batches=100, tokens_received=texts * 230, tokens_embedded=1_068_000 * 230,
-                tokens_saved=528_000 * 230, truncated_texts=3, padding_tokens=48_000_000, cost_nano_usd=10**7,
-                saved_nano_usd=10**6, unpriced_tokens=0, cache_errors=0, busy_seconds=4000.0, errors={"timeout": 4000},
-                phase_seconds=PhaseSeconds(3.0, 140.0, 610.0, 4020.0, 90.0, 260.0),
-                latency_sketch=Sketch.of(values).to_text(),
-                queue_wait_sketch=wait.to_text(),
-            )).encode(), encode(event),
-        )  # fmt: skip
+        waits = [40 * rng.lognormvariate(0, 0.8) for _ in range(40)]
+        sketches = {"latency_sketch": Sketch.of(values).to_text(), "queue_wait_sketch": Sketch.of(waits).to_text()}
+        yield hour(start, scope, **sketches)
+
+
+def hour(start_seconds: float, scope: str = "all", **fields: Any) -> tuple[bytes, bytes]:
+    """The record of a closed hour."""
+    texts = 1_600_000
+    values: dict[str, Any] = {
+        "scope": scope, "window_seconds": 3600, "start_seconds": start_seconds, "end_seconds": start_seconds + 3600,
+        "closed_seconds": start_seconds + 3631, "partial": False, "events": 10, "texts": texts, "cache_hits": 480_000,
+        "duplicates": 48_000, "misses": texts - 532_000, "batches": 100, "tokens_received": texts * 230,
+        "tokens_embedded": 1_068_000 * 230, "tokens_saved": 528_000 * 230, "truncated_texts": 3,
+        "padding_tokens": 48_000_000, "cost_nano_usd": 10**7, "saved_nano_usd": 10**6, "unpriced_tokens": 0,
+        "cache_errors": 0, "busy_seconds": 4000.0, "errors": {"timeout": 4000},
+        "phase_seconds": PhaseSeconds(3.0, 140.0, 610.0, 4020.0, 90.0, 260.0),
+        "latency_sketch": Sketch.of([50.0, 60.0]).to_text(), "queue_wait_sketch": Sketch.of([5.0]).to_text(),
+    }  # fmt: skip
+    event = WindowEvent(**{**values, **fields})
+    return hour_key(APP, event).encode(), encode(event)
+
+
+class NoAgents:
+    """Agents of whom none answers."""
+
+    def ledger(self, scope: str = "all") -> dict[str, Any]:
+        raise ConnectionFailed("nobody answers")
+
+    def ledger_day(self, day: str) -> dict[str, Any]:
+        raise ConnectionFailed("nobody answers")
+
+    def ready(self) -> tuple[bool, list[str]]:
+        raise ConnectionFailed("nobody answers")
+
+
+class RecordsOfTopics:
+    """Topics with these records; or a broker that is not there."""
+
+    def __init__(self, records: Mapping[str, Records], broken: bool = False) -> None:
+        self._records, self._broken = records, broken
+
+    def read(self, topic: str, since_seconds: float, take: Callable[[Any], None]) -> None:
+        if self._broken:
+            raise ConnectionFailed("no broker")
+        for key, value in self._records.get(topic, ()):
+            take(SimpleNamespace(key=key, value=value))
 
 
 def _change(day: str, zone: ZoneInfo, workers: int) -> tuple[bytes, bytes]:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from embedwatch.codec import decode_kept
 from embedwatch.events import DayEvent, day_key
 from embedwatch.settings import KafkaSettings
-from tests.harness.agents import PARTITIONS, Agents, events, until
+from tests.harness.agents import PARTITIONS, ROOT, Agents, events, until
 from tests.harness.days import sums
 from tests.harness.kafka_io import read_topic
 
@@ -45,6 +49,22 @@ def whole(agents: Agents, days_ago: int = 1) -> tuple[int, int] | None:
     return None if row is None else (row["texts"], row["cost_nano_usd"])
 
 
+def report(agents: Agents, day: str) -> Any:
+    """What `embedwatch report` says of a day."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("EMBEDWATCH_")}
+    said = subprocess.run(
+        [
+            sys.executable, "-m", "embedwatch", "report", "--day", day, "--by", "model,tenant", "--format", "json",
+            "--app-id", agents.app_id, "--bootstrap-servers", agents.kafka.bootstrap_servers,
+            "--topic-prefix", agents.kafka.topic_prefix, "--tz", agents.timezone,
+            "--agents-url", f"http://127.0.0.1:{agents.port}",
+        ],
+        env=ours, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert said.returncode == 0, said.stderr
+    return json.loads(said.stdout)
+
+
 @pytest.mark.parametrize("when", ["before-day", "after-day"])
 def test_killed_around_saying_a_closed_day_and_booked_late_after_that(agents: Agents, when: str) -> None:
     """About noon in the budget's zone: yesterday is closed, so that what comes for it corrects it."""
@@ -71,12 +91,17 @@ def test_killed_around_saying_a_closed_day_and_booked_late_after_that(agents: Ag
         assert sums(records)[yesterday, "all"]["late_texts"] == 120
         child.process.terminate()
         assert child.process.wait(20) == 0
+    day = report(agents, yesterday)  # of agents that are away: from the topic alone
+    assert (day["total"]["texts"], day["total"]["cost_nano_usd"]) == expected
+    assert (day["complete"], day["total"]["late_texts"]) == (True, 120)
+    assert sum(row["cost_nano_usd"] for row in day["groups"]) == expected[1]
     with agents.running() as child:  # says again what it keeps: the same
         agents.wait_ready(child)
         before = len(records)
         until(lambda: len(kept(agents)) >= before + PARTITIONS, "the days once more", 60)
         assert whole(agents) == expected
         assert whole(agents, 9) == old
+        assert report(agents, yesterday)["total"] == day["total"]
 
 
 def test_of_several_processes_each_says_the_days_of_its_partitions(

@@ -37,13 +37,6 @@ from tests.harness.doc_ways import LESSER, LESSER_PAGES, RUN, lesser
 #: Shown in another program's language, which nothing here can read.
 OTHERS = frozenset({"promql", "diff", "ini", "dockerfile", "http", "mermaid"})
 
-#: Written beside these pages and not there yet: a link to one is right.
-COMING = frozenset(
-    {
-        "docs/how-to/send-a-report.md",
-    }
-)
-
 each_page = pytest.mark.parametrize("page", pages())
 
 
@@ -101,8 +94,6 @@ def test_every_link_leads_somewhere(page: str) -> None:
     for line, target in links(page):
         path, _, anchor = target.partition("#")
         file = (ROOT / page).parent / path if path else ROOT / page
-        if not file.exists() and file.resolve().relative_to(ROOT).as_posix() in COMING:
-            continue
         if not file.exists():
             wrong.append(f"{page}:{line}: {target}: there is no such file")
         elif anchor and anchor not in anchors(file.resolve().relative_to(ROOT).as_posix()):

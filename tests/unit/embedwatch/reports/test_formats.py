@@ -226,7 +226,7 @@ def test_a_period_that_is_not_whole_is_said_so() -> None:
     assert report.forecast.nano_usd > (report.total.cost_nano_usd or 0)
     for form in ("text", "md", "html"):
         text = " ".join(render(report, form, 20).split())
-        for told in ("2026-11-03: not known, and not in any sum", "2 partitions have not said theirs", "not over yet"):
+        for told in ("2026-11-03: not known, and not in any sum", "2 partitions said nothing of it", "not over yet"):
             assert told in text, form
     assert "false" in render(report, "csv", 20)
 
