@@ -14,23 +14,33 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from embedwatch.sdk.bounds import Bounds as Bounds
     from embedwatch.sdk.call import Call as Call
     from embedwatch.sdk.call import Sink as Sink
     from embedwatch.sdk.context import CallContext as CallContext
+    from embedwatch.sdk.datadog import datadog_sink as datadog_sink
+    from embedwatch.sdk.litellm_callback import LiteLLMCallback as LiteLLMCallback
     from embedwatch.sdk.log import LogSink as LogSink
     from embedwatch.sdk.memory import EmbeddingMetrics as EmbeddingMetrics
     from embedwatch.sdk.memory import MemorySink as MemorySink
     from embedwatch.sdk.monitor import Monitor as Monitor
+    from embedwatch.sdk.sink_otel import OpenTelemetrySink as OpenTelemetrySink
+    from embedwatch.sdk.sink_prometheus import PrometheusSink as PrometheusSink
 
 #: Where each name is.
 NAMES = {
+    "Bounds": "bounds",
     "Call": "call",
     "CallContext": "context",
     "EmbeddingMetrics": "memory",
+    "LiteLLMCallback": "litellm_callback",
     "LogSink": "log",
     "MemorySink": "memory",
     "Monitor": "monitor",
+    "OpenTelemetrySink": "sink_otel",
+    "PrometheusSink": "sink_prometheus",
     "Sink": "call",
+    "datadog_sink": "datadog",
 }
 
 

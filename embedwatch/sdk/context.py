@@ -16,7 +16,7 @@ from time import perf_counter, time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from embedwatch.events import NANO_USD_PER_USD, ErrorClass
+from embedwatch.events import NANO_USD_PER_USD, ErrorClass, TokenMethod
 from embedwatch.sdk import failures
 from embedwatch.sdk.texts import MOST_TEXTS, count, snapshot, whole
 
@@ -43,10 +43,11 @@ class CallContext:
     """
 
     __slots__ = (
-        "_begun", "_ended", "_generation", "_monitor", "_parent", "_source_texts", "_token", "cache_hits", "chars",
-        "contexts", "cost_nano_usd", "dimensions", "duplicates", "encoding_format", "error_class", "error_type",
-        "held_texts", "inner", "model", "phase_seconds", "provider", "response_model", "seconds", "server_address",
-        "server_port", "source", "start_seconds", "tenant", "text_count", "tokens", "tokens_saved",
+        "_begun", "_ended", "_generation", "_monitor", "_parent", "_source_texts", "_stopped", "_token", "cache_hits",
+        "chars", "contexts", "cost_nano_usd", "counted_by", "dimensions", "duplicates", "encoding_format",
+        "error_class", "error_type", "held_texts", "inner", "listed_nano_usd", "listed_source", "local", "model",
+        "phase_seconds", "provider", "response_model", "seconds", "server_address", "server_port", "source",
+        "start_seconds", "tenant", "text_count", "tokens", "tokens_saved",
     )  # fmt: skip
 
     def __init__(self, monitor: Monitor, texts: Any, model: Any, provider: Any, tenant: Any, source: Any) -> None:
@@ -57,11 +58,16 @@ class CallContext:
         self._ended = False
         self._generation = 0
         self._begun = 0.0
+        self._stopped: float | None = None
         self.start_seconds = 0.0
         self.seconds = 0.0
         self.text_count, self.tokens = count(texts)
         self.model, self.provider, self.tenant, self.source = model, provider, tenant, source
+        self.counted_by: TokenMethod = "provider"  # of `tokens`
         self.cost_nano_usd: int | None = None
+        self.listed_nano_usd: int | None = None
+        self.listed_source: str | None = None
+        self.local: bool | None = None  # None: as the monitor says
         self.cache_hits = 0
         self.duplicates = 0
         self.tokens_saved: int | None = None
@@ -114,9 +120,26 @@ class CallContext:
             self._monitor._trouble("a call could not be begun", error)
         self._begun = perf_counter()
 
+    def took(self, start_seconds: float, seconds: float) -> None:
+        """In place of `begin`, for a call that was timed elsewhere: Unix time of its start, and how long it took.
+        Never raises."""
+        try:
+            self.begin()
+            if self._token is not None:
+                self._leave(self._token)
+            self._parent = None  # whatever runs here now is not around it
+            self.start_seconds = start_seconds
+            self._stopped = self._begun + max(seconds, 0.0)
+        except Exception as error:
+            self._monitor._trouble("a call could not be begun", error)
+
+    def stop(self) -> None:
+        """The time ends here; what is done until `end` is the adapter's own work."""
+        self._stopped = perf_counter()
+
     def end(self, error: BaseException | None = None) -> None:
         """Hands the call on, once; `error` is what it failed with. Never raises."""
-        now = perf_counter()
+        now = perf_counter() if self._stopped is None else self._stopped
         if self._ended:
             return
         self._ended = True
@@ -180,6 +203,12 @@ class CallContext:
                 self._misused("cost_usd", cost_usd)
             else:
                 self.cost_nano_usd = min((self.cost_nano_usd or 0) + cost, MOST_NANO_USD)
+
+    def listed_cost(self, cost_usd: Decimal | float | str | None, source: str) -> None:
+        """What another price list says it cost: counts only where the monitor knows no price."""
+        cost = None if cost_usd is None else nano_usd(cost_usd)
+        if cost is not None:
+            self.listed_nano_usd, self.listed_source = cost, source
 
     def _add_tokens(self, tokens: Any) -> None:
         number = whole(tokens, MOST_TOKENS)

@@ -12,9 +12,10 @@ from fractions import Fraction
 from typing import Any
 
 from embedwatch.events import TokenMethod
-from embedwatch.pricing import Price, PriceBook
+from embedwatch.pricing import SOURCE_UNKNOWN, Price, PriceBook
 from embedwatch.sdk.call import Call
 from embedwatch.sdk.context import MOST_NANO_USD, MOST_TOKENS, CallContext
+from embedwatch.sdk.providers import PRICE_LISTS
 from embedwatch.tokens import TokenCounter
 
 PRICE_GIVEN = "given"  # the caller, or the provider's answer, said the cost
@@ -49,7 +50,8 @@ class Settler:
         copies = 0 if failed else min(facts.duplicates, texts - hits)
         misses = 0 if failed else texts - hits - copies
         tokens, saved, method = self._tokens(left, facts, model, texts, misses)
-        price = self.prices.quote(model, provider=provider, local=self.local)
+        local = self.local if facts.local is None else facts.local
+        price = self._price(model, response_model, provider, local)
         source = price.source
         cost = facts.cost_nano_usd
         if cost is not None:
@@ -58,6 +60,8 @@ class Settler:
             cost = 0 if texts and not misses and not failed else price.cost(0, left.seconds)
         elif tokens is not None:
             cost = price.cost(tokens, 0.0)
+        if cost is None and left.listed_nano_usd is not None:
+            cost, source = left.listed_nano_usd, left.listed_source or PRICE_GIVEN
         cost = None if cost is None else min(cost, MOST_NANO_USD)
         self._spent_nano_usd += cost or 0
         self._spent_tokens += tokens or 0 if cost is not None else 0
@@ -90,6 +94,15 @@ class Settler:
             contexts=left.contexts or {},
         )
 
+    def _price(self, model: str, response_model: str | None, provider: str | None, local: bool) -> Price:
+        """By the model asked for; where that is a name of the caller's own (a deployment of Azure) by that of the
+        answer."""
+        sold_by = PRICE_LISTS.get(provider or "", provider)
+        price = self.prices.quote(model, provider=sold_by, local=local)
+        if price.source == SOURCE_UNKNOWN and response_model is not None and not local:
+            price = self.prices.quote(response_model, provider=sold_by)
+        return price
+
     def _tokens(
         self, left: CallContext, facts: _Facts, model: str, texts: int, misses: int
     ) -> tuple[int | None, int | None, TokenMethod | None]:
@@ -100,14 +113,14 @@ class Settler:
         """
         told, saved = facts.tokens, facts.tokens_saved
         if left.error_class is not None:
-            return told or 0, 0, "provider" if told else None
+            return told or 0, 0, facts.counted_by if told else None
         if told is not None and (saved is not None or misses == texts):
-            return told, saved or 0, "provider"
+            return told, saved or 0, facts.counted_by
         if not misses and saved is not None:
-            return told or 0, saved, "provider" if told else None
+            return told or 0, saved, facts.counted_by if told else None
         whole, method = self._count(left, model)
         if told is not None:
-            return told, None if whole is None else max(whole - told, 0), "provider"
+            return told, None if whole is None else max(whole - told, 0), facts.counted_by
         if whole is None or method is None:
             return (0 if not misses else None), saved, None
         if saved is not None:
@@ -155,13 +168,15 @@ class _Facts:
     duplicates: int
     tokens_saved: int | None
     phase_seconds: dict[str, float] = field(default_factory=dict)
+    counted_by: TokenMethod = "provider"
+    local: bool | None = None
 
     @classmethod
     def of(cls, left: CallContext) -> _Facts:
         facts = cls(
             left.model, left.provider, left.response_model, left.dimensions, left.encoding_format,
             left.server_address, left.server_port, left.tokens, left.cost_nano_usd, left.cache_hits, left.duplicates,
-            left.tokens_saved, dict(left.phase_seconds or {}),
+            left.tokens_saved, dict(left.phase_seconds or {}), left.counted_by, left.local,
         )  # fmt: skip
         # A try that failed within (and was made again) cost no tokens that anybody told.
         inner = [cls.of(each) for each in tuple(left.inner or ()) if each.error_class is None]
@@ -172,9 +187,12 @@ class _Facts:
     def _take_in(self, inner: list[_Facts]) -> None:
         for name in (
             "model", "provider", "response_model", "dimensions", "encoding_format", "server_address", "server_port",
+            "local",
         ):  # fmt: skip
             if getattr(self, name) is None:
                 setattr(self, name, next((v for each in inner if (v := getattr(each, name)) is not None), None))
+        if self.tokens is None:
+            self.counted_by = inner[0].counted_by
         for name in ("tokens", "cost_nano_usd"):
             parts = [getattr(each, name) for each in inner]
             if getattr(self, name) is None and None not in parts:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from embedwatch.sdk.call import Call
+from embedwatch.sdk.monitor import Monitor
 
 #: Ten texts to OpenAI: two found in a cache, one a copy, seven read; 700 tokens at 20 nano-USD.
 CALL = Call(
@@ -48,3 +49,48 @@ UNPRICED = replace(
 def call(**changes: Any) -> Call:
     """`CALL` with changes."""
     return replace(CALL, **changes)
+
+
+class Recorder:
+    """A sink that keeps what it is told."""
+
+    name = "recorder"
+    begins = False
+
+    def __init__(self) -> None:
+        self.told: list[Call] = []
+
+    def begin(self) -> None:
+        pass
+
+    def record(self, call: Call) -> None:
+        self.told.append(call)
+
+    def flush(self, timeout_seconds: float) -> bool:
+        return True
+
+    def close(self, timeout_seconds: float) -> None:
+        pass
+
+
+class Watched:
+    """A monitor with a recorder, as a context manager: `calls()` are all so far, `call()` the only one."""
+
+    def __init__(self, model: str | None = None, **arguments: Any) -> None:
+        self.sink = Recorder()
+        self.monitor = Monitor(model, [self.sink], **arguments)
+
+    def __enter__(self) -> Watched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.monitor.close(10)
+        assert self.monitor.sink_errors == {}
+
+    def calls(self) -> list[Call]:
+        assert self.monitor.flush(10)
+        return list(self.sink.told)
+
+    def call(self) -> Call:
+        (told,) = self.calls()
+        return told

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from embedwatch.sdk.wrapping.known import KNOWN
 from embedwatch.sdk.wrapping.proxy import Proxy, is_proxy, proxied
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ log = logging.getLogger("embedwatch.sdk")
 Adapter = tuple[Callable[[Any], bool], Callable[..., Any]]
 
 #: `(matches(client) -> bool, wrap(monitor, client, **labels) -> client)`; labels are model, provider, tenant, source.
-adapters: list[Adapter] = []
+adapters: list[Adapter] = list(KNOWN)
 
 #: What a client of no known kind is measured by.
 METHODS = ("embed_single", "embed_batch", "encode")

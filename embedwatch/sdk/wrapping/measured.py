@@ -19,13 +19,20 @@ _NAMES = ("texts", "text", "sentences", "input", "inputs", "documents")
 _NO_AWAITABLES = frozenset({list, tuple, dict, str, bytes, int, float, type(None)})
 
 
-def measured(monitor: Monitor, fn: Callable[..., Any], labels: Mapping[str, str | None], *, bound: bool) -> Any:
+def measured(
+    monitor: Monitor,
+    fn: Callable[..., Any],
+    labels: Mapping[str, str | None],
+    *,
+    bound: bool,
+    local: bool | None = None,
+) -> Any:
     """`fn` with each call measured. `bound`: its first argument is the texts even where it is named `self`.
 
     What `fn` is decides what comes back: a function, a coroutine function, a generator or an async generator, which is
     measured until it is used up or closed. A plain function that returns an awaitable is measured until that is done.
     """
-    begin = _beginner(monitor, fn, labels, bound)
+    begin = _beginner(monitor, fn, labels, bound, local)
     make = next((make for fits, make in _KINDS if fits(fn)), _plain)
     run = make(fn, begin)
     try:
@@ -80,7 +87,7 @@ _KINDS = (
 )
 
 
-def _beginner(monitor: Monitor, fn: Any, labels: Mapping[str, str | None], bound: bool) -> Begin:
+def _beginner(monitor: Monitor, fn: Any, labels: Mapping[str, str | None], bound: bool, local: bool | None) -> Begin:
     model, provider, tenant, source = (labels.get(name) for name in ("model", "provider", "tenant", "source"))
     position, names = _where(fn, bound)
 
@@ -91,6 +98,7 @@ def _beginner(monitor: Monitor, fn: Any, labels: Mapping[str, str | None], bound
         elif kwargs:
             texts = next((kwargs[name] for name in names if name in kwargs), None)
         call = CallContext(monitor, texts, model, provider, tenant, source)
+        call.local = local
         call.begin()
         return call
 

@@ -59,14 +59,26 @@ class Proxy:
         return _itself, (_client(self),)
 
 
-def proxied(monitor: Monitor, client: Any, names: Iterable[str], labels: Mapping[str, str | None]) -> Any:
+def proxied(
+    monitor: Monitor,
+    client: Any,
+    names: Iterable[str],
+    labels: Mapping[str, str | None],
+    *,
+    local: bool | None = None,
+) -> Any:
     """The client with the methods of these names measured. The model is told by the client, where nobody else does."""
     if is_proxy(client):
         return client
     labels = dict(labels)
     if labels.get("model") is None and monitor.model is None:
         labels["model"] = _model_of(client)
-    methods = {name: measured(monitor, getattr(client, name), labels, bound=True) for name in names}
+    methods = {name: measured(monitor, getattr(client, name), labels, bound=True, local=local) for name in names}
+    return stand_in(client, methods)
+
+
+def stand_in(client: Any, methods: dict[str, Any]) -> Any:
+    """The client with these methods in place of its own."""
     return _kind(type(client))(client, methods)  # type: ignore[arg-type]
 
 
