@@ -22,6 +22,7 @@ from benchmarks import (
     alerts_latency,
     lag,
     scaling,
+    sdk_overhead,
     workers_cache,
     workers_memory,
     workers_speed,
@@ -41,6 +42,7 @@ GROUPS: tuple[Group, ...] = (
     (alerts_latency.CLAIMS, alerts_latency.measure),
     (scaling.CLAIMS, scaling.measure),
     (lag.CLAIMS, lag.measure),
+    (sdk_overhead.CLAIMS, sdk_overhead.measure),
 )
 
 

@@ -26,6 +26,10 @@ from embedwatch.settings import OPTION_PREFIXES, PREFIX
 
 #: Which extra brings a module that an image may lack.
 EXTRAS = {
+    "kafka": "kafka",
+    "redis": "kafka",
+    "lz4": "kafka",
+    "crc32c": "kafka",
     "torch": "local",
     "sentence_transformers": "local",
     "huggingface_hub": "local",
@@ -37,6 +41,8 @@ EXTRAS = {
     "slack_sdk": "alerts",
     "pyarrow": "parquet",
     "matplotlib": "plot",
+    "opentelemetry": "otel",
+    "textual": "top",
 }
 
 OWN_OPTIONS = tuple(PREFIX + each for each in OPTION_PREFIXES)

@@ -179,6 +179,9 @@ class HeartbeatEvent(Struct, frozen=True, tag="heartbeat", tag_field="type"):
     resident_bytes: Measured | None = None
     gpus: list[GpuSample] = msgspec.field(default_factory=list)
     tokens_embedded: Measured | None = None  # None from a sender that is older than this field
+    #: "caller" is a program that embeds through the SDK: it takes nothing from the queue, so it is no worker that
+    #: scaling counts, and no machine by the hour.
+    role: Literal["worker", "caller"] = "worker"
     v: int = VERSION
 
 

@@ -73,6 +73,17 @@ class Sketch:
         self.minimum = min(self.minimum, float(values.min()))
         self.maximum = max(self.maximum, float(values.max()))
 
+    def add_repeated(self, value_ms: float, times: int) -> None:
+        """Add one value so many times, in the time of one. Raises ValueError as `add` does, and for fewer than none."""
+        if times < 0:
+            raise ValueError(f"a value is added {times} times")
+        if not times:
+            return
+        one = Sketch.of(value_ms)
+        one._counts = one._counts * times
+        one.count, one.total = times, one.total * times
+        self.merge(one)
+
     def merge(self, other: Sketch) -> None:
         """Add all of `other`; `other` is left as it was."""
         if not other.count:

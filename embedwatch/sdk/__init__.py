@@ -14,11 +14,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from embedwatch.sdk.alerts import THRESHOLDS as THRESHOLDS
+    from embedwatch.sdk.alerts import AlertSystem as AlertSystem
+    from embedwatch.sdk.alerts import print_dashboard as print_dashboard
     from embedwatch.sdk.bounds import Bounds as Bounds
+    from embedwatch.sdk.cache import CacheMetrics as CacheMetrics
+    from embedwatch.sdk.cache import CacheSizeMonitor as CacheSizeMonitor
+    from embedwatch.sdk.cache import analyze_cache_effectiveness as analyze_cache_effectiveness
     from embedwatch.sdk.call import Call as Call
     from embedwatch.sdk.call import Sink as Sink
     from embedwatch.sdk.context import CallContext as CallContext
+    from embedwatch.sdk.costs import BudgetMonitor as BudgetMonitor
+    from embedwatch.sdk.costs import CostTracker as CostTracker
+    from embedwatch.sdk.costs import count_tokens as count_tokens
     from embedwatch.sdk.datadog import datadog_sink as datadog_sink
+    from embedwatch.sdk.kafka import KafkaSink as KafkaSink
+    from embedwatch.sdk.latency import DetailedLatencyTracker as DetailedLatencyTracker
+    from embedwatch.sdk.latency import LatencyTracker as LatencyTracker
     from embedwatch.sdk.litellm_callback import LiteLLMCallback as LiteLLMCallback
     from embedwatch.sdk.log import LogSink as LogSink
     from embedwatch.sdk.memory import EmbeddingMetrics as EmbeddingMetrics
@@ -29,10 +41,18 @@ if TYPE_CHECKING:
 
 #: Where each name is.
 NAMES = {
+    "AlertSystem": "alerts",
     "Bounds": "bounds",
+    "BudgetMonitor": "costs",
+    "CacheMetrics": "cache",
+    "CacheSizeMonitor": "cache",
     "Call": "call",
     "CallContext": "context",
+    "CostTracker": "costs",
+    "DetailedLatencyTracker": "latency",
     "EmbeddingMetrics": "memory",
+    "KafkaSink": "kafka",
+    "LatencyTracker": "latency",
     "LiteLLMCallback": "litellm_callback",
     "LogSink": "log",
     "MemorySink": "memory",
@@ -40,7 +60,11 @@ NAMES = {
     "OpenTelemetrySink": "sink_otel",
     "PrometheusSink": "sink_prometheus",
     "Sink": "call",
+    "THRESHOLDS": "alerts",
+    "analyze_cache_effectiveness": "cache",
+    "count_tokens": "costs",
     "datadog_sink": "datadog",
+    "print_dashboard": "alerts",
 }
 
 

@@ -24,6 +24,10 @@ log = logging.getLogger("embedwatch.sdk")
 
 #: How long calls are let come together. Long enough that the thread costs nothing, short enough for a summary.
 GATHER_SECONDS = 0.1
+#: Of the time that somebody waits, what a sink may take: the answer must come before their patience ends.
+SINKS_SHARE = 0.8
+#: How long the thread works on end before it lets others have the interpreter.
+TURN_SECONDS = 0.001
 #: Characters of texts that wait for their tokens to be counted. The n-th call in the queue may hold an n-th of it: all
 #: together hold no more than this times the logarithm of the queue's length. What is not held is estimated.
 HELD_CHARS = 16_000_000
@@ -154,10 +158,16 @@ class Channel:
             self._hurry.clear()
             if self._take(first) or self._take_all():
                 return
+            del first  # it knows its monitor, which would live for as long as this thread waits
 
     def _take_all(self) -> bool:
         """Whether it was the last."""
+        since = time.monotonic()
         while True:
+            if time.monotonic() - since > TURN_SECONDS:
+                # Else a caller that comes back from its network waits for the interpreter's lock, 5 ms at a time.
+                time.sleep(1e-6)
+                since = time.monotonic()
             try:
                 item = self._queue.get_nowait()
             except Empty:
@@ -170,6 +180,7 @@ class Channel:
             self._answer(item)
             return item.kind == "close"
         try:
+            item.place_in_time()
             call = self._settle(item)
         except Exception as error:
             self._count_error("settling", error)
@@ -185,7 +196,7 @@ class Channel:
         good = True
         for sink in self.sinks if request.kind != "deliver" else ():
             try:
-                good = bool(sink.flush(request.left_seconds())) and good
+                good = bool(sink.flush(request.left_seconds() * SINKS_SHARE)) and good
                 if request.kind == "close":
                     sink.close(request.left_seconds())
             except Exception as error:

@@ -115,7 +115,6 @@ class CallContext:
             self._generation = monitor._channel.generation
             if monitor._beginners:
                 self.contexts = monitor._begin()
-            self.start_seconds = time()
         except Exception as error:
             self._monitor._trouble("a call could not be begun", error)
         self._begun = perf_counter()
@@ -147,7 +146,8 @@ class CallContext:
             if self._begun:
                 self.seconds = max(now - self._begun, 0.0)
             else:  # never begun: it took no time that anybody knows
-                self.start_seconds = time()
+                self._begun = now
+                self._generation = self._monitor._channel.generation
             if error is not None:
                 self.error_class, self.error_type = failures.classify(error), failures.name_of(error)
             outer = self._outer()
@@ -160,6 +160,11 @@ class CallContext:
                 self._hand_on()
         except Exception as trouble:
             self._monitor._trouble("a call could not be recorded", trouble)
+
+    def place_in_time(self) -> None:
+        """In the monitor's thread: when it began, by the clock on the wall, which the caller has not looked at."""
+        if not self.start_seconds:
+            self.start_seconds = time() - (perf_counter() - self._begun)
 
     def _hand_on(self) -> None:
         channel = self._monitor._channel
@@ -275,14 +280,14 @@ class CallContext:
     def texts(self, n: Any) -> None:
         """How many texts it is, where that was not known before: a number, or the texts themselves."""
         counted = count(n)
-        if counted.texts is None:
+        if counted[0] is None:
             self._misused("texts", n)
             return
-        self.text_count = counted.texts
+        self.text_count = counted[0]
         if type(n) is not int:
             self._source_texts = n
             if self.tokens is None:
-                self.tokens = counted.tokens
+                self.tokens = counted[1]
 
     def _misused(self, what: str, value: object) -> None:
         self._monitor._trouble(f"{what} of type {type(value).__name__} is not usable and was left out", None)

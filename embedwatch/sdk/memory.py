@@ -61,7 +61,7 @@ class EmbeddingMetrics:
             self.tokens_saved += call.tokens_saved
             self._uncounted += call.tokens is None
             # A call whose tokens nobody knows read one a text at least.
-            unpriced = call.cost_nano_usd is None and (call.tokens if call.tokens is not None else max(call.misses, 1))
+            unpriced = call.cost_nano_usd is None and (call.tokens if call.tokens is not None else call.misses)
             self.unpriced_tokens += unpriced or 0
             self._unpriced += bool(unpriced)
             self._unsaved += call.saved_nano_usd is None

@@ -16,6 +16,7 @@ from embedwatch.pricing import PriceBook
 from embedwatch.sdk.call import Sink
 from embedwatch.sdk.channel import Channel
 from embedwatch.sdk.context import CallContext
+from embedwatch.sdk.money import as_usd
 from embedwatch.sdk.settling import Settler
 from embedwatch.tokens import counter_for
 
@@ -55,8 +56,8 @@ class Monitor:
         if isinstance(max_queued_calls, bool) or not isinstance(max_queued_calls, int) or max_queued_calls < 1:
             raise ConfigError(f"max_queued_calls is {max_queued_calls!r}; it must be a whole number from 1 on")
         book = PriceBook(
-            {name: _usd(f"prices[{name!r}]", price) for name, price in (prices or {}).items()},
-            None if gpu_usd_per_hour is None else _usd("gpu_usd_per_hour", gpu_usd_per_hour),
+            {name: as_usd(f"prices[{name!r}]", price) for name, price in (prices or {}).items()},
+            None if gpu_usd_per_hour is None else as_usd("gpu_usd_per_hour", gpu_usd_per_hour),
         )
         self.worker = worker
         self.sinks = _with_memory(sinks)
@@ -217,14 +218,3 @@ def _with_memory(sinks: Sequence[Sink]) -> tuple[Sink, ...]:
     if len(set(names)) != len(names):
         raise ConfigError(f"two sinks have the same name: {', '.join(sorted(names))}. Give one of them another")
     return given if any(hasattr(sink, "summary") for sink in given) else (*given, MemorySink())
-
-
-def _usd(what: str, value: Any) -> Decimal:
-    try:
-        amount = value if isinstance(value, Decimal) else Decimal(str(value))
-        good = amount.is_finite() and amount >= 0 and not isinstance(value, bool)
-    except ArithmeticError:
-        good = False
-    if not good:
-        raise ConfigError(f"{what} is {value!r}; it must be a sum in USD, such as 0.02")
-    return amount

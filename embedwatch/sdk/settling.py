@@ -16,6 +16,7 @@ from embedwatch.pricing import SOURCE_UNKNOWN, Price, PriceBook
 from embedwatch.sdk.call import Call
 from embedwatch.sdk.context import MOST_NANO_USD, MOST_TOKENS, CallContext
 from embedwatch.sdk.providers import PRICE_LISTS
+from embedwatch.sdk.texts import strings
 from embedwatch.tokens import TokenCounter
 
 PRICE_GIVEN = "given"  # the caller, or the provider's answer, said the cost
@@ -131,6 +132,8 @@ class Settler:
         return read, whole - read, "estimated"
 
     def _count(self, left: CallContext, model: str) -> tuple[int | None, TokenMethod | None]:
+        if left.held_texts is not None and not strings(left.held_texts):
+            return None, None
         if left.held_texts is not None:
             counter = self.counter_for(model)
             return min(sum(counter.count(left.held_texts)), MOST_TOKENS), counter.method

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 #: Of one call. Beyond it is no number of texts, but a mistake.
 MOST_TEXTS = 10**8
 
 
-class Counted(NamedTuple):
-    """What is known of an argument at the beginning of a call."""
-
-    texts: int | None  # None: it has no length (a generator), or there is no argument
-    tokens: int | None = None  # known where the texts are tokens already, as OpenAI takes them
+#: What is known of an argument at the beginning of a call: how many texts (None: it has no length, as a generator, or
+#: there is none), and how many tokens, where the texts are tokens already, as OpenAI takes them.
+Counted = tuple[int | None, int | None]
 
 
 def count(texts: Any) -> Counted:
@@ -22,40 +20,40 @@ def count(texts: Any) -> Counted:
     """
     kind = type(texts)
     if kind is str:
-        return Counted(1)
+        return 1, None
     try:
         if kind is list or kind is tuple:
             size = len(texts)
             first = texts[0] if size else None
             if type(first) is str:
-                return Counted(size)
+                return size, None
             return _of_tokens(texts, first, size)
         return _of_others(texts)
     except Exception:
-        return Counted(None)
+        return None, None
 
 
 def _of_tokens(texts: Any, first: Any, size: int) -> Counted:
     if type(first) is int and all(type(token) is int for token in texts):
-        return Counted(1, size)
+        return 1, size
     if type(first) is list and first and type(first[0]) is int and all(type(text) is list for text in texts):
-        return Counted(size, sum(map(len, texts)))
-    return Counted(size)
+        return size, sum(map(len, texts))
+    return size, None
 
 
 def _of_others(texts: Any) -> Counted:
     if texts is None:
-        return Counted(None)
+        return None, None
     if isinstance(texts, str | bytes | bytearray):
-        return Counted(1)
+        return 1, None
     if isinstance(texts, bool):
-        return Counted(None)
+        return None, None
     number = whole(texts, MOST_TEXTS)
     if number is not None:
-        return Counted(number)
+        return number, None
     if getattr(texts, "shape", None) == ():  # an array that holds one value
-        return Counted(1)
-    return Counted(min(len(texts), MOST_TEXTS))
+        return 1, None
+    return min(len(texts), MOST_TEXTS), None
 
 
 def whole(value: Any, most: int) -> int | None:
@@ -71,26 +69,33 @@ def whole(value: Any, most: int) -> int | None:
         return None
 
 
-def snapshot(texts: Any, expected: int, most_chars: int) -> tuple[tuple[str, ...] | None, int | None]:
-    """The texts, to be counted later, and their characters. `(None, characters)` where there are too many to keep, and
-    `(None, None)` where they are no strings, or are not those of the beginning any more. Never raises.
+def snapshot(texts: Any, expected: int, most_chars: int) -> tuple[tuple[Any, ...] | None, int | None]:
+    """The texts, to be counted later (`strings`), and their characters. `(None, characters)` where there are too many
+    to keep, and `(None, None)` where they cannot be counted, or are not those of the beginning any more. Never raises.
     """
     try:
-        if isinstance(texts, str):
-            held: tuple[str, ...] = (texts,)
-        elif isinstance(texts, list | tuple):
+        if isinstance(texts, list | tuple):
             held = tuple(texts)
+        elif isinstance(texts, str):
+            held = (texts,)
         else:
             return _plain(texts, expected, most_chars)
-        if len(held) != expected or not all(isinstance(text, str) for text in held):
+        if len(held) != expected:
             return None, None
         chars = sum(map(len, held))
-        return (held, chars) if chars <= most_chars else (None, chars)
+        if chars <= most_chars:
+            return held, chars
+        return None, chars if strings(held) else None
     except Exception:
         return None, None
 
 
-def _plain(texts: Any, expected: int, most_chars: int) -> tuple[tuple[str, ...] | None, int | None]:
+def strings(texts: tuple[Any, ...]) -> bool:
+    """Whether all of them are. Not asked in the caller's thread, where it would be the half of the work."""
+    return all(isinstance(text, str) for text in texts)
+
+
+def _plain(texts: Any, expected: int, most_chars: int) -> tuple[tuple[Any, ...] | None, int | None]:
     """Arrays and columns of strings, and sets: they can be read twice. Nothing else is."""
     listed = texts.tolist() if hasattr(texts, "tolist") else list(texts) if isinstance(texts, set | frozenset) else None
     if isinstance(listed, str):

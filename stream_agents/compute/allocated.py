@@ -38,7 +38,7 @@ class Allocation(msgspec.Struct, omit_defaults=True):
 
     def add(self, event: HeartbeatEvent, zone: ZoneInfo, now: float) -> None:
         """Count the time since the heartbeat before. One that came out of order, or that of a wrong clock, is none."""
-        if not 0 <= event.time_seconds <= now + MAX_AHEAD_SECONDS:
+        if event.role != "worker" or not 0 <= event.time_seconds <= now + MAX_AHEAD_SECONDS:
             return
         at_ms = round(event.time_seconds * 1000)
         incarnation = event.event_id.rpartition(":")[0][-LONGEST_INCARNATION:]

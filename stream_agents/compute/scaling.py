@@ -31,7 +31,7 @@ ON_THE_WAY_SECONDS = 30.0
 
 
 class Heard(NamedTuple):
-    """Workers by the state in their heartbeats, those that fell silent left out."""
+    """Workers by the state in their heartbeats, those that fell silent left out; callers (the SDK) are none."""
 
     running: int
     starting: int
@@ -42,7 +42,11 @@ class Heard(NamedTuple):
 
 
 def heard(world: World, now: float, silent_seconds: float) -> Heard:
-    states = [beat.state for beat in world.workers.values() if now - beat.time_seconds <= silent_seconds]
+    states = [
+        beat.state
+        for beat in world.workers.values()
+        if beat.role == "worker" and now - beat.time_seconds <= silent_seconds
+    ]
     return Heard(states.count("running"), states.count("starting"))
 
 

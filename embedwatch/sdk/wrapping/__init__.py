@@ -46,7 +46,7 @@ def _wrap(monitor: Monitor, client: Any, labels: Mapping[str, str | None]) -> An
         except Exception as error:
             monitor._trouble(f"the adapter {getattr(adapt, '__qualname__', adapt)} failed", error)
     names = [name for name in METHODS if callable(getattr(client, name, None))]
-    if names and not isinstance(client, type):
+    if names and not isinstance(client, type) and type(client).__module__ != "builtins":  # a str has `encode`
         return proxied(monitor, client, names, labels)
     monitor._trouble(
         f"{type(client).__name__} has none of {', '.join(METHODS)} and is not measured: use Monitor.track on the "

@@ -95,8 +95,10 @@ def _kind(of: type) -> type[Proxy]:
         if own is None:
             if name == "__hash__":
                 special[name] = None
-        elif own is not getattr(object, name, None) or name in ("__repr__", "__str__"):
+        elif own is not getattr(object, name, None) or name in ("__repr__", "__str__", "__hash__"):
             special[name] = _handing_on(name)
+    if getattr(of, "__eq__", None) is getattr(object, "__eq__", None):
+        special["__eq__"] = _same
     return type(f"Measured{of.__name__}", (Proxy,), special)
 
 
@@ -110,6 +112,10 @@ def _handing_on(name: str) -> Any:
         return self if found is _client(self) else found
 
     return entered if name == "__aenter__" else method
+
+
+def _same(self: Any, other: Any) -> bool:
+    return _client(self) is (_client(other) if is_proxy(other) else other)
 
 
 def _client(proxy: Any) -> Any:

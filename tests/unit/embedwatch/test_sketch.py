@@ -233,3 +233,17 @@ def test_sums_that_no_values_have_are_refused(total: float, minimum: float, maxi
     wrong.total, wrong.minimum, wrong.maximum = total, minimum, maximum
     with pytest.raises(InvalidEvent, match="add up"):
         Sketch.from_bytes(wrong.to_bytes())
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e6), st.integers(0, 50)), max_size=10))
+def test_a_value_added_so_many_times_is_as_if_added_one_by_one(values: list[tuple[float, int]]) -> None:
+    at_once, one_by_one = Sketch(), Sketch()
+    for value_ms, times in values:
+        at_once.add_repeated(value_ms, times)
+        one_by_one.add([value_ms] * times)
+    assert at_once.count == one_by_one.count
+    assert at_once.total == pytest.approx(one_by_one.total)
+    for q in (0.0, 0.3, 0.5, 0.95, 1.0):
+        assert at_once.quantile(q) == one_by_one.quantile(q)
+    with pytest.raises(ValueError):
+        at_once.add_repeated(1.0, -1)

@@ -56,6 +56,10 @@ def test_out_of_order_and_repeated_heartbeats_count_nothing_twice() -> None:
     assert counted(*beats) == {TODAY: {"m": 30_000}}
 
 
+def test_a_caller_of_the_sdk_is_no_machine() -> None:
+    assert counted(beat(NOW - 20, role="caller"), beat(NOW, role="caller")) == {}
+
+
 def test_a_clock_that_is_wrong_is_not_counted() -> None:
     for wrong in (float("nan"), float("inf"), -5.0, NOW + 90_000):
         assert counted(beat(NOW - 2), beat(wrong), beat(NOW)) == {TODAY: {"m": 2000}}

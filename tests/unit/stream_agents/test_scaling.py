@@ -120,6 +120,11 @@ def test_workers_are_counted_by_state_and_silence() -> None:
     assert (there.running, there.starting, there.all) == (2, 1, 3)
 
 
+def test_a_caller_of_the_sdk_is_no_worker() -> None:
+    world = world_of(beat("a"), beat("b", role="caller"))
+    assert heard(world, NOW, 20.0).all == 1
+
+
 def test_a_load_has_what_was_measured() -> None:
     world = world_of(
         *queue(4, lag_messages=10, lag_texts=640, arrival_rate_per_s=2.0, oldest_age_seconds=3.0),
