@@ -67,11 +67,27 @@ NAMES = {
     "print_dashboard": "alerts",
 }
 
+#: What to install for those that the base install cannot do.
+EXTRAS = {
+    "LiteLLMCallback": "litellm",
+    "OpenTelemetrySink": "embedwatch[otel]",
+    "PrometheusSink": "embedwatch[prometheus]",
+    "datadog_sink": "embedwatch[otel]",
+}
+
 
 def __getattr__(name: str) -> Any:
     if name not in NAMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{NAMES[name]}"), name)
+    try:
+        module = import_module(f"{__name__}.{NAMES[name]}")
+    except ModuleNotFoundError as error:
+        if name not in EXTRAS:
+            raise
+        raise ImportError(
+            f"{name} needs {error.name}, which is not installed here: pip install '{EXTRAS[name]}'"
+        ) from error
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -38,9 +38,11 @@ def datadog_sink(
     """A sink with providers of its own that send to the Datadog Agent, and end with the sink.
 
     What is not given comes from the variables that Datadog's own libraries read: DD_SERVICE, DD_ENV, DD_VERSION, and
-    DD_AGENT_HOST for the endpoint (`http://host:4318`, else 127.0.0.1). An agent that does not answer costs nobody
-    anything: what does not fit the bounded queue is dropped. Raises ConfigError for an endpoint that is no address.
+    for the endpoint OTEL_EXPORTER_OTLP_ENDPOINT, else DD_AGENT_HOST (`http://host:4318`), else 127.0.0.1. An agent that
+    does not answer costs nobody anything: what does not fit the bounded queue is dropped. Raises ConfigError for an
+    endpoint that is no address.
     """
+    endpoint = endpoint or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
     base = (endpoint or f"http://{os.environ.get('DD_AGENT_HOST') or '127.0.0.1'}:{AGENT_PORT}").rstrip("/")
     if urlsplit(base).scheme not in ("http", "https") or not urlsplit(base).hostname:
         raise ConfigError("the endpoint of datadog_sink must be an address such as http://127.0.0.1:4318")

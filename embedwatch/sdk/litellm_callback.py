@@ -35,6 +35,8 @@ class LiteLLMCallback(CustomLogger):
     ) -> None:
         super().__init__()
         self._monitor = monitor
+        # LiteLLM takes two of the same class for one, unless a plain value of theirs differs.
+        self.monitor_id = id(monitor)
         self._labels = provider, tenant, source
         self._lock = threading.Lock()
         self._begun: OrderedDict[str, dict[str, Any] | None] = OrderedDict()

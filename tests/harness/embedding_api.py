@@ -8,6 +8,7 @@ them, and as numbers where `encoding_format` is "float". Azure's path, which nam
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import threading
 from typing import Any
@@ -46,7 +47,8 @@ class EmbeddingApi(LocalServer):
                 self.end_headers()
                 # Half an answer: less than was promised, and the connection closed.
                 cut = answer[: len(answer) // 2] if status == 200 and answer.endswith(b"half") else answer
-                self.wfile.write(cut)
+                with contextlib.suppress(ConnectionError):  # whoever asked may have gone
+                    self.wfile.write(cut)
                 if cut is not answer:
                     self.close_connection = True
 

@@ -51,6 +51,19 @@ def test_the_kafka_sink_says_what_it_needs() -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "extra"),
+    [
+        ("PrometheusSink", "embedwatch[prometheus]"),
+        ("datadog_sink", "embedwatch[otel]"),
+        ("LiteLLMCallback", "litellm"),
+    ],
+)
+def test_a_sink_that_needs_an_extra_names_it(name: str, extra: str) -> None:
+    done = run(EXTRAS, "-c", f"try:\n from embedwatch.sdk import {name}\nexcept ImportError as e: print(e)")
+    assert done.stdout.strip().endswith(f"which is not installed here: pip install '{extra}'"), done
+
+
+@pytest.mark.parametrize(
     "command",
     [
         ["topics", "create"], ["lag"], ["worker"], ["dlq", "list"], ["collect", "out.npy"], ["silence", "list"],

@@ -52,6 +52,12 @@ def test_the_agent_is_sent_spans_and_deltas_with_the_name_of_the_service():
         assert [point.as_double for each in costs for point in each.data_points] == pytest.approx([14e-6, 14e-6])
 
 
+@pytest.fixture(autouse=True)
+def _no_variables(monkeypatch):
+    for name in ("DD_SERVICE", "DD_ENV", "DD_VERSION", "DD_AGENT_HOST", "OTEL_EXPORTER_OTLP_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+
+
 def test_it_reads_what_the_libraries_of_datadog_read(monkeypatch):
     for name, value in {"DD_SERVICE": "billing", "DD_ENV": "test", "DD_AGENT_HOST": "127.0.0.2"}.items():
         monkeypatch.setenv(name, value)

@@ -169,14 +169,15 @@ def test_what_it_does_not_understand_never_reaches_the_caller(watched):
     assert [call.errors for call in watched.calls()] == [1]
 
 
-def test_the_span_is_a_child_of_the_callers(api, watched):
+def test_two_monitors_are_told_and_the_span_is_a_child_of_the_callers(api, watched):
     spans = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(spans))
     with Monitor(sinks=[OpenTelemetrySink(provider)]) as monitor:
-        litellm.callbacks = [LiteLLMCallback(monitor)]
+        litellm.callbacks.append(LiteLLMCallback(monitor))
         with trace.get_tracer("app", tracer_provider=provider).start_as_current_span("request") as outer:
             ask(api)
         assert eventually(lambda: monitor.flush(10) and len(spans.get_finished_spans()) > 1)
     (span,) = [span for span in spans.get_finished_spans() if span.name.startswith("embeddings")]
     assert span.parent.span_id == outer.get_span_context().span_id
+    assert len(settled(watched)) == 1
