@@ -7,6 +7,7 @@ together, so that a call does not wake it each. A full queue drops the call and 
 from __future__ import annotations
 
 import atexit
+import concurrent.futures.thread  # noqa: F401 - tiktoken imports it, which nobody can once the process ends
 import contextlib
 import logging
 import os
@@ -190,6 +191,7 @@ class Channel:
                 sink.record(call)
             except Exception as error:
                 self._count_error(_name(sink), error)
+        item.let_go()
         return False
 
     def _answer(self, request: _Request) -> None:

@@ -143,6 +143,8 @@ def _sums(call: Call) -> dict[str, int]:
     # Tokens that nobody knows are one a text at least: they show as unpriced, where none would show as free.
     tokens = call.misses if call.tokens is None else call.tokens
     copied = call.cache_hits + call.duplicates
+    # Likewise of what was saved.
+    saved = copied if call.saved_nano_usd is None and not call.tokens_saved else call.tokens_saved
     return {
         "texts": call.texts,
         "cache_hits": call.cache_hits,
@@ -150,10 +152,10 @@ def _sums(call: Call) -> dict[str, int]:
         "misses": call.misses,
         "batches": int(call.misses > 0),
         "tokens": tokens,
-        "tokens_saved": call.tokens_saved,
-        "duplicate_tokens": call.tokens_saved * call.duplicates // copied if copied else 0,
+        "tokens_saved": saved,
+        "duplicate_tokens": saved * call.duplicates // copied if copied else 0,
         "cost_nano_usd": call.cost_nano_usd or 0,
         "saved_nano_usd": call.saved_nano_usd or 0,
         "unpriced_tokens": tokens if call.cost_nano_usd is None else 0,
-        "unpriced_saved_tokens": call.tokens_saved if call.saved_nano_usd is None else 0,
+        "unpriced_saved_tokens": saved if call.saved_nano_usd is None else 0,
     }

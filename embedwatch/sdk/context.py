@@ -109,7 +109,10 @@ class CallContext:
         if self._begun or self._ended:
             return
         try:
-            self._parent = _running.get()
+            parent = _running.get()
+            while parent is not None and parent._ended:  # kept, each would keep the one before it
+                parent = parent._parent
+            self._parent = parent
             self._token = _running.set(self)
             monitor = self._monitor
             self._generation = monitor._channel.generation
@@ -161,6 +164,20 @@ class CallContext:
         except Exception as trouble:
             self._monitor._trouble("a call could not be recorded", trouble)
 
+    def step_out(self) -> None:
+        """What runs here now is the caller's own, not within this call, until `step_in`. Never raises."""
+        if self._token is not None and not self._ended:
+            self._leave(self._token)
+
+    def step_in(self) -> None:
+        """What runs here now is within this call. Never raises."""
+        if self._token is None and not self._ended:
+            self._token = _running.set(self)
+
+    def let_go(self) -> None:
+        """In the monitor's thread, when the sinks have been told: whoever still holds the call holds no texts."""
+        self.held_texts = self.inner = self._parent = None
+
     def place_in_time(self) -> None:
         """In the monitor's thread: when it began, by the clock on the wall, which the caller has not looked at."""
         if not self.start_seconds:
@@ -170,7 +187,9 @@ class CallContext:
         channel = self._monitor._channel
         if self._generation != channel.generation and self._begun:
             return  # the process was forked within the call: its parent tells of it
-        if self.tokens is None and self.error_class is None and self.text_count:
+        # What the hits and copies would have cost is told by their texts, too, where nobody says it.
+        to_count = self.tokens is None or ((self.cache_hits or self.duplicates) and self.tokens_saved is None)
+        if to_count and self.error_class is None and self.text_count:
             self.held_texts, self.chars = snapshot(self._source_texts, self.text_count, channel.chars_to_keep())
         self._source_texts = None
         channel.put(self)

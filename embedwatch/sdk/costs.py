@@ -11,6 +11,7 @@ from decimal import Decimal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from embedwatch.errors import ConfigError
+from embedwatch.events import NANO_USD_PER_USD
 from embedwatch.pricing import PriceBook, known_nano_usd, to_usd
 from embedwatch.sdk.context import nano_usd
 from embedwatch.sdk.money import as_usd
@@ -49,7 +50,9 @@ class CostTracker:
         return self.record_tokens(count_tokens(text, self.model))
 
     def record_tokens(self, tokens: int, texts: int = 1) -> tuple[int, float | None]:
-        """The same where the provider said the tokens."""
+        """The same where the provider said the tokens. Raises ValueError for less than none."""
+        if tokens < 0 or texts < 0:
+            raise ValueError(f"{tokens} tokens of {texts} texts: neither can be less than 0")
         cost = self._price.cost(tokens, 0.0)
         with self._lock:
             self.total_tokens += tokens
@@ -118,7 +121,7 @@ class BudgetMonitor:
             self._zone = ZoneInfo(timezone)
         except (ZoneInfoNotFoundError, ValueError, OSError):
             raise ConfigError(f"timezone {timezone!r} is not known; take a name such as Europe/Berlin") from None
-        self._budget_nano_usd = nano_usd(daily_budget_usd) or 0
+        self._budget_nano_usd = round(as_usd("daily_budget_usd", daily_budget_usd) * NANO_USD_PER_USD)
         self._thresholds_pct = sorted(thresholds_pct)
         self._on_threshold = on_threshold or _warn
         self._clock = clock

@@ -71,6 +71,10 @@ class KafkaSink:
         self._max_events = max_events
         self._coalesce_seconds = min(max(coalesce_seconds, 0.0), 1.0)
         self._heartbeat_seconds = heartbeat_seconds
+        # Here, not in the thread: a process that is forked in the middle of an import has half of it for good.
+        from embedwatch import kafka, topics  # noqa: F401
+
+        "localhost".encode("idna")
         self._begin_anew()
 
     def _begin_anew(self) -> None:

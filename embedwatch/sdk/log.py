@@ -64,7 +64,8 @@ def in_words(call: Call) -> str:
     about = [f"model {call.model}"]
     if call.tokens is not None:
         about.append(f"{'about ' * (call.token_method == ESTIMATED)}{call.tokens:,} tokens")
-    about.append("cost unknown" if call.cost_nano_usd is None else f"${call.cost_nano_usd / 1e9:.9f}".rstrip("0"))
+    cost = None if call.cost_nano_usd is None else f"${call.cost_nano_usd / 1e9:.9f}".rstrip("0").rstrip(".")
+    about.append(cost or "cost unknown")
     if call.cache_hits:
         about.append(f"{call.cache_hits:,} from the cache")
     if call.duplicates:

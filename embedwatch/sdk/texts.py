@@ -6,6 +6,8 @@ from typing import Any
 
 #: Of one call. Beyond it is no number of texts, but a mistake.
 MOST_TEXTS = 10**8
+#: Kinds of numpy's types that may hold strings.
+_OF_STRINGS = frozenset("OUST")
 
 
 #: What is known of an argument at the beginning of a call: how many texts (None: it has no length, as a generator, or
@@ -96,8 +98,13 @@ def strings(texts: tuple[Any, ...]) -> bool:
 
 
 def _plain(texts: Any, expected: int, most_chars: int) -> tuple[tuple[Any, ...] | None, int | None]:
-    """Arrays and columns of strings, and sets: they can be read twice. Nothing else is."""
-    listed = texts.tolist() if hasattr(texts, "tolist") else list(texts) if isinstance(texts, set | frozenset) else None
+    """Arrays and columns of strings, and sets: they can be read twice. Nothing else is: of numbers (an image, a tensor
+    on a GPU) a list would take long in the caller's thread."""
+    listed: Any = None
+    if isinstance(texts, set | frozenset):
+        listed = list(texts)
+    elif hasattr(texts, "tolist") and getattr(getattr(texts, "dtype", None), "kind", None) in _OF_STRINGS:
+        listed = texts.tolist()
     if isinstance(listed, str):
         listed = [listed]
     return (None, None) if not isinstance(listed, list) else snapshot(listed, expected, most_chars)

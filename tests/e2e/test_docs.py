@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.doc_blocks import Block, blocks_of, commands_of, pages, read
+from tests.harness.doc_blocks import ROOT, Block, blocks_of, commands_of, pages, read
 from tests.harness.doc_stack import DocStack, doc_stack
-from tests.harness.doc_ways import lesser, run_of
+from tests.harness.doc_ways import PYTHON_ELSEWHERE, lesser, run_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("cache_server")]
 
@@ -28,6 +28,9 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DocStack]:
 
 def to_run(page: str) -> list[Block]:
     found = [block for block in blocks_of(page, read(page)) if block.kind != "yaml" or block.file]
+    if page in PYTHON_ELSEWHERE:
+        assert (ROOT / PYTHON_ELSEWHERE[page]).exists()
+        found = [block for block in found if block.kind != "python"]
     return [b for b in found if b.file or b.kind == "python" or any(lesser(c) is None for c in commands_of(b))]
 
 

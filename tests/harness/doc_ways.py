@@ -70,6 +70,9 @@ RUN = (
 )
 
 
+#: Pages whose Python is run block by block by a test of its own, against endpoints that the session has not.
+PYTHON_ELSEWHERE = {"docs/reference/sdk-adapters.md": "tests/unit/embedwatch/sdk/test_adapters_page.py"}
+
 #: Whole pages of which nothing is run.
 LESSER_PAGES = {
     "docs/reference/commands.md": "made from each command's help, whose examples name files and machines of a reader"

@@ -50,6 +50,7 @@ def _plain(fn: Any, begin: Begin) -> Any:
             call.end(error)
             raise
         if type(result) not in _NO_AWAITABLES and inspect.isawaitable(result):
+            call.step_out()  # until somebody awaits it, the caller goes on with other things
             return _until_done(call, result)
         return _done(call, result)
 
@@ -65,17 +66,73 @@ def _coroutine(fn: Any, begin: Begin) -> Any:
 
 def _generator(fn: Any, begin: Begin) -> Any:
     def run(*args: Any, **kwargs: Any) -> Any:
-        with begin(args, kwargs):
-            return (yield from fn(*args, **kwargs))
+        call = begin(args, kwargs)
+        call.step_out()
+        try:
+            result = yield from _steps(call, fn(*args, **kwargs))
+        except GeneratorExit:
+            call.end()  # whoever reads it has enough
+            raise
+        except BaseException as error:
+            call.end(error)
+            raise
+        call.end()
+        return result
 
     return run
 
 
+def _steps(call: CallContext, inner: Any) -> Any:
+    """Like `yield from inner`, but between its steps the caller's own code does not run within the call."""
+    step, value = inner.send, None
+    while True:
+        call.step_in()
+        try:
+            out = step(value)
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            call.step_out()
+        try:
+            value = yield out
+            step = inner.send
+        except GeneratorExit:
+            inner.close()
+            raise
+        except BaseException as error:
+            step, value = inner.throw, error
+
+
 def _async_generator(fn: Any, begin: Begin) -> Any:
     async def run(*args: Any, **kwargs: Any) -> Any:
-        async with begin(args, kwargs):
-            async for each in fn(*args, **kwargs):
-                yield each
+        call = begin(args, kwargs)
+        call.step_out()
+        inner = fn(*args, **kwargs)
+        step, value = inner.asend, None
+        try:
+            while True:
+                call.step_in()
+                try:
+                    out = await step(value)
+                except StopAsyncIteration:
+                    break
+                finally:
+                    call.step_out()
+                try:
+                    value = yield out
+                    step = inner.asend
+                except GeneratorExit:
+                    await inner.aclose()
+                    raise
+                except BaseException as error:
+                    step, value = inner.athrow, error
+        except GeneratorExit:
+            call.end()
+            raise
+        except BaseException as error:
+            call.end(error)
+            raise
+        call.end()
 
     return run
 
@@ -125,6 +182,7 @@ def _done(call: CallContext, result: Any) -> Any:
 
 
 async def _until_done(call: CallContext, result: Any) -> Any:
+    call.step_in()
     try:
         found = await result
     except BaseException as error:

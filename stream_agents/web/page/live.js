@@ -25,6 +25,18 @@ export class Live {
     this.onState = onState;
     this.now = { state: "connecting", since: Date.now(), reasons: [], error: null };
     this.tries = 0;
+    // A browser has six connections to a place: a tab that nobody sees leaves its own to others.
+    document.addEventListener("visibilitychange", () => {
+      if (this.query === undefined) return;
+      if (document.hidden) {
+        clearTimeout(this.retry);
+        clearTimeout(this.looking);
+        this.source?.close();
+        this.source = undefined;
+      } else if (!this.source) {
+        this.open(this.query);
+      }
+    });
   }
 
   open(query) {
@@ -73,6 +85,6 @@ export class Live {
         this.#listen();
       }
     }
-    this.looking = setTimeout(() => this.#look(), READY_EVERY_MS);
+    if (!document.hidden) this.looking = setTimeout(() => this.#look(), READY_EVERY_MS);
   }
 }

@@ -110,7 +110,7 @@ const TILES = [
     id: "saved", name: "Saved by the cache today", metrics: [],
     of: ({ today }) => ({
       value: known(today.saved_usd) ? usd(today.saved_usd) : null,
-      sub: known(today.savings_pct) ? `${percent(today.savings_pct)} of what it would have cost` : today.saved_state === "known" ? "nothing was spent" : `${plural(today.unpriced_saved_tokens, "token")} without a price`,
+      sub: known(today.savings_pct) ? `${percent(today.savings_pct)} of what it would have cost` : today.saved_state === "known" ? (today.cost_state === "known" ? "nothing was spent" : "the share is not known: not all spend has a price") : `${plural(today.unpriced_saved_tokens, "token")} without a price`,
     }),
   },
   {
@@ -143,7 +143,8 @@ const TILES = [
   { id: "gpus", name: "GPU utilisation", metrics: ["gpu_utilization_pct"], of: gpuTile },
 ];
 
-const sameScope = (scope, key) => Object.keys(scope).length === 0 || Object.entries(scope).every(([kind, name]) => key.some(([k, n]) => k === kind && n === name));
+// A rule of everything says nothing of one model.
+const sameScope = (scope, key) => Object.keys(scope).length === key.length && Object.entries(scope).every(([kind, name]) => key.some(([k, n]) => k === kind && n === name));
 
 export class Tiles {
   constructor(place) {

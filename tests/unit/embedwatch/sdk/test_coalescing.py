@@ -69,7 +69,7 @@ def test_sums_of_events_are_sums_of_calls_and_no_reader_refuses_one(made: list[C
         assert event.time_seconds <= NOW
         done = event.texts - sum(event.errors.values())
         assert Sketch.from_text(event.latency_sketch).count == done
-    for name in ("texts", "cache_hits", "duplicates", "misses", "tokens_saved"):
+    for name in ("texts", "cache_hits", "duplicates", "misses"):
         assert sum(getattr(event, name) for event in events) == sum(getattr(call, name) for call in made), name
     for name in ("cost_nano_usd", "saved_nano_usd"):
         assert sum(getattr(event, name) for event in events) == sum(getattr(call, name) or 0 for call in made), name
@@ -81,7 +81,17 @@ def test_sums_of_events_are_sums_of_calls_and_no_reader_refuses_one(made: list[C
         errors.update(event.errors)
     assert errors == Counter({c: n for c in {call.error_class for call in made} if c is not None
                               and (n := sum(call.errors for call in made if call.error_class == c))})  # fmt: skip
-    # What has no price is never told as free.
+    # What has no price is never told as free, nor a saving that nobody knows as none.
+    for known in (True, False):
+        saved = sum(
+            call.tokens_saved or (0 if known else call.cache_hits + call.duplicates)
+            for call in made if (call.saved_nano_usd is not None) is known
+        )  # fmt: skip
+        told = sum(
+            event.tokens_saved - event.unpriced_saved_tokens if known else event.unpriced_saved_tokens
+            for event in events
+        )  # fmt: skip
+        assert told == saved
     unpriced = sum(call.misses if call.tokens is None else call.tokens for call in made if call.cost_nano_usd is None)
     assert sum(event.unpriced_tokens for event in events) == unpriced
     assert len({event.event_id for event in events}) == len(events)
