@@ -16,9 +16,10 @@ ALIVE_SECONDS = 90.0
 
 def running_workers(world: World, now: float) -> int | None:
     """Workers that run; None where nothing has been heard of any."""
-    if not world.workers:
+    workers = [beat for beat in world.workers.values() if beat.role == "worker"]  # callers take nothing from the queue
+    if not workers:
         return None
-    return sum(beat.state == "running" and now - beat.time_seconds <= ALIVE_SECONDS for beat in world.workers.values())
+    return sum(beat.state == "running" and now - beat.time_seconds <= ALIVE_SECONDS for beat in workers)
 
 
 class QueueHistory:

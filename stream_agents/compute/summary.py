@@ -172,6 +172,7 @@ def _workers(world: World, now: float) -> list[dict[str, Any]]:
                 "worker": name,
                 "model": beat.model,
                 "state": beat.state,
+                "role": beat.role,
                 "silent_seconds": max(now - beat.time_seconds, 0.0),
                 "model_load_seconds": beat.model_load_seconds,
                 "in_flight_texts": beat.in_flight_texts,

@@ -232,6 +232,7 @@ class Worker(Struct):
     worker: str
     model: str
     state: Literal["starting", "running", "stopping"]
+    role: Literal["worker", "caller"]  # a caller is a process with the SDK: it takes no texts from the queue
     silent_seconds: float
     model_load_seconds: float | None
     in_flight_texts: int

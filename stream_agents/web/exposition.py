@@ -49,7 +49,8 @@ class WorldCollector(Collector):
         yield from series.losses(world)
         yield from series.queue(world.queue(now), world.lags, now)
         yield from series.scaling(world, now)
-        yield value("workers", len(world.workers) if self.runtime.recovered else None)
+        workers = sum(beat.role == "worker" for beat in world.workers.values())  # not callers with the SDK
+        yield value("workers", workers if self.runtime.recovered else None)
         yield from series.silences(world, now)
         yield from series.machines(world)
         energy = gauge("gpu_joules_per_million_tokens")

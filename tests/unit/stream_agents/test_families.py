@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 from collections import Counter
 from functools import cache
+from typing import Literal
 
 import pytest
 from msgspec.structs import replace
@@ -14,11 +15,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from embedwatch.events import BatchEvent, GpuSample, HeartbeatEvent, LagEvent
 from embedwatch.metric_families import every
+from stream_agents.compute.queue_history import running_workers
+from stream_agents.compute.summary import summary
 from stream_agents.compute.world import STALE_LAG_SECONDS, World
 from stream_agents.runtime import Runtime
 from stream_agents.web import exposition, families, series
 from stream_agents.web.families import FAMILIES
-from tests.harness.agents_log import NOW, SetClock, batch_event, log_of, runtime_on
+from tests.harness.agents_log import NOW, SetClock, batch_event, log_of, runtime_on, started
 from tests.harness.agents_web import busy_runtime, serving
 from tests.harness.requirements import need_promtool
 from tools import reference
@@ -197,3 +200,21 @@ def test_what_a_minute_stands_on_is_absent_where_nothing_came() -> None:
         "embedwatch_texts_last_minute": 10, "embedwatch_cache_lookups_last_minute": 10,
         "embedwatch_cache_errors_last_minute": 2, "embedwatch_unpriced_tokens_last_minute": 7,
     }  # fmt: skip
+
+
+def test_a_process_with_the_sdk_is_no_worker_anywhere() -> None:
+    clock = SetClock()
+    runtime = started(log_of(), clock=clock)
+
+    def heard(role: Literal["worker", "caller"]) -> None:
+        beat = HeartbeatEvent(f"{role}:1", NOW, role, "m", "running", role=role)
+        runtime.world.apply_heartbeat(beat)
+
+    heard("caller")
+    assert running_workers(runtime.world, NOW) is None
+    heard("worker")
+    assert running_workers(runtime.world, NOW) == 1
+    (sample,) = families_of(answer(runtime, clock))["embedwatch_workers"].samples
+    assert sample.value == 1
+    rows = summary(runtime.world, NOW)["workers"]
+    assert [(row["worker"], row["role"]) for row in rows] == [("caller", "caller"), ("worker", "worker")]
