@@ -22,7 +22,9 @@ def test_records_and_commits_survive_a_restart_and_clients_go_on(own_broker: Bro
     kafka = settings_for(own_broker)
     topic = make_topic(kafka)
     send_all(kafka, topic, [b"before"] * 10)
-    with opened(consumer(kafka, "test", group=topic)) as client, opened(producer(kafka, "test")) as sender:
+    # A request that was under way when the broker fell is waited for as long as the answers below.
+    made = producer(kafka, "test", max_block_ms=60_000)
+    with opened(consumer(kafka, "test", group=topic)) as client, opened(made) as sender:
         client.subscribe([topic])
         assert len(read(client, 10)) == 10
         client.commit()
