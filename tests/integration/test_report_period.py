@@ -25,7 +25,7 @@ def agents(kafka_settings: KafkaSettings, tmp_path: Path) -> Agents:
 
 def document(agents: Agents, *more: object) -> dict[str, Any]:
     arguments = ("report", "--app-id", agents.app_id, "--agents-url", f"http://127.0.0.1:{agents.port}", *more)
-    found: dict[str, Any] = json.loads(run(agents.kafka, *arguments, "--json").stdout)
+    found: dict[str, Any] = json.loads(run(agents.kafka, *arguments, "--format", "json").stdout)
     return found
 
 
