@@ -79,12 +79,12 @@ class LiteLLMCallback(CustomLogger):
         try:
             if kwargs.get("call_type") not in _CALLS:
                 return
-            contexts, first = self._first(kwargs.get("litellm_call_id"))
+            contexts, first = self._first(kwargs.get("litellm_call_id"), start, failed)
             if not first:
                 return
             provider, tenant, source = self._labels
             named = provider or self._monitor.provider or providers.of_litellm(kwargs.get("custom_llm_provider"))
-            call = CallContext(self._monitor, kwargs.get("input"), kwargs.get("model"), named, tenant, source)
+            call = CallContext(self._monitor, _texts(kwargs), kwargs.get("model"), named, tenant, source)
             call.took(*_times(start, end))
             call.contexts = call.contexts if contexts is None else contexts
             error = kwargs.get("exception") if failed else None
@@ -96,15 +96,18 @@ class LiteLLMCallback(CustomLogger):
         except Exception as trouble:
             self._monitor._trouble("a call of LiteLLM could not be recorded", trouble)
 
-    def _first(self, call_id: Any) -> tuple[dict[str, Any] | None, bool]:
-        """What was kept at the beginning, and whether this is the first that is told of the call."""
-        key = str(call_id)
+    def _first(self, call_id: Any, start: Any, failed: bool) -> tuple[dict[str, Any] | None, bool]:
+        """What was kept at the beginning, and whether this is the first that is told of the call.
+
+        A router's tries may share an id that the caller gave: they are told apart by their starts.
+        """
+        told = f"{call_id} {start} {failed}"
         with self._lock:
-            contexts = self._begun.pop(key, None)
+            contexts = self._begun.pop(str(call_id), None)
             if call_id is not None:
-                if key in self._told:
+                if told in self._told:
                     return contexts, False
-                self._told[key] = None
+                self._told[told] = None
                 if len(self._told) > _HELD:
                     self._told.popitem(last=False)
         return contexts, True
@@ -117,6 +120,14 @@ def _times(start: Any, end: Any) -> tuple[float, float]:
     return begun, ended - begun
 
 
+def _texts(kwargs: dict[str, Any]) -> Any:
+    """What was asked for. Of some providers LiteLLM tells it as messages only, one for each text."""
+    given, messages = kwargs.get("input"), kwargs.get("messages")
+    if given is not None or not isinstance(messages, list):
+        return given
+    return [message.get("content") if isinstance(message, dict) else None for message in messages] or None
+
+
 def _read(call: CallContext, kwargs: dict[str, Any], answer: Any) -> None:
     data = getattr(answer, "data", None)
     rows = len(data) if isinstance(data, list) else None
@@ -124,16 +135,17 @@ def _read(call: CallContext, kwargs: dict[str, Any], answer: Any) -> None:
     tokens = getattr(getattr(answer, "usage", None), "prompt_tokens", None)
     # LiteLLM takes the texts that its cache had out of the input, all of them where it had all.
     all_hits = kwargs.get("cache_hit") is True
-    hits = (rows or asked) if all_hits else max((rows or asked) - asked, 0)
+    hits = (rows or asked) if all_hits else max((rows or asked) - asked, 0) if asked else 0
     if rows is not None and rows > asked:
         call.text_count = rows
+    if all_hits or tokens:
+        call.tokens = None  # those of an input that is tokens already
     if hits:
         call.cache(hits=hits, tokens_saved=tokens if all_hits else None)
-    elif asked:
-        call.tokens = None
     if tokens and not all_hits:
         call.usage(tokens)
-    call.listed_cost(None if all_hits else kwargs.get("response_cost"), "litellm")
+    # LiteLLM says 0 for a server of one's own: nobody sells it, which does not make it free.
+    call.listed_cost(None if all_hits else kwargs.get("response_cost") or None, "litellm")
     first = data[0] if isinstance(data, list) and data else None
     vector = first.get("embedding") if isinstance(first, dict) else getattr(first, "embedding", None)
     asked_format = (kwargs.get("optional_params") or {}).get("encoding_format")

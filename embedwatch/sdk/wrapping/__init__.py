@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from embedwatch.sdk.wrapping.known import KNOWN
-from embedwatch.sdk.wrapping.proxy import Proxy, is_proxy, proxied
+from embedwatch.sdk.wrapping.proxy import Proxy, is_measured_by, is_proxy, proxied
 
 if TYPE_CHECKING:
     from embedwatch.sdk.monitor import Monitor
@@ -39,6 +39,8 @@ def wrap(monitor: Monitor, client: Any, labels: Mapping[str, str | None]) -> Any
 
 
 def _wrap(monitor: Monitor, client: Any, labels: Mapping[str, str | None]) -> Any:
+    if is_measured_by(client, monitor):
+        return client
     for matches, adapt in tuple(adapters):
         try:
             if matches(client):

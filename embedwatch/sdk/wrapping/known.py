@@ -6,7 +6,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from embedwatch.sdk.wrapping.proxy import is_proxy
+from embedwatch.sdk.wrapping.proxy import original
 
 _OPENAI = frozenset({"OpenAI", "AsyncOpenAI"})  # Azure's two inherit from them
 _OPENAI_RESOURCES = frozenset({"Embeddings", "AsyncEmbeddings"})
@@ -14,7 +14,8 @@ _OPENAI_RESOURCES = frozenset({"Embeddings", "AsyncEmbeddings"})
 
 def is_a(client: Any, package: str, names: frozenset[str]) -> bool:
     """Whether the client's class, or one that it inherits from, is one of a package's of these names."""
-    return any(base.__name__ in names and base.__module__.partition(".")[0] == package for base in type(client).__mro__)
+    kinds = type(original(client)).__mro__
+    return any(base.__name__ in names and base.__module__.partition(".")[0] == package for base in kinds)
 
 
 def _lazy(module: str, function: str) -> Callable[..., Any]:
@@ -26,17 +27,12 @@ def _lazy(module: str, function: str) -> Callable[..., Any]:
     return adapt
 
 
-def _as_it_is(monitor: Any, client: Any, **labels: str | None) -> Any:
-    return client
-
-
 def _of(package: str, *names: str) -> Callable[[Any], bool]:
     wanted = frozenset(names)
     return lambda client: is_a(client, package, wanted)
 
 
 KNOWN: tuple[tuple[Callable[[Any], bool], Callable[..., Any]], ...] = (
-    (is_proxy, _as_it_is),  # measured already
     (_of("openai", *_OPENAI), _lazy("openai_client", "wrap_client")),
     (_of("openai", *_OPENAI_RESOURCES), _lazy("openai_client", "wrap_resource")),
     (_of("langchain_core", "Embeddings"), _lazy("langchain", "wrap")),

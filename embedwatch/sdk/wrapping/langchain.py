@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from embedwatch.sdk import providers
-from embedwatch.sdk.wrapping.proxy import proxied
+from embedwatch.sdk.wrapping.proxy import original, proxied
 
 if TYPE_CHECKING:
     from embedwatch.sdk.monitor import Monitor
@@ -20,6 +20,7 @@ METHODS = ("embed_documents", "embed_query", "aembed_documents", "aembed_query")
 
 def wrap(monitor: Monitor, client: Any, **labels: str | None) -> Any:
     """The embeddings, measured."""
+    kind = type(original(client))
     if labels.get("provider") is None and monitor.provider is None:
-        labels["provider"] = providers.of_class(type(client))
-    return proxied(monitor, client, METHODS, labels, local=providers.is_local(type(client)))
+        labels["provider"] = providers.of_class(kind)
+    return proxied(monitor, client, METHODS, labels, local=providers.is_local(kind))

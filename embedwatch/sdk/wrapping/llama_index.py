@@ -130,7 +130,7 @@ def _done(call: CallContext, found: Any, cached: bool) -> None:
         vector = found[0] if found and isinstance(found[0], list) else found
         call.response(dimensions=len(vector) if isinstance(vector, list) and vector else None)
         if cached and call.text_count is not None:
-            asked = sum(inner.text_count or 0 for inner in call.inner or ())
+            asked = sum(inner.text_count or 0 for inner in call.inner or () if inner.error_class is None)
             call.cache(hits=max(call.text_count - asked, 0))
     except Exception as error:
         call._monitor._trouble("what an embedding gave could not be read", error)

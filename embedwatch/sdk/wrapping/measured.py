@@ -173,10 +173,13 @@ def _where(fn: Any, bound: bool) -> tuple[int, tuple[str, ...]]:
 
 
 def _done(call: CallContext, result: Any) -> Any:
-    if call.text_count is None and not call.inner:
-        # Texts that have no length (a generator): as many as there are vectors.
-        rows = len(result) if type(result) in (list, tuple) else getattr(result, "shape", (None,))[0:1]
-        call.texts(rows if isinstance(rows, int) else rows[0] if rows else 1)
+    try:
+        if call.text_count is None and not call.inner:
+            # Texts that have no length (a generator): as many as there are vectors.
+            rows = len(result) if type(result) in (list, tuple) else getattr(result, "shape", (None,))[0:1]
+            call.texts(rows if isinstance(rows, int) else rows[0] if rows else 1)
+    except Exception as error:
+        call._monitor._trouble("the vectors could not be counted", error)
     call.end()
     return result
 

@@ -33,8 +33,8 @@ def wrap_client(monitor: Monitor, client: Any, **labels: str | None) -> Any:
     for name in _MADE_BEFORE:
         wrapped.__dict__.pop(name, None)
     wrapped.__dict__[_MARK] = (*getattr(client, _MARK, ()), monitor)
-    # Measured by another monitor already: its function goes on within ours.
-    create = inner.create if _MARK in inner.__dict__ else None
+    # Measured by another monitor already, or patched by somebody: that function goes on within ours.
+    create = inner.__dict__.get("create")
     wrapped.__dict__["embeddings"] = _resource(monitor, type(inner)(wrapped), create, labels)
 
     make = client.copy
@@ -50,14 +50,15 @@ def wrap_resource(monitor: Monitor, resource: Any, **labels: str | None) -> Any:
     """The same for what `client.embeddings` is, as LangChain's classes take it."""
     if monitor in getattr(resource, _MARK, ()):
         return resource
-    create = resource.create if _MARK in resource.__dict__ else None
-    return _resource(monitor, type(resource)(resource._client), create, labels)
+    return _resource(monitor, type(resource)(resource._client), resource.__dict__.get("create"), labels)
 
 
 def _resource(monitor: Monitor, resource: Any, create: Any, labels: dict[str, str | None]) -> Any:
     create = resource.create if create is None else create
     begin = functools.partial(_begin, monitor, resource._client, labels)
-    make = _async if inspect.iscoroutinefunction(create) else _sync
+    # By the class, too: a decorator that is no coroutine function may be around it.
+    of_async = any(base.__name__ == "AsyncEmbeddings" for base in type(resource).__mro__)
+    make = _async if of_async or inspect.iscoroutinefunction(create) else _sync
     resource.create = functools.wraps(create)(make(create, begin))
     resource.__dict__[_MARK] = (*getattr(create, _MARK, ()), monitor)
     resource.create.__dict__[_MARK] = resource.__dict__[_MARK]
@@ -127,6 +128,8 @@ def _told(call: CallContext, answer: Any, kwargs: dict[str, Any]) -> None:
             vector = getattr(data[0], "embedding", None)
             if isinstance(vector, list):
                 call.response(dimensions=len(vector))
+            elif isinstance(vector, str):  # base64 of numbers of four bytes, as asked for
+                call.response(dimensions=len(vector.rstrip("=")) * 3 // 16)
         model = getattr(answer, "model", None)
         call.response(model=model if isinstance(model, str) else None)
         usage = getattr(answer, "usage", None)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _CLIENT = "_embedwatch_client"
 _METHODS = "_embedwatch_methods"
+_MONITORS = "_embedwatch_monitors"
 #: Python looks these up on the type, past `__getattr__`.
 _SPECIAL = (
     "__call__", "__len__", "__iter__", "__next__", "__getitem__", "__setitem__", "__delitem__", "__contains__",
@@ -27,9 +28,10 @@ class Proxy:
     """Looks like its client: `isinstance`, attributes, operators, `repr`. A copy or pickle of it is the client itself,
     which is not measured."""
 
-    def __init__(self, client: Any, methods: dict[str, Any]) -> None:
+    def __init__(self, client: Any, methods: dict[str, Any], monitors: tuple[Monitor, ...]) -> None:
         object.__setattr__(self, _CLIENT, client)
         object.__setattr__(self, _METHODS, methods)
+        object.__setattr__(self, _MONITORS, monitors)
         for name, method in methods.items():
             object.__setattr__(self, name, method)
 
@@ -68,22 +70,37 @@ def proxied(
     local: bool | None = None,
 ) -> Any:
     """The client with the methods of these names measured. The model is told by the client, where nobody else does."""
-    if is_proxy(client):
-        return client
     labels = dict(labels)
     if labels.get("model") is None and monitor.model is None:
-        labels["model"] = _model_of(client)
+        labels["model"] = _model_of(original(client))
     methods = {name: measured(monitor, getattr(client, name), labels, bound=True, local=local) for name in names}
-    return stand_in(client, methods)
+    return stand_in(monitor, client, methods)
 
 
-def stand_in(client: Any, methods: dict[str, Any]) -> Any:
-    """The client with these methods in place of its own."""
-    return _kind(type(client))(client, methods)  # type: ignore[arg-type]
+def stand_in(monitor: Monitor, client: Any, methods: dict[str, Any]) -> Any:
+    """The client with these methods in place of its own. Of a stand-in for another monitor they go around its own."""
+    own, monitors = original(client), (*_monitors(client), monitor)
+    before = object.__getattribute__(client, _METHODS) if is_proxy(client) else {}
+    return _kind(type(own))(own, {**before, **methods}, monitors)  # type: ignore[arg-type]
 
 
 def is_proxy(client: Any) -> bool:
     return issubclass(type(client), Proxy)
+
+
+def original(client: Any) -> Any:
+    """The client that a stand-in stands for; any other is that itself."""
+    return _client(client) if is_proxy(client) else client
+
+
+def is_measured_by(client: Any, monitor: Monitor) -> bool:
+    """Whether it is a stand-in of this monitor's."""
+    return any(each is monitor for each in _monitors(client))
+
+
+def _monitors(client: Any) -> tuple[Monitor, ...]:
+    found: tuple[Monitor, ...] = object.__getattribute__(client, _MONITORS) if is_proxy(client) else ()
+    return found
 
 
 @functools.lru_cache(maxsize=256)

@@ -31,7 +31,7 @@ def wrap(monitor: Monitor, encoder: Any, **labels: str | None) -> Any:
         for method in METHODS
         if callable(getattr(encoder, method, None))
     }
-    return stand_in(encoder, methods)
+    return stand_in(monitor, encoder, methods)
 
 
 def _measured(monitor: Monitor, model: Any, encode: Any, labels: dict[str, str | None]) -> Any:
@@ -39,7 +39,7 @@ def _measured(monitor: Monitor, model: Any, encode: Any, labels: dict[str, str |
 
     def run(*args: Any, **kwargs: Any) -> Any:
         texts = args[0] if args else next((kwargs[name] for name in _TEXTS if name in kwargs), None)
-        call = CallContext(monitor, texts, *given)
+        call = CallContext(monitor, _inputs(model, texts), *given)
         call.local = True
         watch = None if _elsewhere(kwargs) else TokenWatch.on(model)
         call.begin()
@@ -58,6 +58,14 @@ def _measured(monitor: Monitor, model: Any, encode: Any, labels: dict[str, str |
                 watch.off()
 
     return functools.wraps(encode)(run)
+
+
+def _inputs(model: Any, given: Any) -> Any:
+    """What is to be counted: a picture, or a text beside one, has a length and is one input."""
+    try:
+        return 1 if not isinstance(given, str) and model.is_singular_input(given) else given
+    except Exception:  # an older version, which takes texts only
+        return given
 
 
 def _told(call: CallContext, result: Any, watch: TokenWatch | None) -> None:

@@ -93,6 +93,18 @@ def test_it_is_still_an_embeddings_wherever_one_is_asked_for(watched):
     assert [call.texts for call in watched.calls()] == [2, 1]
 
 
+def test_two_monitors_count_each(watched):
+    with Watched() as other:
+        wrapped = other.monitor.wrap(watched.monitor.wrap(OwnEmbeddings()))
+        assert isinstance(wrapped, OwnEmbeddings)
+        assert other.monitor.wrap(wrapped) is wrapped
+        assert watched.monitor.wrap(wrapped) is wrapped
+        assert wrapped.embed_documents(["a", "bb"]) == [[1.0, 1.0], [2.0, 1.0]]
+        assert type(pickle.loads(pickle.dumps(wrapped))) is OwnEmbeddings  # noqa: S301
+        for each in (watched, other):
+            assert (each.call().texts, each.call().model) == (2, "text-embedding-3-small")
+
+
 def test_langchains_own_pydantic_ones_are_measured(watched):
     wrapped = watched.monitor.wrap(DeterministicFakeEmbedding(size=3), model="fake")
     assert len(wrapped.embed_query("x")) == 3

@@ -82,6 +82,25 @@ def test_a_call_is_counted_with_what_was_billed(api, watched):
     assert 0 < call.seconds < 60
 
 
+def test_providers_of_which_it_tells_no_input_are_counted_as_well(api, watched):
+    def ask_own(**more):
+        return litellm.embedding(model="hosted_vllm/own", input=TEXTS, api_base=api.url, api_key="k", **more)
+
+    ask_own(encoding_format="float")
+    api.moods = [400]
+    with pytest.raises(litellm.BadRequestError):
+        ask_own(encoding_format="float")
+    first, failed = settled(watched, 2)
+    assert (first.texts, first.misses, first.cache_hits, first.tokens) == (2, 2, 0, BILLED)
+    assert (first.provider, first.cost_nano_usd) == ("hosted_vllm", None)
+    assert (failed.texts, failed.errors) == (2, 2)
+
+
+def test_where_it_tells_nothing_of_the_input_the_vectors_are_counted(watched):
+    told(watched, input=None)
+    assert (watched.call().texts, watched.call().misses, watched.call().tokens) == (1, 1, 5)
+
+
 def test_an_error_comes_through_and_is_counted_once(api, watched):
     api.moods = [400]
     with pytest.raises(litellm.BadRequestError):
@@ -136,13 +155,16 @@ def test_async_calls_are_counted_once_and_hits_of_its_cache_are_hits(api, loop, 
     assert (partly.tokens, partly.cost_nano_usd) == (3, 60)
 
 
-def told(watched, model="house-model", **more):
+def told(watched, model="house-model", *, start=1000.0, tokens=5, failed=False, **more):
     """What LiteLLM tells its callbacks, without LiteLLM."""
-    answer = SimpleNamespace(data=[{"embedding": [0.0, 1.0]}], model=model, usage=SimpleNamespace(prompt_tokens=5))
+    answer = SimpleNamespace(data=[{"embedding": [0.0, 1.0]}], model=model, usage=SimpleNamespace(prompt_tokens=tokens))
     kwargs = {"call_type": "embedding", "litellm_call_id": "1", "input": ["a"], "model": model,
               "custom_llm_provider": "mistral", "response_cost": 0.25, **more}  # fmt: skip
     (callback,) = litellm.callbacks
-    callback.log_success_event(kwargs, answer, 1000.0, 1000.5)
+    if failed:
+        callback.log_failure_event({**kwargs, "exception": TimeoutError()}, None, start, start + 0.5)
+    else:
+        callback.log_success_event(kwargs, answer, start, start + 0.5)
 
 
 def test_its_own_cost_counts_only_where_ours_is_not_known(watched):
@@ -152,6 +174,27 @@ def test_its_own_cost_counts_only_where_ours_is_not_known(watched):
     assert (unknown.cost_nano_usd, unknown.price_source) == (250_000_000, "litellm")
     assert (known.cost_nano_usd, known.provider) == (5 * 100, "mistral_ai")
     assert (known.start_seconds, known.seconds) == (1000.0, pytest.approx(0.5))
+
+
+def test_a_server_that_nobody_sells_is_not_free(watched):
+    told(watched, response_cost=0.0)
+    assert (watched.call().cost_nano_usd, watched.call().price_source) == (None, "unknown")
+
+
+def test_texts_that_are_tokens_already_are_charged_once_and_not_at_all_from_the_cache(watched):
+    told(watched, model="mistral-embed", input=[1, 2, 3])
+    told(watched, model="mistral-embed", input=[1, 2, 3], cache_hit=True, litellm_call_id="2")
+    told(watched, model="mistral-embed", input=[1, 2, 3], tokens=0, litellm_call_id="3")
+    assert [(call.tokens, call.tokens_saved, call.cost_nano_usd) for call in watched.calls()] == [
+        (5, 0, 500), (0, 5, 0), (3, 0, 300),
+    ]  # fmt: skip
+
+
+def test_tries_that_share_an_id_are_calls_of_their_own(watched):
+    told(watched, failed=True)
+    told(watched, failed=True)
+    told(watched, start=1002.0)
+    assert [call.error_class for call in watched.calls()] == ["timeout", None]
 
 
 def test_a_call_is_counted_once_and_others_than_embeddings_not_at_all(watched):

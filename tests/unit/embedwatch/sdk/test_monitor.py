@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from embedwatch import Monitor
 from embedwatch.errors import ConfigError
 from embedwatch.sdk import Call, LogSink, MemorySink
+from tests.harness.calls import Watched
 from tests.harness.sdk import Client, RecordingSink, watched
 
 
@@ -151,6 +152,16 @@ def test_a_try_that_failed_within_is_no_error_of_a_call_that_succeeded() -> None
                 second.usage(3)
         assert monitor.flush()
     assert [(call.error_class, call.tokens) for call in calls] == [(None, 3)]
+
+
+def test_a_result_that_cannot_be_counted_goes_on_unchanged() -> None:
+    class Result:
+        shape = None
+
+    result = Result()
+    with Watched() as watched:
+        assert watched.monitor.track(lambda texts: result)(text for text in "ab") is result
+        assert watched.call().texts == 1
 
 
 def test_calls_of_two_monitors_are_counted_by_both() -> None:

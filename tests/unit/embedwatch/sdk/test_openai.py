@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import threading
 
@@ -72,6 +73,28 @@ def test_wrapped_twice_counts_once_and_two_monitors_count_each(client, watched):
         asked(other.monitor.wrap(wrapped))
         assert other.call().tokens == BILLED
     assert len(watched.calls()) == 2
+
+
+def test_what_somebody_put_in_place_of_create_goes_on(client, watched):
+    own, seen = client.embeddings.create, []
+
+    def patched(**kwargs):
+        seen.append(kwargs["input"])
+        return own(**kwargs)
+
+    client.embeddings.create = patched
+    asked(watched.monitor.wrap(client))
+    asked_of = watched.monitor.wrap(client.embeddings)
+    asked_of.create(model=MODEL, input="x")
+    assert seen == [TEXTS, "x"]
+    assert [call.tokens for call in watched.calls()] == [BILLED, tokens_of("x")]
+
+
+def test_vectors_in_base64_stay_so_and_are_measured(client, watched):
+    answer = asked(watched.monitor.wrap(client), encoding_format="base64")
+    assert isinstance(answer.data[0].embedding, str)
+    call = watched.call()
+    assert (call.dimensions, call.encoding_format, call.tokens) == (16, "base64", BILLED)
 
 
 def test_what_was_asked_for_is_told(client, watched):
@@ -185,6 +208,26 @@ def test_async_clients_are_measured_as_well(api, watched):
     assert [call.tokens for call in calls] == [BILLED, BILLED, BILLED, BILLED, 0, BILLED]
     assert [call.error_class is None for call in calls] == [True, True, True, True, False, True]
     assert calls[-1].provider == "azure.ai.openai"
+
+
+def test_an_async_create_behind_a_plain_decorator_is_measured_to_its_end(api, watched, monkeypatch):
+    own = openai.resources.AsyncEmbeddings.create
+
+    @functools.wraps(own)
+    def decorated(self, **kwargs):
+        return own(self, **kwargs)
+
+    monkeypatch.setattr(openai.resources.AsyncEmbeddings, "create", decorated)
+
+    async def both() -> None:
+        async with AsyncOpenAI(api_key="k", base_url=api.url) as client:
+            await asked(watched.monitor.wrap(client))
+            api.moods = [400]
+            with pytest.raises(openai.BadRequestError):
+                await asked(watched.monitor.wrap(client))
+
+    asyncio.run(both())
+    assert [(call.tokens, call.errors) for call in watched.calls()] == [(BILLED, 0), (0, 2)]
 
 
 def test_a_cancelled_call_is_counted_as_failed(api, watched):

@@ -101,6 +101,22 @@ def test_what_cannot_be_seen_is_estimated(encoder, watched):
     assert [call.token_method for call in watched.calls()] == ["estimated", "estimated"]
 
 
+def test_one_input_that_has_a_length_is_one(encoder, watched, monkeypatch):
+    monkeypatch.setattr(type(encoder), "is_singular_input", lambda self, given: isinstance(given, dict), raising=False)
+    wrapped = watched.monitor.wrap(encoder)
+    wrapped.encode({"text": "a", "image": "b"})
+    wrapped.encode(["a", "b", "c"])
+    assert [call.texts for call in watched.calls()] == [1, 3]
+
+
+def test_two_monitors_count_each(encoder, watched):
+    with Watched() as other:
+        other.monitor.wrap(watched.monitor.wrap(encoder)).encode_query("a b")
+        for each in (watched, other):
+            assert (each.call().texts, each.call().tokens, each.call().model) == (1, 4, "owner/tiny")
+    assert encoder.first.hooks == []
+
+
 def test_without_a_price_of_the_machine_nothing_is_free(encoder):
     with Watched() as watched:
         watched.monitor.wrap(encoder, model="text-embedding-3-small").encode(["a"])
