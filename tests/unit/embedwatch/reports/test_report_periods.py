@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import date
-from typing import Any
+from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from embedwatch.errors import ConfigError, ConnectionFailed
 from embedwatch.reports.build import build
-from embedwatch.reports.period import MAX_YEAR, MIN_YEAR, Kind, Period, resolve
+from embedwatch.reports.period import MAX_YEAR, MIN_YEAR, Kind, Period, check_period, resolve
 from embedwatch.reports.source import gather
 from embedwatch.settings import Settings
 from stream_agents.compute.days import day_bounds
@@ -31,10 +31,13 @@ TODAY = date(2026, 11, 26)  # a Thursday
         ("day", "2024-02-29", "2024-02-29", "2024-02-29", "2024-02-29"),
         ("week", "this-week", "2026-W48", "2026-11-23", "2026-11-29"),
         ("week", "last-week", "2026-W47", "2026-11-16", "2026-11-22"),
+        ("week", "last", "2026-W47", "2026-11-16", "2026-11-22"),
         ("week", "2026-W01", "2026-W01", "2025-12-29", "2026-01-04"),
         ("week", "2026-W53", "2026-W53", "2026-12-28", "2027-01-03"),
         ("month", "this-month", "2026-11", "2026-11-01", "2026-11-30"),
         ("month", "last-month", "2026-10", "2026-10-01", "2026-10-31"),
+        ("month", "this", "2026-11", "2026-11-01", "2026-11-30"),
+        ("month", "2024-02", "2024-02", "2024-02-01", "2024-02-29"),
         ("month", "2028-02", "2028-02", "2028-02-01", "2028-02-29"),
         ("month", "2026-12", "2026-12", "2026-12-01", "2026-12-31"),
     ],
@@ -51,11 +54,21 @@ def test_a_period_is_whole_days(kind: Kind, text: str, name: str, first: str, la
         ("day", "2026-02-29"), ("day", "tomorrow"), ("day", ""), ("day", "last-week"), ("day", "0001-01-01"),
         ("day", "9999-12-31"), ("week", "2025-W53"), ("week", "2026-W00"), ("week", "2026-47"), ("week", "W47"),
         ("month", "2026-13"), ("month", "2026-00"), ("month", "0001-01"), ("month", "9999-12"), ("month", "november"),
+        ("day", "2026-13-01"), ("day", "last"), ("week", ""), ("week", "2026-11"), ("month", "2026-W47"),
+        ("month", "2026-11-01"), ("month", "9999-13"),
     ],
 )  # fmt: skip
 def test_what_names_no_period_is_refused_with_examples(kind: Kind, text: str) -> None:
     with pytest.raises(ConfigError, match=f"^--{kind}"):
         resolve(kind, text, TODAY)
+    with pytest.raises(ConfigError, match=f"^--{kind}"):
+        check_period(kind, text)
+
+
+def test_what_is_no_period_is_answered_with_examples() -> None:
+    for kind in get_args(Kind):
+        with pytest.raises(ConfigError, match=f"--{kind} is .* or a"):
+            check_period(kind, "tomorrow")
 
 
 @given(st.dates(date(MIN_YEAR, 1, 8), date(MAX_YEAR, 12, 20)), st.sampled_from(("day", "week", "month")))
@@ -66,6 +79,7 @@ def test_periods_follow_each_other_without_gap_and_are_found_by_their_names(toda
     assert (period.first - period.before.last).days == 1
     assert resolve(kind, period.name, TODAY) == period
     assert today.isoformat() in period.days
+    assert len(period.days) == {"day": 1, "week": 7}.get(kind, len(period.days))
 
 
 @pytest.mark.parametrize(("day", "hours"), [("2026-10-25", 25), ("2026-03-29", 23), ("2026-11-25", 24)])
