@@ -35,6 +35,7 @@ _FIELDS: dict[str, tuple[str, ...]] = {
     "latency_avg_ms": ("performance", "latency_ms", "avg"),
     "latency_max_ms": ("performance", "latency_ms", "max"),
     "error_rate_pct": ("performance", "error_rate_pct"),
+    "queue_failing_pct": ("performance", "error_rate_pct"),
     "throughput_texts_per_s": ("performance", "throughput_texts_per_s"),
     "throughput_tokens_per_s": ("performance", "throughput_tokens_per_s"),
     "cache_hit_rate_pct": ("cache_hit_rate_pct",),

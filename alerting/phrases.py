@@ -19,7 +19,8 @@ ACTIONS: dict[AlertType, str] = {
     "UNPRICED_MODEL": "Give its price in `pricing.usd_per_million_tokens`; spend is counted too low until then.",
     "HIGH_QUEUE_DEPTH": "Add workers, up to the number of partitions, or slow the producers down.",
     "HIGH_LAG": "Add workers, up to the number of partitions; if lag grows while they idle, look for a stalled one.",
-    "QUEUE_STALLED": "More workers do not help: restart the one that holds the partition and read its last log lines.",
+    "QUEUE_STALLED": "More workers do not help. Where a partition stands still, restart the worker that holds it and "
+    "read its last log lines; where texts fail, read the first dead letters: `embedwatch dlq list`.",
     "AT_CAPACITY": "Raise the limit that is named (partitions: those of the texts topic), or slow the producers down; "
     "until then texts wait longer than `scaling.target_seconds`.",
     "LOW_THROUGHPUT": "Check that producers still send and that every worker is up; then compare the time by phase.",
@@ -48,6 +49,7 @@ KNOWN_SENTENCES: dict[str, str] = {
     "queue_depth": "{value} are waiting, limit {limit}.",
     "lag_seconds": "The oldest text has waited for {value}, limit {limit}.",
     "stalled_partitions": "Nobody works on {value} of the queue, limit {limit}.",
+    "queue_failing_pct": "{value} of the texts that workers take fail{span}, limit {limit}: nothing is scaled.",
     "workers_over_capacity": "To keep up it takes {value} more than the limits allow.",
     "model_load_seconds": "Loading the model took {value}, limit {limit}.",
     "worker_silent_seconds": "A worker has been silent for {value}, limit {limit}.",

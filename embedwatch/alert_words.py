@@ -49,6 +49,7 @@ SUBJECTS: dict[str, str] = {
     "queue_depth": "the queue",
     "lag_seconds": "the wait of the oldest text",
     "stalled_partitions": "the number of stalled partitions",
+    "queue_failing_pct": "the share of the queue's texts that fail",
     "workers_over_capacity": "the number of workers wanted beyond the limits",
     "model_load_seconds": "model load time",
     "gpu_utilization_pct": "GPU utilisation",

@@ -100,6 +100,17 @@ METRICS: dict[str, Metric] = {
     "stalled_partitions": Metric(
         "QUEUE_STALLED", ">", "partitions", windowed=False, scoped=False, what="partitions nobody works on"
     ),
+    # From the share on at which scaling holds still: more workers would make more dead letters.
+    "queue_failing_pct": Metric(
+        "QUEUE_STALLED",
+        ">",
+        "%",
+        min_samples=20,
+        scoped=False,
+        default_threshold=50,
+        default_window_seconds=120,
+        what="texts that workers took and that got no vector",
+    ),
     # Of decisions about workers: not known where nothing is decided.
     "workers_over_capacity": Metric(
         "AT_CAPACITY",

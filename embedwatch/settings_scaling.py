@@ -39,7 +39,7 @@ class ScalingSettings(Section):
         30.0, ge=0, le=3600, description="from a worker's start to its first text, until it was measured here"
     )
     failing_pct: float = Field(
-        50.0, gt=0, le=100, description="share of failed texts from which on nothing is changed: more would fail, too"
+        50.0, gt=0, le=100, description="share of failed texts above which nothing is changed: more would fail, too"
     )
     silent_seconds: float = Field(
         20.0, ge=2, le=600, description="a worker not heard of for so long is not counted; above its heartbeat_seconds"

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from embedwatch.services.broker import EmbeddedBroker
 from embedwatch.services.cache import EmbeddedCache, Unavailable, start_cache
@@ -22,6 +23,11 @@ from tests.harness.brokers import APACHE_KAFKA, EMBEDDED, PROMISES, Broker, sett
 from tests.harness.requirements import REQUIRE, REQUIREMENTS, missing, required, start_embedded, start_kafka
 
 BROKERS = (pytest.param(EMBEDDED, id=EMBEDDED), pytest.param(APACHE_KAFKA, id=APACHE_KAFKA, marks=pytest.mark.kafka))
+
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("embedwatch", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("embedwatch")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -174,7 +174,7 @@ class Scaler:
             return self._decision(have, load, have, "unknown", load.reason or "the queue could not be read")
         if load.status == "STALLED" and load.workers:
             return self._decision(have, load, have, "stalled", f"{load.reason or 'no progress'}: more would not help")
-        if load.workers and load.error_rate_pct is not None and load.error_rate_pct >= self.aims.failing_pct:
+        if load.workers and load.error_rate_pct is not None and load.error_rate_pct > self.aims.failing_pct:
             why = f"{load.error_rate_pct:.0f} % of the texts fail: more would not help"
             return self._decision(have, load, have, "failing", why)
         if not have and (load.backlog_texts > 0 or self.aims.min_workers):

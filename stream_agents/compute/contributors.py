@@ -34,8 +34,9 @@ MOVED = 1.05
 MIN_SHARE_PCT = 2.0
 #: A worker stands out when its part of the move is larger by this than its part of the texts.
 STANDS_OUT = 1.25
+ERROR_RATES = ("error_rate_pct", "queue_failing_pct")
 #: The metrics that sums by worker explain.
-OF_WORKERS = ("latency_", "throughput_", "error_rate_pct", "cache_hit_rate_pct")
+OF_WORKERS = ("latency_", "throughput_", *ERROR_RATES, "cache_hit_rate_pct")
 
 Kind = Literal["model", "tenant"]
 Inner = tuple[Kind, str, Scope]
@@ -64,7 +65,7 @@ class Explainer:
         out: tuple[Contributor, ...] = ()
         if metric.startswith(("latency_", "throughput_")):
             out += phases(totals, before)
-        elif metric == "error_rate_pct":
+        elif metric in ERROR_RATES:
             out += error_classes(totals, before)
         parts: dict[Kind, list[Part]] = {"model": [], "tenant": []}
         for kind, name, inner in self.inner(scope):
@@ -132,7 +133,7 @@ def _value(metric: str, totals: Totals, seconds: float) -> float | None:
     """The metric of some totals over so many seconds; None when it is not known or is not explained by scopes."""
     if metric.startswith("latency_"):
         return latency_ms(metric, totals.latency)
-    if metric == "error_rate_pct":
+    if metric in ERROR_RATES:
         return totals.error_rate_pct()
     if metric == "cache_hit_rate_pct":
         return totals.cache_hit_rate_pct()
@@ -151,7 +152,7 @@ def _moved(rule: Rule, mine: Totals, past: Totals, whole_past: Totals, now_s: fl
     if rule.metric.startswith("latency_"):
         share, usual_share = mine.latency.share_above(rule.threshold), usual.latency.share_above(rule.threshold)
         return mine.latency.count * ((share or 0.0) - (usual_share if known and usual_share else 0.0))
-    if rule.metric == "error_rate_pct":
+    if rule.metric in ERROR_RATES:
         return mine.error_count - (mine.texts * usual.error_count / usual.texts if known else 0.0)
     if rule.metric == "cache_hit_rate_pct":
         usual_pct = usual.cache_hit_rate_pct() if known else None
@@ -233,7 +234,7 @@ def _worker_moved(metric: str, mine: WorkerSums, usual: WorkerSums) -> tuple[flo
     if metric.startswith("latency_"):
         expected = mine.latency_texts * (usual.latency_mean_ms() or 0.0)
         return mine.latency_ms - expected, expected
-    if metric == "error_rate_pct":
+    if metric in ERROR_RATES:
         expected = mine.texts * (usual.error_rate_pct() or 0.0) / 100.0
         return mine.errors - expected, expected
     usual_pct = usual.cache_hit_rate_pct()
@@ -244,7 +245,7 @@ def _worker_moved(metric: str, mine: WorkerSums, usual: WorkerSums) -> tuple[flo
 def _worker_value(metric: str, sums: WorkerSums, seconds: float) -> float | None:
     if metric.startswith("latency_"):
         return sums.latency_mean_ms()
-    if metric == "error_rate_pct":
+    if metric in ERROR_RATES:
         return sums.error_rate_pct()
     return sums.cache_hit_rate_pct() if metric == "cache_hit_rate_pct" else _worker_amount(metric, sums) / seconds
 

@@ -118,6 +118,9 @@ def _windowed(rule: Rule, scope: Scope, totals: Totals, world: World, now: float
         return Reading(latency_ms(metric, totals.latency), totals.latency.count)
     if metric == "error_rate_pct":
         return Reading(totals.error_rate_pct(), totals.texts)
+    if metric == "queue_failing_pct":
+        # What fails where no worker is heard of did not come from the queue.
+        return Reading(totals.error_rate_pct(), totals.texts) if world.workers else Reading(None, 0)
     if metric == "cache_hit_rate_pct":
         return Reading(totals.cache_hit_rate_pct(), totals.cache_hits + totals.misses)
     if metric == "unpriced_tokens":

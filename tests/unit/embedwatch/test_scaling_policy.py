@@ -81,7 +81,7 @@ def test_every_worker_bears_its_partitions_and_one_fewer_would_not(
         ({"backlog_texts": None}, 3, "unknown", "the queue could not be read"),
         ({"status": "STALLED", "reason": "no commit"}, 3, "stalled", "no commit: more would not help"),
         ({"error_rate_pct": 51.0, "backlog_texts": 1e6}, 3, "failing", "51 % of the texts fail"),
-        ({"error_rate_pct": 49.0, "backlog_texts": 1e6}, 12, "backlog", ""),
+        ({"error_rate_pct": 50.0, "backlog_texts": 1e6}, 12, "backlog", ""),
         ({"capacity_texts_per_s": None, "backlog_texts": 9e9}, 3, "measuring", "what a worker can do is not measured"),
         ({"arrival_texts_per_s": None}, 3, "measuring", "what arrives is not measured yet"),
         ({"workers": 0, "backlog_texts": 1.0, "capacity_texts_per_s": None}, 1, "first", "there is none"),

@@ -186,6 +186,12 @@ TABLES: dict[str, Table] = {
         [lag(0, status="STALLED"), lag(1)], [lag(0, status="STALLED"), lag(1, status="STALLED")],
         (*NO_SAMPLE_OF_LAG, [lag(0, status="STALLED"), lag(1, status="UNKNOWN")]), needed=3,
     ),
+    "queue_failing_pct": Table(
+        50, [beat(), *batch(texts=100, errors={"timeout": 51})], [beat(), *batch(texts=100, errors={"timeout": 49})],
+        [beat(), *batch(texts=100, errors={"timeout": 50})], [beat(), *batch(texts=19, errors={"timeout": 19})],
+        # Without workers nothing comes from the queue: what fails is somebody's own call.
+        ((), [beat(), *OLD], [beat(), *NO_LATENCY], batch(texts=100, errors={"timeout": 100})),
+    ),
     "workers_over_capacity": Table(
         2, [decision(7, 4)], [decision(5, 4)], [decision(6, 4)], [decision(9, 4)],
         ((), [decision(9, 4, ago=91.0)], [decision(9, 4, cause="unknown")], [decision(9, 4, cause="stalled")]),
