@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from embedwatch.codec import decode_metric
-from embedwatch.events import PhaseSeconds, ScalingEvent
+from embedwatch.codec import decode_metric, encode
+from embedwatch.events import HeartbeatEvent, PhaseSeconds, ScalingEvent
 from embedwatch.settings import KafkaSettings
 from tests.harness.agents import PARTITIONS, Agents, events, until
 from tests.harness.kafka_io import read_topic, send_all
@@ -66,3 +66,37 @@ def test_a_decision_is_said_once_known_to_all_and_gone_on_with(
     assert asked[-1] == 3
     assert asked == sorted(asked), "up and never down, also when another took over"
     assert len({event.event_id for event in decisions}) == len(decisions)
+
+
+def test_a_queue_that_only_makes_dead_letters_is_not_scaled_and_raises_queue_stalled(
+    embedded_settings: KafkaSettings, tmp_path: Path
+) -> None:
+    agents, now = Agents(embedded_settings, tmp_path / "one"), time.time()
+    rules = tmp_path / "rules.yaml"
+    rules.write_text(
+        "rules: [{name: queue-failing, type: QUEUE_STALLED, metric: queue_failing_pct}]\n", encoding="utf-8"
+    )
+    for partition in range(PARTITIONS):
+        send_all(agents.kafka, agents.topics.texts, [b"text"] * 40, partition=partition)
+    agents.send([encode(HeartbeatEvent("w:1", now, "w", "m", "running"))])
+    agents.send(events(4, texts=16, cache_hits=0, misses=4, errors={"timeout": 12}))
+    environment = {**QUICK, "EMBEDWATCH_SCALING_SILENT_SECONDS": "5", "EMBEDWATCH_AGENTS_RULES": str(rules)}
+
+    def failing() -> bool:
+        """The worker goes on saying that it lives."""
+        at = time.time()
+        agents.send([encode(HeartbeatEvent(f"w:{at}", at, "w", "m", "running"))])
+        return any(row["cause"] == "failing" for row in scaling(agents)["decisions"])
+
+    with agents.running(environment=environment) as child:
+        agents.wait_ready(child)
+        child.wait_until(
+            lambda: any(row["judgement"] == "breached" for row in agents.get("/api/v1/verdicts")[1]["verdicts"]),
+            60, "a verdict", step_seconds=0.2,
+        )  # fmt: skip
+        (verdict,) = agents.get("/api/v1/verdicts")[1]["verdicts"]
+        assert (verdict["type"], verdict["value"], verdict["threshold"]) == ("QUEUE_STALLED", 75.0, 50.0)
+        child.wait_until(failing, 60, "a decision", step_seconds=1)
+        (held,) = [row for row in scaling(agents)["decisions"] if row["cause"] == "failing"]
+        assert (held["running_workers"], held["desired_workers"]) == (1, None), "nothing is asked for"
+        assert held["reason"] == "75 % of the texts fail: more would not help"
