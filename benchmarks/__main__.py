@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--only id,id] [--out FILE]`: measure, print a table, write JSON.
+"""`python -m benchmarks [--only id,id] [--out FILE]`: measure, print a table, write JSON and the page of figures.
 
 The exit code is 1 when a claim does not hold.
 """
@@ -6,7 +6,7 @@ The exit code is 1 when a claim does not hold.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -14,43 +14,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import (
-    agents_latency,
-    agents_recovery,
-    agents_sketch,
-    agents_speed,
-    alerts_latency,
-    lag,
-    scaling,
-    sdk_overhead,
-    workers_cache,
-    workers_memory,
-    workers_speed,
-)
-from benchmarks.claims import Claim, Result, machine, write
-
-#: A group measures several claims in one run, so that their ratios come from the same minutes.
-Group = tuple[tuple[Claim, ...], Callable[[frozenset[str]], Iterable[Result]]]
-GROUPS: tuple[Group, ...] = (
-    (workers_speed.CLAIMS, workers_speed.measure),
-    (workers_cache.CLAIMS, workers_cache.measure),
-    (workers_memory.CLAIMS, workers_memory.measure),
-    (agents_speed.CLAIMS, agents_speed.measure),
-    (agents_latency.CLAIMS, agents_latency.measure),
-    (agents_sketch.CLAIMS, agents_sketch.measure),
-    (agents_recovery.CLAIMS, agents_recovery.measure),
-    (alerts_latency.CLAIMS, alerts_latency.measure),
-    (scaling.CLAIMS, scaling.measure),
-    (lag.CLAIMS, lag.measure),
-    (sdk_overhead.CLAIMS, sdk_overhead.measure),
-)
+from benchmarks.claims import Result, machine, write
+from benchmarks.figures import PAGE, RESULTS, made
+from benchmarks.groups import GROUPS
 
 
 def main(
     only: Annotated[str, typer.Option(help="ids of claims, separated by commas; all without it")] = "",
-    out: Annotated[Path, typer.Option(help="where the results go; those of other claims are kept")] = Path(
-        "benchmarks/results.json"
-    ),
+    out: Annotated[Path, typer.Option(help="where the results go; those of other claims are kept")] = RESULTS,
 ) -> None:
     known = {claim.id for claims, _ in GROUPS for claim in claims}
     wanted = frozenset(part.strip() for part in only.split(",") if part.strip()) or frozenset(known)
@@ -66,6 +37,9 @@ def main(
             results.append(result)
             console.print(f"  {result.claim.id}: {result.value:.4g} {result.claim.unit}", highlight=False)
             write(results, out, on)
+    if out.resolve() == RESULTS:
+        PAGE.write_text(made(), encoding="utf-8")
+        console.print(f"{out.relative_to(Path.cwd())} and {PAGE.relative_to(Path.cwd())} are written", highlight=False)
     console.print(table(results))
     sys.exit(0 if all(result.holds is not False for result in results) else 1)
 

@@ -1,0 +1,81 @@
+"""How many of what it takes for so many texts a second: arithmetic on measured figures, nothing else. Pure.
+
+    workers      = texts/s ÷ texts/s of one worker
+    partitions   = workers, since a partition of `texts` is read by one worker
+    batch events = workers × 1/s (a worker publishes at most about one a second, however many texts it does)
+    heartbeats   = workers ÷ heartbeat interval
+    lag samples  = partitions ÷ lag interval
+    agents       = (batch events + heartbeats × their share + lag samples × theirs) ÷ (events/s of one × 0.7)
+    bytes/s      = texts/s × bytes of a text or vector; events/s × bytes of an event
+
+A share is what a heartbeat or a lag sample costs beside a batch event, from the same run. 0.7: a process that is busy
+for more of its time falls behind when a burst comes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+HEADROOM = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the model stands on. The bytes are those of docs/explanation/sizing.md."""
+
+    worker_texts_per_s: float
+    agent_events_per_s: float
+    heartbeat_share: float
+    lag_share: float
+    lag_read_1000_partitions_ms: float
+    text_bytes: float = 246.0
+    vector_bytes: float = 1564.0
+    batch_event_bytes: float = 1171.0
+    heartbeat_bytes: float = 614.0
+    lag_bytes: float = 416.0
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a pipeline of so many texts a second takes."""
+
+    texts_per_s: float
+    workers: int
+    partitions: int
+    batch_events_per_s: float
+    heartbeats_per_s: float
+    lag_samples_per_s: float
+    agents_processes: int
+    lag_read_seconds: float
+    texts_mb_per_s: float
+    vectors_mb_per_s: float
+    metrics_mb_per_s: float
+    lag_interval_seconds: float
+
+
+def need(
+    texts_per_s: float, measured: Measured, *, heartbeat_seconds: float = 2.0, lag_interval_seconds: float = 2.0
+) -> Need:
+    """The lag interval is stretched to twice what one reading takes, where it would be shorter."""
+    workers = max(math.ceil(texts_per_s / measured.worker_texts_per_s), 1)
+    read_seconds = workers / 1000 * measured.lag_read_1000_partitions_ms / 1000
+    interval = max(lag_interval_seconds, 2 * read_seconds)
+    beats, lags = workers / heartbeat_seconds, workers / interval
+    load = workers + beats * measured.heartbeat_share + lags * measured.lag_share
+    return Need(
+        texts_per_s=texts_per_s,
+        workers=workers,
+        partitions=workers,
+        batch_events_per_s=float(workers),
+        heartbeats_per_s=beats,
+        lag_samples_per_s=lags,
+        agents_processes=math.ceil(load / (measured.agent_events_per_s * HEADROOM)),
+        lag_read_seconds=read_seconds,
+        texts_mb_per_s=texts_per_s * measured.text_bytes / 1e6,
+        vectors_mb_per_s=texts_per_s * measured.vector_bytes / 1e6,
+        metrics_mb_per_s=(
+            workers * measured.batch_event_bytes + beats * measured.heartbeat_bytes + lags * measured.lag_bytes
+        ) / 1e6,
+        lag_interval_seconds=interval,
+    )  # fmt: skip

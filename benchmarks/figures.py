@@ -1,0 +1,266 @@
+"""docs/explanation/figures.md, made from what was measured. `make bench` writes both; a test holds them together.
+
+Nothing on that page is typed in by hand but words: each number comes from a file of results, and what was not measured
+is said to be not measured.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.capacity import HEADROOM, Measured, Need, need
+from benchmarks.claims import Claim
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT / "docs" / "explanation" / "data"
+RESULTS = DATA / "bench.json"
+PAGE = ROOT / "docs" / "explanation" / "figures.md"
+SCALES = (1_000.0, 10_000.0, 100_000.0, 1_000_000.0)
+
+#: The part of the page, what is in it, and how that is measured.
+SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (
+        "The worker",
+        "The same real texts through `SentenceTransformer.encode` (the peer, all texts in one call) and through "
+        "a worker: "
+        "out of Kafka, vectors acknowledged, cache and metrics on. Turns are taken in one process, the number is "
+        "the median "
+        "of the ratios.",
+        (
+            "worker_vs_encode_best", "worker_vs_encode_default_float32", "worker_vs_encode_default",
+            "worker_default_min_cosine", "worker_vs_bare_forward", "metering_overhead_pct",
+            "cache_60_pct_hits_vs_none", "cached_texts_per_s", "worker_memory_growth_pct",
+        ),
+    ),
+    (
+        "The agents",
+        "A real `embedwatch agents` process on the embedded broker, events sent by a producer of its own; "
+        "numbers are read "
+        "from its API and from its topics.",
+        (
+            "agent_events_per_s", "ledger_difference_nano_usd", "verdict_latency_p95_ms",
+            "sketch_max_relative_error_pct", "state_recovery_s",
+        ),
+    ),
+    (
+        "Alerts",
+        "200 breaches, each a batch event of its own, through agents and alerting to a stand-in for Slack; "
+        "Prometheus and "
+        "Alertmanager (Debian's) scrape the same agents and tell a webhook. `tuned`: everything at 5 s; "
+        "`default`: as they "
+        "come.",
+        ("slack_latency_p95_s", "slack_latency_max_s"),
+    ),
+    (
+        "Queue and scaling",
+        "Lag is held against the known moment of sending of each text. KEDA is its rule (lagThreshold, then the "
+        "HPA's), "
+        "computed, at the best of its settings on each trace: no Kubernetes ran.",
+        (
+            "lag_error_s", "lag_read_1000_partitions_ms", "autoscale_vs_keda_traces_won", "simulate_day_s",
+            "simulate_day_1m_texts_per_s_s", "fleet_event_us", "fleet_judge_ms",
+        ),
+    ),
+    (
+        "The SDK",
+        "A wrapped client whose call does nothing, against the same client unwrapped, at a steady pace; the time that "
+        "passes in the caller's thread.",
+        ("sdk_overhead_us", "sdk_overhead_kafka_us"),
+    ),
+)  # fmt: skip
+
+LOSES = """\
+- **A job that knows all its texts beforehand.** `encode` in one call can sort all of them by length; a worker sees as
+  many as a poll brings. With short texts, or on a GPU that is large enough, that is what it has ahead of us; on a GPU
+  nothing of this page was measured.
+- **Money for waiting.** On a steady load KEDA's rule at its best setting needs 3 to 19 % fewer worker-hours where 40
+  s of waiting do not matter ([the table](../how-to/scale-workers.md#beside-kedas-own-rule)).
+- **Everything else that you run.** Prometheus watches it; this watches embedding.
+- **Refusing.** LiteLLM refuses a call above a budget; this tells.
+- **One call in detail.** Langfuse keeps inputs and answers; this never does.
+- **Events a second in Python.** One agents process is bound to one core, and an event costs it what stands in the
+  table. A program in another language would do more; a batch event stands for up to a second of a worker's texts,
+  which is why it is enough."""
+
+
+def claims() -> dict[str, Claim]:
+    """Every claim that can be measured, by id."""
+    from benchmarks.groups import GROUPS
+
+    return {claim.id: claim for group, _ in GROUPS for claim in group}
+
+
+def load(path: Path = RESULTS) -> dict[str, dict[str, Any]]:
+    """Results by id; empty where there are none."""
+    return {row["id"]: row for row in json.loads(path.read_text(encoding="utf-8"))} if path.exists() else {}
+
+
+def page(
+    known: Mapping[str, Claim], results: Mapping[str, Mapping[str, Any]], chaos: Any = None, soak: Any = None,
+    fuzz: Any = None,
+) -> str:  # fmt: skip
+    """The whole page as Markdown."""
+    failing = [row for row in results.values() if row["holds"] is False]
+    missing = [name for name in known if name not in results]
+    told = [name for _, _, ids in SECTIONS for name in ids]
+    extra = [name for name in known if name not in told]
+    parts = [
+        "# What was measured",
+        "<!-- Made by `make bench` (python -m benchmarks.figures). Do not edit. -->",
+        "Each claim, how it is measured, the number, and what was measured beside it in the same run. Measure yours: "
+        "`make bench`, or `make bench ONLY=id,id`; it writes this page anew. The machines are small and shared, so "
+        "ratios say more than rates; the lowest and highest of the repetitions stand beside each median.",
+        f"Of {len(known)} claims {sum(row['holds'] is True for row in results.values())} hold, {len(failing)} do not, "
+        f"{sum(row['holds'] is None for row in results.values())} have no target, {len(missing)} are not measured "
+        f"in this "
+        "version.",
+    ]
+    for title, how, ids in SECTIONS:
+        parts += [f"## {title}", how, *_claims([name for name in ids if name in known], known, results)]
+    if extra:
+        parts += ["## More", *_claims(extra, known, results)]
+    parts += ["## Faults", _chaos(chaos), "## A long run", _soak(soak), "## Hostile input", _fuzz(fuzz)]
+    parts += ["## How far it goes", *_capacity(results)]
+    parts += ["## Where we lose", LOSES]
+    if failing:
+        parts.append("And by our own measure, these do not hold:")
+        parts.append("\n".join(f"- `{row['id']}`: {_amount(row['value'], row['unit'])}" for row in failing))
+    return "\n\n".join(parts) + "\n"
+
+
+def _claims(
+    names: Sequence[str], known: Mapping[str, Claim], results: Mapping[str, Mapping[str, Any]]
+) -> Iterable[str]:
+    lines = ["| claim | value | target | holds | lowest to highest |", "|---|---|---|---|---|"]
+    beside = []
+    for name in names:
+        claim, row = known[name], results.get(name)
+        target = "" if claim.target is None else f"{'≥' if claim.bound == 'at_least' else '≤'} {claim.target:,g}"
+        if row is None:
+            lines.append(f"| {claim.claim} (`{name}`) | not measured | {target} | | |")
+            continue
+        holds = {True: "yes", False: "**no**", None: ""}[row["holds"]]
+        low, high = row["spread"]
+        lines.append(
+            f"| {claim.claim} (`{name}`) | {_amount(row['value'], row['unit'])} | {target} | {holds} "
+            f"| {_number(low)} to {_number(high)} |"
+        )
+        if row["peers"]:
+            peers = ", ".join(f"{key} {_number(value)}" for key, value in row["peers"].items())
+            beside.append(f"- `{name}`: {peers}")
+    yield "\n".join(lines)
+    machines = sorted({results[name]["on"] for name in names if name in results})
+    if machines:
+        yield f"On {'; '.join(machines)}."
+    if beside:
+        yield "Beside it, in the same run:"
+        yield "\n".join(beside)
+
+
+def _capacity(results: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
+    measured = measured_of(results)
+    if measured is None:
+        yield (
+            "Not computed: it stands on `worker_vs_encode_best`, `agent_events_per_s`, `lag_read_1000_partitions_ms` "
+            "and `fleet_event_us`, and not all of them are measured in this version."
+        )
+        return
+    yield (
+        f"Arithmetic ([benchmarks/capacity.py](../../benchmarks/capacity.py)) on the figures above: a worker does "
+        f"{_number(measured.worker_texts_per_s)} texts/s (all-MiniLM-L6-v2, two cores), an agents process "
+        f"{_number(measured.agent_events_per_s)} batch events/s and is planned to be busy for {HEADROOM:.0%} of "
+        f"its time; "
+        f"a heartbeat costs it {measured.heartbeat_share:.1%} of a batch event, a lag sample "
+        f"{measured.lag_share:.1%}. With "
+        "another model or a GPU put your own texts/s in: everything but the two columns of bytes of texts and vectors "
+        "follows the number of workers, not of texts."
+    )
+    rows = [need(scale, measured) for scale in SCALES]
+    yield "\n".join([
+        "| texts/s | workers, partitions | batch events/s | heartbeats/s | lag samples/s (interval) | agents processes "
+        "| one reading of the lag | texts | vectors | metrics |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+        *(_need(row) for row in rows),
+    ])  # fmt: skip
+    yield (
+        "What was run at that size: the scaling policy with 10,000 partitions and workers "
+        "(`simulate_day_1m_texts_per_s_s`), "
+        "and an agents process's own work on events of 10,000 workers (`fleet_event_us`, `fleet_judge_ms`). "
+        "**What was not: "
+        "a Kafka cluster of that size.** 10,000 partitions and the bytes above want brokers that we did not "
+        "have; limits "
+        "of ours on the way there are 20,000 workers and 20,000 partitions of the queue known to an agents process, of "
+        "which the page charts and `/metrics` lists 1,000 partitions one by one."
+    )
+
+
+def measured_of(results: Mapping[str, Mapping[str, Any]]) -> Measured | None:
+    """What the model stands on; None where something of it was not measured."""
+    try:
+        event = results["fleet_event_us"]
+        return Measured(
+            worker_texts_per_s=results["worker_vs_encode_best"]["peers"]["worker_float32_texts_per_s"],
+            agent_events_per_s=results["agent_events_per_s"]["value"],
+            heartbeat_share=event["peers"]["heartbeat_us"] / event["value"],
+            lag_share=event["peers"]["lag_us"] / event["value"],
+            lag_read_1000_partitions_ms=results["lag_read_1000_partitions_ms"]["value"],
+        )
+    except KeyError:
+        return None
+
+
+def _need(row: Need) -> str:
+    return (
+        f"| {row.texts_per_s:,.0f} | {row.workers:,} | {row.batch_events_per_s:,.0f} | {row.heartbeats_per_s:,.0f} "
+        f"| {row.lag_samples_per_s:,.0f} ({row.lag_interval_seconds:g} s) | {row.agents_processes:,} "
+        f"| {row.lag_read_seconds:.2g} s | {row.texts_mb_per_s:,.1f} MB/s | {row.vectors_mb_per_s:,.1f} MB/s "
+        f"| {row.metrics_mb_per_s:,.1f} MB/s |"
+    )
+
+
+def _chaos(found: Any) -> str:
+    if not found:
+        return (
+            "`make chaos` breaks processes, brokers and the network at random and counts. Its table is not in "
+            "this version."
+        )
+    return str(found["table"])
+
+
+def _soak(found: Any) -> str:
+    if not found:
+        return "`make soak` runs two million texts through the whole flow. Its curve is not in this version."
+    return str(found["text"])
+
+
+def _fuzz(found: Any) -> str:
+    if not found:
+        return "`make fuzz` feeds every decoder what it does not expect. Its counts are not in this version."
+    return str(found["table"])
+
+
+def _amount(value: float, unit: str) -> str:
+    return f"{_number(value)} {unit}"
+
+
+def _number(value: float) -> str:
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _read(name: str) -> Any:
+    path = DATA / name
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def made() -> str:
+    """The page from the files of results."""
+    return page(claims(), load(), _read("chaos.json"), _read("soak.json"), _read("fuzz.json"))
+
+
+if __name__ == "__main__":
+    PAGE.write_text(made(), encoding="utf-8")
