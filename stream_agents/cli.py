@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import typer
 
 from embedwatch import logs, options
 from embedwatch.rules import load_rules
-from embedwatch.settings import load
+from embedwatch.settings import Settings, load
 
 log = logging.getLogger("agents")
 
@@ -114,3 +114,90 @@ def rebuild(
         raise typer.Exit(1)
     if not found.saw_everything:
         raise typer.Exit(3)
+
+
+@app.command(epilog="Example: embedwatch agents save state.jsonl.gz -b broker:9092")
+def save(
+    file: Annotated[Path, typer.Argument(envvar="EMBEDWATCH_AGENTS_SAVE_FILE", help="what to write; replaced whole")],
+    config: options.ConfigFile = None,
+    bootstrap_servers: options.BootstrapServers = None,
+    topic_prefix: options.TopicPrefix = None,
+    app_id: Annotated[
+        str | None, options.setting("agents", "app_id", help="consumer group and name of the state")
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Write what agents and alerting know to a file: sums of the days kept, closed days and windows, alerts, silences.
+
+    They may run meanwhile. `agents restore` brings it back.
+    """
+    settings = _settings(config, bootstrap_servers, topic_prefix, app_id)
+
+    from embedwatch.clock import SystemClock
+    from embedwatch.waiting_line import waiting
+    from stream_agents.saving import save as write
+
+    with waiting("reading what is known", as_json) as say:
+        found = write(settings, file, SystemClock().now(), say)
+    if as_json:
+        typer.echo(msgspec.json.encode({"file": str(file), "records": found}).decode())
+        return
+    typer.echo(f"{file}: {', '.join(f'{count:,} of {topic}' for topic, count in found.items())}")
+
+
+@app.command(epilog="Example: embedwatch agents restore state.jsonl.gz -b broker:9092")
+def restore(
+    file: Annotated[Path, typer.Argument(envvar="EMBEDWATCH_AGENTS_RESTORE_FILE", help="what `agents save` wrote")],
+    config: options.ConfigFile = None,
+    bootstrap_servers: options.BootstrapServers = None,
+    topic_prefix: options.TopicPrefix = None,
+    app_id: Annotated[
+        str | None, options.setting("agents", "app_id", help="consumer group and name of the state")
+    ] = None,
+    log_is: Annotated[
+        Literal["same", "new"] | None,
+        typer.Option(
+            "--log",
+            envvar="EMBEDWATCH_AGENTS_RESTORE_LOG",
+            help="whether the metrics topic is the one that was counted; looked up without it",
+        ),
+    ] = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Bring back what `agents save` wrote, before agents and alerting are started. A topic that has records is left as
+    it is, and a state is never mixed with another one.
+
+    Where the metrics topic is the same, what came since is counted from it. Where it is a new one, as on another
+    cluster, all of it is counted on top of what the file says: copies of old events must not be in it.
+    """
+    settings = _settings(config, bootstrap_servers, topic_prefix, app_id)
+
+    from embedwatch.waiting_line import waiting
+    from stream_agents.saving import restore as bring_back
+
+    with waiting("bringing back what was known", as_json) as say:
+        found, left, decided = bring_back(settings, file, log_is, say)
+    if as_json:
+        typer.echo(msgspec.json.encode({"records": found, "left": left, "log": decided}).decode())
+        return
+    typer.echo(f"brought back: {', '.join(f'{count:,} of {topic}' for topic, count in found.items())}")
+    for topic in left:
+        typer.echo(f"left as it is, since it has records: {topic}")
+    typer.echo(
+        "the metrics topic is the one that was counted: agents go on where they were"
+        if decided == "same"
+        else "the metrics topic is a new one: agents count all of it on top"
+    )
+
+
+def _settings(
+    config: Path | None, bootstrap_servers: str | None, topic_prefix: str | None, app_id: str | None
+) -> Settings:
+    return load(
+        config,
+        {
+            "kafka.bootstrap_servers": bootstrap_servers,
+            "kafka.topic_prefix": topic_prefix,
+            "agents.app_id": app_id,
+        },
+    )

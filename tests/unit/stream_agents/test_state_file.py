@@ -1,0 +1,122 @@
+"""A saved state: what is in the file, what a file must be, and when which log is meant."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedwatch.errors import InputError
+from stream_agents.compute.ledger import PartitionState
+from stream_agents.compute.state_file import (
+    Head,
+    Kept,
+    Latest,
+    Mark,
+    digest,
+    lines,
+    next_offset_of,
+    parse,
+    rebased,
+    which_log,
+)
+
+HEAD = Head("embedwatch-agents", 1_770_000_000.5, 4, {0: 12, 1: 0, 3: 7}, {0: Mark(11, "a"), 1: None, 3: Mark(6, "b")})
+
+
+def state(partition: int = 0, next_offset: int = 12) -> Kept:
+    value = json.dumps(PartitionState(next_offset=next_offset).to_record()).encode()
+    return Kept("state", partition, f'"p{partition}"'.encode(), value, 5)
+
+
+RECORDS = st.builds(
+    Kept, st.sampled_from(["state", "alerts", "days"]), st.integers(0, 9), st.none() | st.binary(max_size=20),
+    st.binary(max_size=50), st.integers(0, 2**40), st.just((("v", b"1"),)) | st.just(()),
+)  # fmt: skip
+
+
+@given(st.lists(RECORDS, max_size=8))
+def test_what_is_written_is_what_is_read(records: list[Kept]) -> None:
+    head, found = parse(lines(HEAD, records))
+    assert (head, list(found)) == (HEAD, records)
+
+
+@given(st.lists(RECORDS, min_size=1, max_size=5), st.data())
+def test_a_file_that_was_cut_off_or_changed_is_refused(records: list[Kept], data: st.DataObject) -> None:
+    whole = list(lines(HEAD, records))
+    cut = data.draw(st.integers(0, len(whole) - 1))
+    with pytest.raises(InputError):
+        parse(whole[:cut])
+    number = data.draw(st.integers(1, len(whole) - 2))
+    changed = [line.replace('"p":', '"p":1') if n == number else line for n, line in enumerate(whole)]
+    with pytest.raises(InputError, match="not whole"):
+        parse(changed)
+
+
+@given(st.lists(st.text(max_size=60) | st.sampled_from(list(lines(HEAD, [state()]))), max_size=6))
+def test_no_file_does_more_than_be_refused(found: list[str]) -> None:
+    with contextlib.suppress(InputError):
+        assert parse(found)[0] == HEAD
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ('{"format": "other"}', "not a saved state"),
+        ('{"format": "embedwatch-state", "v": 2}', "is of format 2; this version knows 1"),
+        ("[1, 2]", "line 1 is not one"),
+    ],
+)
+def test_another_file_is_told(line: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        parse([line])
+
+
+def test_of_a_key_the_last_record_is_kept_and_a_removed_one_is_not() -> None:
+    latest = Latest()
+    for key, value in ((b"a", b"1"), (b"b", b"2"), (None, b"3"), (None, b"4"), (b"a", b"5")):
+        latest.add(Kept("alerts", 0, key, value, 1))
+    latest.remove("alerts", 0, b"b")
+    assert [record.value for record in latest] == [b"3", b"4", b"5"]
+
+
+def test_a_state_is_rebased_and_its_sums_stay() -> None:
+    found = rebased(state(3, 99), {3: 2})
+    assert next_offset_of(found) == 2
+    assert {**json.loads(found.value), "next_offset": 99} == json.loads(state(3, 99).value)
+    history = Kept("state", 3, b'"p3-history-1"', b"{}", 1)
+    assert rebased(history, {3: 2}) == history
+    assert next_offset_of(Kept("alerts", 0, b"p0", b"{}", 1)) is None
+    with pytest.raises(InputError, match="partition 3"):
+        next_offset_of(Kept("state", 3, b'"p3"', b"{}", 1))
+
+
+@pytest.mark.parametrize(
+    ("ends", "found", "which"),
+    [
+        ({0: 12, 1: 5, 3: 9}, {0: "a", 3: "b"}, "same"),
+        ({0: 12, 1: 5, 3: 9}, {0: "a", 3: None}, "same"),  # one was removed by retention
+        ({0: 12, 1: 5, 3: 9}, {0: None, 3: None}, "unknown"),
+        ({0: 0, 1: 0, 3: 0}, {}, "new"),
+        ({0: 500, 1: 5, 3: 3}, {0: None}, "new"),
+        ({0: 12, 1: 5, 3: 9}, {0: "x", 3: "y"}, "new"),
+        ({0: 12, 1: 5, 3: 9}, {0: "a", 3: "y"}, "unknown"),
+        ({}, {}, "new"),
+    ],
+)
+def test_whether_the_log_is_the_one_that_was_counted(
+    ends: dict[int, int], found: dict[int, str | None], which: str
+) -> None:
+    assert which_log(HEAD, ends, found) == which
+
+
+def test_nothing_counted_is_the_same_on_any_log() -> None:
+    assert which_log(Head("a", 0.0, 1, {0: 0}, {0: None}), {0: 5}, {}) == "same"
+
+
+def test_key_and_value_are_told_apart() -> None:
+    assert digest(b"a", b"b") != digest(b"ab", b"")
+    assert digest(None, None) == digest(b"", b"")
