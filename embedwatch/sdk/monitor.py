@@ -146,9 +146,10 @@ class Monitor:
     # What came of them.
 
     def summary(self, timeout_seconds: float = 5.0) -> dict[str, Any]:
-        """The numbers of all calls so far, of the memory sink (`EmbeddingMetrics.summary`)."""
+        """The numbers of all calls so far, of the memory sink (`EmbeddingMetrics.summary`), and what was dropped."""
         self._channel.deliver(timeout_seconds)
-        return dict(self._memory().summary())
+        lost = {"dropped_calls": self.dropped_calls, "dropped_events": self.dropped_events}
+        return {**self._memory().summary(), **lost}
 
     def _memory(self) -> Any:
         return next(sink for sink in self.sinks if hasattr(sink, "summary"))
@@ -174,6 +175,12 @@ class Monitor:
     def dropped_calls(self) -> int:
         """Calls that no sink was told of: the queue was full, or the monitor closed."""
         return self._channel.dropped_calls
+
+    @property
+    def dropped_events(self) -> dict[str, dict[str, int]]:
+        """By sink and by reason, what it was told and could not tell on (`KafkaSink.dropped`); only sinks that did."""
+        found = {sink.name: dict(getattr(sink, "dropped", None) or {}) for sink in self.sinks}
+        return {name: reasons for name, reasons in found.items() if reasons}
 
     @property
     def sink_errors(self) -> dict[str, int]:
