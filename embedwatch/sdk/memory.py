@@ -36,7 +36,7 @@ class EmbeddingMetrics:
 
     def reset(self) -> None:
         """Begin anew. Also what a forked child does."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant, for signal handlers
         self._begun = self._clock()
         self._latency = Sketch()
         self._phases: Counter[str] = Counter()
