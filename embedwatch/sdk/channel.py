@@ -35,7 +35,8 @@ SINKS_SHARE = 0.8
 #: How long the thread works on end before it lets others have the interpreter.
 TURN_SECONDS = 0.001
 #: Characters of texts that wait for their tokens to be counted. The n-th call in the queue may hold an n-th of it: all
-#: together hold no more than this times the logarithm of the queue's length. What is not held is estimated.
+#: together hold no more than this times the logarithm of the queue's length, as far as a sample tells
+#: (`texts.snapshot`). What is not held is estimated.
 HELD_CHARS = 16_000_000
 #: At the end of the process, in all.
 EXIT_SECONDS = 5.0
