@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from embedwatch import Monitor
 from embedwatch.errors import ConfigError
-from embedwatch.sdk import Call, LogSink, MemorySink
+from embedwatch.sdk import Bounds, Call, LogSink, MemorySink
 from tests.harness.calls import Watched
 from tests.harness.sdk import Client, RecordingSink, watched
 
@@ -381,6 +381,18 @@ def test_a_full_queue_drops_and_counts_and_never_waits() -> None:
     assert monitor.flush()
     assert len(sink.calls) == 11
     monitor.close()
+
+
+def test_a_summary_names_a_bounded_number_of_phases() -> None:
+    with Monitor("m") as monitor:
+        for number in range(60):
+            with monitor.call(1) as call:
+                call.add_phase(f"phase {number}", 0.0)
+                call.add_phase("embed", 1.0)
+        phase_ms = monitor.summary()["phase_ms"]
+    assert len(phase_ms) == Bounds().max_phases + 1
+    assert "other" in phase_ms
+    assert phase_ms["embed"] == 60_000.0
 
 
 class Blocked(RecordingSink):
