@@ -53,7 +53,8 @@ class KafkaSink:
     created), then the file of `EMBEDWATCH_CONFIG`, then the defaults. `settings` takes all of it as an object in their
     place; an address and a prefix come before that. Calls are summed up for a second by model, tenant and source. Of
     events that no broker has taken yet `max_events` are kept, also while the broker refuses them for want of a right or
-    a topic; more are dropped. `dropped_events` counts those, `dropped` by reason. Needs the extra `kafka`.
+    a topic; more are dropped. `worker` is the name of this process; children that it forks have their process id behind
+    it. `dropped_events` counts those, `dropped` by reason. Needs the extra `kafka`.
     """
 
     begins = False
@@ -78,6 +79,7 @@ class KafkaSink:
         self.dropped: dict[Reason, int] = {}
         self._topic = f"{self._settings.topic_prefix}.metrics"
         self._named = worker
+        self._forked = False
         self._model = "unknown"
         self._max_events = max_events
         self._coalesce_seconds = min(max(coalesce_seconds, 0.0), 1.0)
@@ -90,7 +92,8 @@ class KafkaSink:
 
     def _begin_anew(self) -> None:
         # A name of its own for each process: the agents keep a state by it.
-        self._identity = Identity(self._named or f"{socket.gethostname()}-{os.getpid()}")
+        named = f"{self._named[:200]}-{os.getpid()}" if self._named and self._forked else self._named
+        self._identity = Identity(named or f"{socket.gethostname()}-{os.getpid()}")
         self._calls = Coalescer(self._identity)
         self._waiting: deque[BatchEvent] = deque()
         self._in_flight: dict[str, BatchEvent] = {}
@@ -183,6 +186,7 @@ class KafkaSink:
             _left_to_the_parent.append(self._producer)
             self._producer._closed = True
         self.dropped = {}
+        self._forked = True  # the name that was given is the parent's
         self._begin_anew()
 
     # Sending.

@@ -33,7 +33,8 @@ class Monitor:
         client = monitor.wrap(client)
 
     The labels are defaults of every call. `prices` are USD per million tokens by model and come before the built-in
-    list; `gpu_usd_per_hour` with `local=True` prices a machine of yours by its time. `worker` names this process.
+    list; `gpu_usd_per_hour` with `local=True` prices a machine of yours by its time. `worker` names this process
+    (a forked child has its process id behind it).
 
     Only the constructor raises (`ConfigError`). After it nothing of the monitor's ever reaches your code: what cannot
     be counted is in `dropped_calls` (the queue of `max_queued_calls` was full) and `sink_errors` (by sink).

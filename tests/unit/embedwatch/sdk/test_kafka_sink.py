@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -90,6 +92,25 @@ def test_an_address_alone_has_the_security_and_partitions_of_the_settings(
     assert (found.ssl_cafile, found.partitions, found.replication_factor) == (Path("/ca.pem"), 24, 3)
     # What is given as an object comes before all of it.
     assert KafkaSink("broker:9093", settings=KafkaSettings())._settings.security_protocol == "PLAINTEXT"
+
+
+def test_a_forked_child_has_a_name_of_its_own() -> None:
+    program = (
+        "import os, warnings\n"
+        "warnings.simplefilter('ignore')\n"
+        "from embedwatch import Monitor\n"
+        "from embedwatch.sdk import KafkaSink\n"
+        "sinks = [KafkaSink('127.0.0.1:1', worker='web-1'), KafkaSink('127.0.0.1:1', name='other')]\n"
+        "monitor = Monitor('m', sinks, worker='web-2')\n"
+        "child = os.fork()\n"
+        "if child: os.waitpid(child, 0)\n"
+        "print(os.getpid(), *(sink._identity.worker for sink in sinks), flush=True)\n"
+        "os._exit(0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    (child, *names), (_, *own) = (line.split() for line in done.stdout.splitlines())
+    assert own == ["web-1", "web-2"]
+    assert names == [f"web-1-{child}", f"web-2-{child}"]
 
 
 class Cluster:
