@@ -52,7 +52,9 @@ class Sink(Protocol):
 
     A sink may have more, all optional: `begins = False` where `begin` keeps nothing (it is then not called),
     `attach(worker=..., model=...)` with the monitor's own labels when it is made, `tick()` about every `tick_seconds`
-    in the monitor's thread, `after_fork()` in a forked child, where it must begin anew, and `summary()`.
+    in the monitor's thread, `after_fork()` in a forked child, where it must begin anew, `summary()`, and `dropped`, by
+    reason how much it was told and could not tell on. One with a `summary` is told of calls before the others, one at a
+    time, also in the thread of who asks for it: it does not wait.
     """
 
     name: str  # unique in a monitor

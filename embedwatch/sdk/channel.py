@@ -2,6 +2,10 @@
 
 The caller only appends, to a queue without a lock of ours; the thread sleeps a moment before it takes what has come
 together, so that a call does not wake it each. A full queue drops the call and counts it.
+
+A call is settled first, which is arithmetic, and told to the sinks that have a `summary`; then it waits for the others,
+in a second queue. Whoever asks for a summary settles what there is in their own thread: a sink that is slow, or waits
+for a broker, is in nobody's way. Both queues together have the one bound.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import os
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Literal
@@ -30,7 +35,8 @@ SINKS_SHARE = 0.8
 #: How long the thread works on end before it lets others have the interpreter.
 TURN_SECONDS = 0.001
 #: Characters of texts that wait for their tokens to be counted. The n-th call in the queue may hold an n-th of it: all
-#: together hold no more than this times the logarithm of the queue's length. What is not held is estimated.
+#: together hold no more than this times the logarithm of the queue's length, as far as a sample tells
+#: (`texts.snapshot`). What is not held is estimated.
 HELD_CHARS = 16_000_000
 #: At the end of the process, in all.
 EXIT_SECONDS = 5.0
@@ -39,15 +45,12 @@ _channels: weakref.WeakSet[Channel] = weakref.WeakSet()
 
 
 class _Request:
-    """Asks the thread to hand on what there is, to flush the sinks too, or to end; and holds the answer."""
+    """Asks the thread to flush the sinks, when it has told them all, or to end; and holds the answer."""
 
     __slots__ = ("deadline", "done", "good", "kind")
 
-    def __init__(self, kind: Literal["deliver", "flush", "close"], timeout_seconds: float) -> None:
-        try:
-            self.deadline = time.monotonic() + max(float(timeout_seconds), 0.0)
-        except (TypeError, ValueError):
-            self.deadline = time.monotonic()
+    def __init__(self, kind: Literal["flush", "close"], timeout_seconds: float) -> None:
+        self.deadline = time.monotonic() + _seconds(timeout_seconds)
         self.kind = kind
         self.done = threading.Event()
         self.good = False
@@ -57,10 +60,13 @@ class _Request:
 
 
 class Channel:
-    """`settle` makes a `Call` of what the caller left; it and the sinks run in the thread alone."""
+    """`settle` makes a `Call` of what the caller left, one at a time. Sinks run in the thread alone, but for those that
+    have a `summary`."""
 
     def __init__(self, sinks: Sequence[Sink], settle: Callable[[CallContext], Call], max_queued_calls: int) -> None:
         self.sinks = tuple(sinks)
+        self._asked = tuple(sink for sink in self.sinks if callable(getattr(sink, "summary", None)))
+        self._others = tuple(sink for sink in self.sinks if not callable(getattr(sink, "summary", None)))
         self.sink_errors: dict[str, int] = {}
         self.dropped_calls = 0
         self.generation = 0  # one more after each fork, in the child
@@ -71,30 +77,53 @@ class Channel:
         _channels.add(self)
 
     def _fresh(self) -> None:
-        self._queue: SimpleQueue[CallContext | _Request] = SimpleQueue()
+        self._queue: deque[CallContext | _Request] = deque()
+        self._settled: deque[Call | _Request] = deque()
+        self._wake: SimpleQueue[None] = SimpleQueue()  # reentrant, as no event is
+        self._awake = False
+        self._settling = threading.RLock()  # whoever holds it takes from `_queue`
         self._hurry = threading.Event()
-        self._lock = threading.RLock()  # of starting and of counting what is rare; reentrant for signal handlers
+        self._lock = threading.RLock()  # of starting and ending; reentrant, as all of these, for signal handlers
+        self._counting = threading.RLock()  # of what is rare
         self._thread: threading.Thread | None = None
 
     def put(self, call: CallContext) -> None:
         """From any thread, never waits."""
-        if self._closed or self._queue.qsize() >= self._max_queued_calls:
-            with self._lock:
+        if self._closed or len(self._queue) + len(self._settled) >= self._max_queued_calls:
+            with self._counting:
                 self.dropped_calls += 1
             return
-        self._queue.put(call)
+        self._append(call)
         if self._thread is None:
             self._start()
 
+    def _append(self, item: CallContext | _Request) -> None:
+        self._queue.append(item)
+        if not self._awake:  # the thread says so before it looks at the queue: it sees this one, or is woken
+            self._awake = True
+            self._wake.put(None)
+
     def chars_to_keep(self) -> int:
-        return HELD_CHARS // (self._queue.qsize() + 1)
+        return HELD_CHARS // (len(self._queue) + 1)
 
     def deliver(self, timeout_seconds: float) -> bool:
-        """Whether the sinks have been told of all calls so far, within the time."""
-        return self._ask(_Request("deliver", timeout_seconds))
+        """Whether the sinks that have a `summary` have been told of all calls so far, within the time. In the thread of
+        who asks: it waits for no other sink."""
+        if threading.current_thread() is self._thread:  # a sink that asks for what it is itself told
+            return False
+        deadline = time.monotonic() + _seconds(timeout_seconds)
+        for left in range(len(self._queue), -1, -1):  # no more than there were: others may go on calling
+            if not self._settling.acquire(timeout=max(deadline - time.monotonic(), 0.0)):
+                return False
+            try:  # in the end once for the lock alone: then the thread is not in the middle of one either
+                if not left or not self._settle_next():
+                    return True
+            finally:
+                self._settling.release()
+        return True
 
     def flush(self, timeout_seconds: float) -> bool:
-        """The same, and what the sinks have is out."""
+        """Whether all sinks have been told of all calls so far, and what they have is out."""
         return self._ask(_Request("flush", timeout_seconds))
 
     def close(self, timeout_seconds: float) -> bool:
@@ -109,14 +138,14 @@ class Channel:
         """Nobody has the monitor any more: the thread finishes what is there, and ends. Nobody waits for it."""
         self._closed = True
         if self._thread is not None:
-            self._queue.put(_Request("close", EXIT_SECONDS))
+            self._append(_Request("close", EXIT_SECONDS))
             self._hurry.set()
 
     def _ask(self, request: _Request) -> bool:
         thread = self._thread
         if threading.current_thread() is thread:  # a sink that asks for what it is itself
             return False
-        self._queue.put(request)
+        self._append(request)
         self._hurry.set()
         if thread is None or not thread.is_alive():
             # No call has come yet, or none may be started any more (the process ends): then here. Whoever starts one
@@ -151,15 +180,14 @@ class Channel:
                 due = time.monotonic() + period
                 self._tick(tickers)
             try:
-                first = self._queue.get(timeout=None if period is None else max(due - time.monotonic(), 0.001))
+                self._wake.get(timeout=None if period is None else max(due - time.monotonic(), 0.001))
             except Empty:
                 continue
-            if not isinstance(first, _Request):
-                self._hurry.wait(GATHER_SECONDS)
+            self._hurry.wait(GATHER_SECONDS)
             self._hurry.clear()
-            if self._take(first) or self._take_all():
+            self._awake = False
+            if self._take_all():
                 return
-            del first  # it knows its monitor, which would live for as long as this thread waits
 
     def _take_all(self) -> bool:
         """Whether it was the last."""
@@ -169,34 +197,52 @@ class Channel:
                 # Else a caller that comes back from its network waits for the interpreter's lock, 5 ms at a time.
                 time.sleep(1e-6)
                 since = time.monotonic()
+            with self._settling:
+                none_left = not self._settle_next()
             try:
-                item = self._queue.get_nowait()
-            except Empty:
-                return False
-            if self._take(item):
-                return True
+                item = self._settled.popleft()
+            except IndexError:
+                if none_left:
+                    return False
+                continue  # what came could not be settled
+            if isinstance(item, _Request):
+                self._answer(item)
+                if item.kind == "close":
+                    return True
+            else:
+                self._tell(self._others, item)
 
-    def _take(self, item: CallContext | _Request) -> bool:
+    def _settle_next(self) -> bool:
+        """Whether there was one. With `_settling` held, so that the order stays and nothing is between the queues when
+        somebody looks."""
+        try:
+            item = self._queue.popleft()
+        except IndexError:
+            return False
         if isinstance(item, _Request):
-            self._answer(item)
-            return item.kind == "close"
+            self._settled.append(item)
+            return True
         try:
             item.place_in_time()
             call = self._settle(item)
         except Exception as error:
             self._count_error("settling", error)
-            return False
-        for sink in self.sinks:
+            return True
+        item.let_go()
+        self._tell(self._asked, call)
+        self._settled.append(call)
+        return True
+
+    def _tell(self, sinks: Sequence[Sink], call: Call) -> None:
+        for sink in sinks:
             try:
                 sink.record(call)
             except Exception as error:
                 self._count_error(_name(sink), error)
-        item.let_go()
-        return False
 
     def _answer(self, request: _Request) -> None:
         good = True
-        for sink in self.sinks if request.kind != "deliver" else ():
+        for sink in self.sinks:
             try:
                 good = bool(sink.flush(request.left_seconds() * SINKS_SHARE)) and good
                 if request.kind == "close":
@@ -216,8 +262,9 @@ class Channel:
 
     def _count_error(self, name: str, error: BaseException) -> None:
         """Said once for each sink. The message of a sink's error is its own; no text of a user is in a `Call`."""
-        first = name not in self.sink_errors
-        self.sink_errors[name] = self.sink_errors.get(name, 0) + 1
+        with self._counting:
+            first = name not in self.sink_errors
+            self.sink_errors[name] = self.sink_errors.get(name, 0) + 1
         if first:
             log.warning(
                 "monitor: %s failed with %s: %s. Further failures of it are counted, not told (Monitor.sink_errors).",
@@ -235,6 +282,14 @@ class Channel:
             if callable(reset):
                 with contextlib.suppress(Exception):
                     reset()
+
+
+def _seconds(timeout_seconds: object) -> float:
+    """That many, within what a wait takes; of what is no number none."""
+    try:
+        return min(max(float(timeout_seconds), 0.0), threading.TIMEOUT_MAX / 2)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return 0.0
 
 
 def _name(sink: object) -> str:

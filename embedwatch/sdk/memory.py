@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from embedwatch.pricing import known_nano_usd, money_state, to_usd
+from embedwatch.sdk.bounds import Bounds
 from embedwatch.sdk.call import Call
 from embedwatch.sdk.texts import MOST_TEXTS, whole
 from embedwatch.sketch import Sketch
@@ -36,10 +37,11 @@ class EmbeddingMetrics:
 
     def reset(self) -> None:
         """Begin anew. Also what a forked child does."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant, for signal handlers
         self._begun = self._clock()
         self._latency = Sketch()
-        self._phases: Counter[str] = Counter()
+        self._phases: dict[str, float] = {}
+        self._bounds = Bounds()
         self._errors: Counter[str] = Counter()
         self.total_texts = self.total_calls = self.failed_calls = 0
         self.total_cache_hits = self.total_duplicates = self.total_misses = self.failed_texts = 0
@@ -56,7 +58,9 @@ class EmbeddingMetrics:
                 self._errors[call.error_class] += 1
             else:
                 self._latency.add(call.seconds * 1000)
-            self._phases.update(call.phase_seconds)
+            for phase, seconds in call.phase_seconds.items():
+                name = self._bounds.phase(phase)
+                self._phases[name] = self._phases.get(name, 0.0) + seconds
             self.total_tokens += call.tokens or 0
             self.tokens_saved += call.tokens_saved
             self._uncounted += call.tokens is None

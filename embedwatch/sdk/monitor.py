@@ -33,7 +33,8 @@ class Monitor:
         client = monitor.wrap(client)
 
     The labels are defaults of every call. `prices` are USD per million tokens by model and come before the built-in
-    list; `gpu_usd_per_hour` with `local=True` prices a machine of yours by its time. `worker` names this process.
+    list; `gpu_usd_per_hour` with `local=True` prices a machine of yours by its time. `worker` names this process
+    (a forked child has its process id behind it).
 
     Only the constructor raises (`ConfigError`). After it nothing of the monitor's ever reaches your code: what cannot
     be counted is in `dropped_calls` (the queue of `max_queued_calls` was full) and `sink_errors` (by sink).
@@ -146,9 +147,10 @@ class Monitor:
     # What came of them.
 
     def summary(self, timeout_seconds: float = 5.0) -> dict[str, Any]:
-        """The numbers of all calls so far, of the memory sink (`EmbeddingMetrics.summary`)."""
+        """The numbers of all calls so far, of the memory sink (`EmbeddingMetrics.summary`), and what was dropped."""
         self._channel.deliver(timeout_seconds)
-        return dict(self._memory().summary())
+        lost = {"dropped_calls": self.dropped_calls, "dropped_events": self.dropped_events}
+        return {**self._memory().summary(), **lost}
 
     def _memory(self) -> Any:
         return next(sink for sink in self.sinks if hasattr(sink, "summary"))
@@ -174,6 +176,12 @@ class Monitor:
     def dropped_calls(self) -> int:
         """Calls that no sink was told of: the queue was full, or the monitor closed."""
         return self._channel.dropped_calls
+
+    @property
+    def dropped_events(self) -> dict[str, dict[str, int]]:
+        """By sink and by reason, what it was told and could not tell on (`KafkaSink.dropped`); only sinks that did."""
+        found = {sink.name: dict(getattr(sink, "dropped", None) or {}) for sink in self.sinks}
+        return {name: reasons for name, reasons in found.items() if reasons}
 
     @property
     def sink_errors(self) -> dict[str, int]:

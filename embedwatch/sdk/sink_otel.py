@@ -41,7 +41,7 @@ class OpenTelemetrySink:
 
     The span is a child of the caller's own span. Providers are those given, or the global ones at the time it is made;
     they stay yours: `close` flushes them and leaves them open, unless `owned` says that they end with this sink.
-    Attributes of metrics are bounded (`bounds`), those of spans are the call's own.
+    Attributes of metrics are bounded (`bounds`), and the names of attributes; values of spans are the call's own.
     """
 
     def __init__(
@@ -89,7 +89,11 @@ class OpenTelemetrySink:
             f"embeddings {call.model}",
             context=parent if isinstance(parent, Context) else Context(),
             kind=SpanKind.CLIENT,
-            attributes={**self._common(call, call.model, call.provider), **_of_span(call)},
+            attributes={
+                **self._common(call.model, call.provider, call.response_model, call.server_address, call.server_port),
+                **_of_span(call),
+                **self._phases(call),
+            },
             start_time=begun,
         )
         if call.error_class is not None:
@@ -98,8 +102,11 @@ class OpenTelemetrySink:
         self._measure(call, trace.set_span_in_context(span, Context()))
 
     def _measure(self, call: Call, exemplar: Context) -> None:
-        model, provider, tenant = self._bounds.of(call)
-        common = self._common(call, model, provider or None)
+        model, provider, tenant = labels = self._bounds.of(call)
+        answered, address, port = self._bounds.of_answer(call, labels)
+        if model == OTHER:
+            answered = ""  # of whichever model that was
+        common = self._common(model, provider or None, answered or None, address or None, port)
         failed: Attributes = {} if call.error_class is None else {"error.type": call.error_class}
         self._seconds.record(call.seconds, {**common, **failed}, context=exemplar)
         if call.tokens is not None and call.token_method in _COUNTED:
@@ -118,7 +125,17 @@ class OpenTelemetrySink:
         if call.saved_nano_usd is not None and call.tokens_saved:
             self._saved.add(call.saved_nano_usd / NANO_USD_PER_USD, own)
 
-    def _common(self, call: Call, model: str, provider: str | None) -> Attributes:
+    def _phases(self, call: Call) -> Attributes:
+        """A phase is part of an attribute's name: of these, too, a database takes but so many."""
+        found: dict[str, float] = {}
+        for phase, seconds in call.phase_seconds.items():
+            name = f"embedwatch.phase.{self._bounds.phase(phase)}_seconds"
+            found[name] = found.get(name, 0.0) + seconds
+        return dict(found)
+
+    def _common(
+        self, model: str, provider: str | None, answered: str | None, address: str | None, port: int | None
+    ) -> Attributes:
         """What spans and metrics both have."""
         common: Attributes = {"gen_ai.operation.name": "embeddings", "gen_ai.request.model": model}
         # Both conventions require a provider; nobody's name is better than a guess at one.
@@ -127,12 +144,12 @@ class OpenTelemetrySink:
             common["gen_ai.provider.name"] = named
         else:
             common["gen_ai.system"] = _OLD_SYSTEMS.get(named, named)
-        if call.response_model is not None and model != OTHER:
-            common["gen_ai.response.model"] = call.response_model
-        if call.server_address is not None:
-            common["server.address"] = call.server_address
-            if call.server_port is not None:
-                common["server.port"] = call.server_port
+        if answered is not None:
+            common["gen_ai.response.model"] = answered
+        if address is not None:
+            common["server.address"] = address
+            if port is not None:
+                common["server.port"] = port
         return common
 
     def flush(self, timeout_seconds: float) -> bool:
@@ -174,8 +191,6 @@ def _of_span(call: Call) -> Attributes:
     if call.tokens is not None:
         counted = call.token_method in _COUNTED
         found["gen_ai.usage.input_tokens" if counted else "embedwatch.estimated_tokens"] = call.tokens
-    for phase, seconds in call.phase_seconds.items():
-        found[f"embedwatch.phase.{phase}_seconds"] = seconds
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -100,9 +100,9 @@ _lock = threading.Lock()
 class PrometheusSink:
     """Counts calls in a registry of prometheus-client, the global one where none is given.
 
-    Models, providers and tenants above the limits share the label `other` (`bounds`). `port` also serves the registry
-    at http://127.0.0.1:port/metrics until `close` (0 takes a free port, see `self.port`); name another `host` to be
-    reached from outside. Raises OSError where the port is taken.
+    Models, providers, tenants and phases above the limits share the label `other` (`bounds`). `port` also serves the
+    registry at http://127.0.0.1:port/metrics until `close` (0 takes a free port, see `self.port`), in this process and
+    not in its forked children; name another `host` to be reached from outside. Raises OSError where the port is taken.
     """
 
     begins = False
@@ -149,7 +149,7 @@ class PrometheusSink:
         ):
             counter.labels(*labels).inc(amount)
         for phase, seconds in call.phase_seconds.items():
-            families.phases.labels(*labels, phase).inc(seconds)
+            families.phases.labels(*labels, self._bounds.phase(phase)).inc(seconds)
         if call.error_class is not None:
             families.failed_calls.labels(*labels, call.error_class).inc()
             families.errors.labels(*labels, call.error_class).inc(call.errors)
@@ -172,6 +172,12 @@ class PrometheusSink:
     def flush(self, timeout_seconds: float) -> bool:
         """Always True: Prometheus comes and takes it."""
         return True
+
+    def after_fork(self) -> None:
+        """In the child: the server's thread did not come along, and its port is the parent's."""
+        server, self._server, self.port = self._server, None, None
+        if server is not None:
+            server[0].socket.close()  # else the port stays taken for as long as the child lives
 
     def close(self, timeout_seconds: float) -> None:
         """Ends the server, if there is one. The counts stay in the registry."""

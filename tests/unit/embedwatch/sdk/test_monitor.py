@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from embedwatch import Monitor
 from embedwatch.errors import ConfigError
-from embedwatch.sdk import Call, LogSink, MemorySink
+from embedwatch.sdk import Bounds, Call, LogSink, MemorySink
 from tests.harness.calls import Watched
 from tests.harness.sdk import Client, RecordingSink, watched
 
@@ -381,6 +381,74 @@ def test_a_full_queue_drops_and_counts_and_never_waits() -> None:
     assert monitor.flush()
     assert len(sink.calls) == 11
     monitor.close()
+
+
+def test_a_summary_names_a_bounded_number_of_phases() -> None:
+    with Monitor("m") as monitor:
+        for number in range(60):
+            with monitor.call(1) as call:
+                call.add_phase(f"phase {number}", 0.0)
+                call.add_phase("embed", 1.0)
+        phase_ms = monitor.summary()["phase_ms"]
+    assert len(phase_ms) == Bounds().max_phases + 1
+    assert "other" in phase_ms
+    assert phase_ms["embed"] == 60_000.0
+
+
+class Blocked(RecordingSink):
+    """Waits in `record` until `go`, as a sink does whose broker is away."""
+
+    def __init__(self) -> None:
+        super().__init__("blocked")
+        self.held, self.go = threading.Event(), threading.Event()
+
+    def record(self, call: Call) -> None:
+        self.held.set()
+        assert self.go.wait(60)
+        super().record(call)
+
+
+def test_a_summary_waits_for_no_sink_that_is_slow_and_drops_nothing() -> None:
+    sink = Blocked()
+    with Monitor("m", [sink, MemorySink()], max_queued_calls=8) as monitor:
+        with monitor.call(1):
+            pass
+        assert sink.held.wait(30)
+        for texts in (2, 3):
+            with monitor.call(texts):
+                pass
+            assert monitor.summary(60)["total_texts"] == sum(range(texts + 1))
+        assert sink.calls == []
+        # What a summary has taken waits for the slow sink, within the same bound.
+        for _ in range(8):
+            with monitor.call(100):
+                pass
+            monitor.summary()
+        assert monitor.dropped_calls == 2
+        sink.go.set()
+        assert monitor.flush(30)
+        assert [call.texts for call in sink.calls] == [1, 2, 3, *[100] * 6]
+
+
+def test_summaries_and_calls_of_many_threads_lose_and_double_nothing() -> None:
+    sink = RecordingSink()
+    with Monitor("m", [sink]) as monitor:
+
+        def work() -> None:
+            for _ in range(50):
+                with monitor.call(1):
+                    pass
+                monitor.summary()
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert monitor.summary()["total_texts"] == 200
+        assert monitor.flush(30)
+        assert len(sink.calls) == 200
+        assert monitor.sink_errors == {}
 
 
 def test_calls_after_the_close_are_dropped_and_counted() -> None:

@@ -156,6 +156,45 @@ def test_attributes_of_metrics_are_bounded():
     assert {span.name for span in world.spans.get_finished_spans()} >= {"embeddings model-8"}
 
 
+def test_models_of_answers_servers_and_phases_are_bounded_too():
+    world = World(bounds=Bounds(max_models=3, max_servers=2, max_phases=4))
+    for number in range(9):
+        world.sink.record(
+            call(
+                response_model=f"answer-{number}",
+                server_address=f"host-{number}",
+                server_port=8000 + number,
+                phase_seconds={f"phase-{number}": 0.1, f"more-{number}": 0.2},
+            )
+        )
+    points = world.points("gen_ai.client.operation.duration")
+    assert {point.attributes["gen_ai.response.model"] for point in points} == {
+        "answer-0",
+        "answer-1",
+        "answer-2",
+        "other",
+    }
+    assert {(point.attributes["server.address"], point.attributes.get("server.port")) for point in points} == {
+        ("host-0", 8000), ("host-1", 8001), ("other", None),
+    }  # fmt: skip
+    spans = world.spans.get_finished_spans()
+    assert {span.attributes["server.address"] for span in spans} == {f"host-{number}" for number in range(9)}
+    phases = {name for span in spans for name in span.attributes if name.startswith("embedwatch.phase.")}
+    assert phases == {
+        f"embedwatch.phase.{name}_seconds" for name in ("phase-0", "more-0", "phase-1", "more-1", "other")
+    }
+    assert spans[-1].attributes["embedwatch.phase.other_seconds"] == pytest.approx(0.3)
+
+
+def test_combinations_of_answers_are_bounded():
+    world = World(bounds=Bounds(max_sets=5))
+    for number in range(9):
+        world.sink.record(call(server_address=f"host-{number % 3}", response_model=f"answer-{number}"))
+    points = world.points("gen_ai.client.operation.duration")
+    assert len(points) == 6
+    assert sum(point.attributes["server.address"] == "other" for point in points) == 1
+
+
 def test_providers_of_the_caller_stay_open_and_those_of_the_sink_end():
     world = World()
     world.sink.record(CALL)

@@ -107,6 +107,46 @@ def test_it_is_served_on_loopback_until_it_is_closed(registry):
     assert sink.flush(1)
 
 
+def test_a_forked_child_closes_at_once_and_leaves_the_port_to_its_parent():
+    program = (
+        "import os, sys, urllib.request, warnings\n"
+        "warnings.simplefilter('ignore')\n"
+        "from embedwatch import Monitor\n"
+        "from embedwatch.sdk import PrometheusSink\n"
+        "sink = PrometheusSink(port=0)\n"
+        "monitor, port = Monitor('m', [sink]), sink.port\n"
+        "held, release = os.pipe()\n"
+        "done, tell = os.pipe()\n"
+        "child = os.fork()\n"
+        "if child == 0:\n"
+        "    os.close(release)\n"
+        "    monitor.close(30)\n"
+        "    os.write(tell, repr((sink.port, monitor.sink_errors)).encode())\n"
+        "    os.read(held, 1)\n"  # lives until its parent's end
+        "    os._exit(0)\n"
+        "print(os.read(done, 100).decode())\n"
+        "page = urllib.request.urlopen(f'http://127.0.0.1:{port}/metrics').read().decode()\n"
+        "print('embedwatch_sdk_calls' in page)\n"
+        "monitor.close(30)\n"
+        "again = PrometheusSink(port=port)\n"  # nobody holds it any more
+        "print(again.port == port)\n"
+        "again.close(30)\n"
+        "os.close(release)\n"
+        "os.waitpid(child, 0)\n"
+    )
+    found = subprocess.run([sys.executable, "-c", program], check=True, timeout=60, capture_output=True, text=True)
+    assert found.stdout.split("\n") == ["(None, {})", "True", "True", ""], found.stderr
+
+
+def test_phases_of_the_callers_own_are_bounded(registry):
+    sink = PrometheusSink(registry, bounds=Bounds(max_phases=2))
+    for number in range(5):
+        sink.record(call(phase_seconds={f"phase-{number}": 1.0}))
+    (family,) = (family for family in registry.collect() if family.name == "embedwatch_phase_seconds")
+    found = {each.labels["phase"]: each.value for each in family.samples if each.name.endswith("_total")}
+    assert found == {"phase-0": 1.0, "phase-1": 1.0, "other": 3.0}
+
+
 @given(st.lists(st.tuples(st.text(max_size=3), st.text(max_size=3), st.none() | st.text(max_size=3)), max_size=80))
 def test_labels_stay_within_their_bounds(names):
     bounds = Bounds(max_models=3, max_providers=2, max_tenants=4, max_sets=9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,31 @@ def test_a_block_runs(block: str) -> None:
     done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("with_it", [True, False])
+def test_the_remedy_for_sigterm_sends_what_is_left(with_it: bool) -> None:
+    (remedy,) = (block for block in BLOCKS if "SIGTERM" in block)
+    script = f"""{remedy if with_it else "import signal"}
+import os
+from embedwatch import Monitor
+from tests.harness.sdk import RecordingSink
+class Printing(RecordingSink):
+    def record(self, call): print("call", call.texts, flush=True)
+    def close(self, timeout_seconds): print("closed", flush=True)
+monitor = Monitor("m", [Printing()])
+with monitor.call(3):
+    pass
+os.kill(os.getpid(), signal.SIGTERM)
+signal.pause()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+    if with_it:
+        assert (done.returncode, done.stdout.split()) == (143, ["call", "3", "closed"])
+    else:  # what the remedy is for
+        assert done.returncode == -signal.SIGTERM
+        assert "closed" not in done.stdout
 
 
 def test_the_page_tells_the_keys_of_the_summary_and_the_public_names() -> None:

@@ -193,3 +193,40 @@ def test_a_kafka_sink_has_imported_what_it_needs_before_anybody_forks():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
+
+
+class Looked(str):
+    """Counts who asks for its length."""
+
+    times = 0
+
+    def __len__(self) -> int:
+        Looked.times += 1
+        return super().__len__()
+
+
+def test_of_many_texts_the_callers_thread_looks_at_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [Looked("word " * (1 + number % 7)) for number in range(2048)]
+    monkeypatch.setattr(Looked, "times", 0)
+    held, chars = snapshot(texts, 2048, 10**7)
+    assert Looked.times < 150
+    assert held == tuple(texts)
+    assert chars is None
+    texts.clear()  # the caller's own list is theirs
+    assert len(held) == 2048
+
+
+def test_many_texts_that_may_be_too_large_are_all_looked_at() -> None:
+    texts = ["a" * 100] * 2048
+    assert snapshot(texts, 2048, 100 * 2048) == (tuple(texts), 100 * 2048)
+    assert snapshot(texts, 2048, 100 * 2048 - 1) == (None, 100 * 2048)
+
+
+def test_many_texts_of_which_one_is_none_are_not_counted() -> None:
+    with Watched("text-embedding-3-small") as watched:
+        with watched.monitor.call([*["word"] * 2047, b"bytes"]):
+            pass
+        with watched.monitor.call(["two words"] * 2048):
+            pass
+        calls = watched.calls()
+    assert [(call.texts, call.tokens) for call in calls] == [(2048, None), (2048, 4096)]
