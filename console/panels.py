@@ -265,8 +265,7 @@ def details(view: View, look: Look, now: float | None) -> list[str]:
 
 def chosen_name(view: View, look: Look) -> str | None:
     names = alert_names(view, look) if look.focus == "alerts" else worker_names(view, look)
-    now = look.chosen(look.focus)
-    return now if now in names else (names[0] if names else None)
+    return look.at(look.focus, names)
 
 
 def _alert_details(row: Alert, now: float | None) -> list[str]:
