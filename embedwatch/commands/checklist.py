@@ -75,6 +75,8 @@ def _print(found: Checklist) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from embedwatch.checklist import amount
+
     console = Console(soft_wrap=True)
     group = ""
     for point in found.points:
@@ -88,6 +90,8 @@ def _print(found: Checklist) -> None:
     console.print(Text(f"{found.ticked} of {len(found.points)} ticked", "bold"))
     console.print(Text("Targets of the guide (information)", "bold"))
     for target in found.targets:
-        value = "not known" if target.value is None else f"{target.value:,.4g} {target.unit}"
-        wanted = f"target {target.target} {target.unit}: {_KEPT[target.kept]}"
+        value = target.absent if target.value is None else f"{amount(target.value)} {target.unit}"
+        wanted = f"target {target.target} {target.unit}"
+        if target.value is not None:
+            wanted += f": {_KEPT[target.kept]}"
         console.print(Text(f"  {target.name}: {value}, {wanted} ({target.where})"))
