@@ -282,7 +282,8 @@ def _alert_details(row: Alert, now: float | None) -> list[str]:
 
 
 def _worker_details(row: Worker) -> list[str]:
-    out = [f"{row.name}: {row.state}", f"model: {row.model}", f"heard of: {span(row.silent_seconds)} ago"]
+    told = f"silent for {span(row.silent_seconds)}" if row.state == "silent" else row.state
+    out = [f"{row.name}: {told}", f"model: {row.model}", f"heard of: {span(row.silent_seconds)} ago"]
     out.append(f"texts in flight: {UNKNOWN if row.in_flight_texts is None else f'{row.in_flight_texts:,}'}")
     for gpu in row.gpus:
         use = pct(gpu.utilization_pct)

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from embedwatch.events import BatchEvent, CacheEvent, HeartbeatEvent, LagEvent, ScalingEvent
 from embedwatch.pricing import known_nano_usd
+from embedwatch.rules import DEFAULT_THRESHOLDS
 from stream_agents.compute.budget import FAST, NO_PRICE, Burn, Forecast, UsualDays, burn, forecast
 from stream_agents.compute.closing import DEFAULT_GRACE_SECONDS, DEFAULT_LENGTHS, Closer
 from stream_agents.compute.counters import Counters
@@ -30,6 +31,8 @@ FORGET_WORKER_SECONDS = 3600.0
 STALE_LAG_SECONDS = 30.0
 #: A partition is forgotten when others have been sampled for so long without it: a topic made anew may have fewer.
 FORGET_PARTITION_SECONDS = 600.0
+#: One that has said nothing for longer is listed as silent, whatever it said last: as the built-in rule has it.
+SILENT_WORKER_SECONDS = float(DEFAULT_THRESHOLDS["worker_silent_seconds"])
 MAX_WORKERS = 20_000
 MAX_PARTITIONS = 20_000
 #: Where no worker at all is heard of, they are remembered longer: that all are gone is not over after an hour.
