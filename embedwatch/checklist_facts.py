@@ -23,11 +23,23 @@ ASK_SECONDS = 3.0
 MAX_MODELS = 20
 
 
-def gather(settings: Settings, api: AgentsApi, *, window_seconds: int, baselines: Path) -> Facts:
-    """Raises `ConnectionFailed` without agents; of the rest, what cannot be asked is None, with its reason."""
+#: Questions beside those of each model: scopes, windows, metrics, page, alerting, receivers, alerts.
+QUESTIONS = 7
+
+
+def gather(
+    settings: Settings, api: AgentsApi, *, window_seconds: int, baselines: Path,
+    told: Callable[[float], object] = lambda done_pct: None,
+) -> Facts:  # fmt: skip
+    """Raises `ConnectionFailed` without agents; of the rest, what cannot be asked is None, with its reason. `told` is
+    called with how many of the questions are asked, in percent."""
     reasons: dict[str, str] = {}
+    asked, names = 0, list[str]()
 
     def ask(name: str, question: Callable[[], Any]) -> Any:
+        nonlocal asked
+        told(100.0 * asked / (QUESTIONS + min(len(names), MAX_MODELS)))
+        asked += 1
         try:
             return question()
         except ModuleNotFoundError as error:

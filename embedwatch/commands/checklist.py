@@ -57,8 +57,15 @@ def checklist(
     check_window(window_seconds)
     settings = load(config, {"kafka.bootstrap_servers": bootstrap_servers, "kafka.topic_prefix": topic_prefix})
     quieten_kafka()
-    with AgentsApi(agents_url or default_url(settings)) as api, waiting("asking agents, broker and receivers", as_json):
-        found = evaluate(gather(settings, api, window_seconds=window_seconds, baselines=folder))
+    with (
+        AgentsApi(agents_url or default_url(settings)) as api,
+        waiting("asking agents, broker and receivers", as_json) as tell,
+    ):
+        facts = gather(
+            settings, api, window_seconds=window_seconds, baselines=folder,
+            told=lambda done_pct: tell(done_pct=done_pct),
+        )  # fmt: skip
+        found = evaluate(facts)
     if as_json:
         typer.echo(
             msgspec.json.encode(

@@ -73,8 +73,8 @@ def list_(
     every = 0
     prints = as_json and out is None
     opening = "["
-    with _lines_to(out) as lines, waiting(f"reading {settings.topics.dead_letters}", prints):
-        for found in records(settings):
+    with _lines_to(out) as lines, waiting(f"reading {settings.topics.dead_letters}", prints) as tell:
+        for found in records(settings, told=lambda done_pct: tell(done_pct=done_pct)):
             if isinstance(found, OffsetRanges):
                 sent.update(found)
                 continue
@@ -196,8 +196,10 @@ def replay(
         raise ConfigError(
             "dlq replay asks before it sends, and there is no terminal to answer: give --yes or --dry-run"
         )
-    with waiting(f"reading {settings.topics.dead_letters}", as_json):
-        plan = make_plan(settings, chosen, max_replays=max_replays, again=again)
+    with waiting(f"reading {settings.topics.dead_letters}", as_json) as tell:
+        plan = make_plan(
+            settings, chosen, max_replays=max_replays, again=again, told=lambda done_pct: tell(done_pct=done_pct)
+        )
     if missing := sorted(chosen.places - plan.found):
         places = ", ".join(f"{partition}:{offset}" for partition, offset in missing[:5])
         raise InputError(f"no dead letter at {places} that is meant; nothing was sent (see `embedwatch dlq list`)")
@@ -209,8 +211,8 @@ def replay(
         return
     if not yes:
         typer.confirm("send them?", abort=True, err=True)
-    with stop_on_signals() as stop, waiting(f"sending {counted(plan.letters, 'dead letter')}", as_json):
-        outcome = send(settings, plan, stop)
+    with stop_on_signals() as stop, waiting(f"sending {counted(plan.letters, 'dead letter')}", as_json) as tell:
+        outcome = send(settings, plan, stop, lambda done_pct: tell(done_pct=done_pct))
     if as_json:
         _print_replay_json(settings, plan, outcome)
     else:

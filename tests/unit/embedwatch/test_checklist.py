@@ -231,8 +231,12 @@ def test_it_is_asked_of_the_agents_and_what_cannot_be_asked_has_its_reason(
 ) -> None:
     write(baseline("v1"), tmp_path / "v1.json")
     (tmp_path / "other.json").write_text("{}")
+    told: list[float] = []
     with AgentsApi(serve(busy_runtime())) as api:
-        facts = gather(nobody, api, window_seconds=300, baselines=tmp_path)
+        facts = gather(nobody, api, window_seconds=300, baselines=tmp_path, told=told.append)
+    assert told == sorted(told)
+    assert (told[0], len(told)) == (0.0, 8)
+    assert told[-1] < 100
     assert facts.baselines == ("v1",)
     assert sorted(facts.models) == ["m", "slow"]
     assert facts.models_unknown == ""

@@ -52,7 +52,7 @@ def test_on_a_terminal_words_are_whole() -> None:
 def test_dead_letters_for_programs_are_an_array_also_when_there_are_none(
     run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replaying, "records", lambda settings: iter(()))
+    monkeypatch.setattr(replaying, "records", lambda settings, told: iter(()))
     code, out, err = run("dlq", "list", "--json")
     assert (code, json.loads(out), err) == (0, [], "")
 
