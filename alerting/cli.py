@@ -148,9 +148,9 @@ def list_(
     elif not states:
         typer.echo("no alert is known")
     else:
-        from rich.console import Console
+        from embedwatch import tables
 
-        Console().print(as_table(states))
+        tables.show(as_table(states))
 
 
 app.command("show", epilog="Example: embedwatch alerts show latency_p95_ms")(cli_people.show)

@@ -82,9 +82,9 @@ def history(
     elif not found:
         typer.echo(f"nothing happened since {since}")
     else:
-        from rich.console import Console
+        from embedwatch import tables
 
-        Console().print(history_table(found))
+        tables.show(history_table(found))
 
 
 def ack(

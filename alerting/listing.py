@@ -11,6 +11,8 @@ from alerting.receivers import utc
 from alerting.states import AlertState, Status
 from alerting.wording import clean, quantity
 
+#: The longest id: one that is cut cannot be looked up.
+NAME_CHARS = 1000
 _ORDER: tuple[Status, ...] = ("firing", "no_data", "acknowledged", "snoozed", "pending", "resolved", "inactive")
 _RANK = {status: rank for rank, status in enumerate(_ORDER)}
 _STYLE: dict[Status, str] = {
@@ -31,15 +33,14 @@ def in_order(states: Iterable[AlertState]) -> list[AlertState]:
 def as_table(states: Iterable[AlertState]) -> Table:
     table = Table()
     for name in ("status", "severity", "alert", "value", "limit", "since", "not delivered"):
-        # A name that is cut cannot be looked up, a moment in four lines not be read.
-        table.add_column(name, overflow="fold", no_wrap=name in ("status", "since"))
+        table.add_column(name, no_wrap=name == "since")  # a moment in four lines cannot be read
     for state in states:
         verdict = state.verdict
         style = _STYLE.get(state.status, "")
         table.add_row(
             f"[{style}]{_status(state)}[/]" if style else _status(state),
             verdict.severity,
-            escape(clean(state.alert_id, 120)),
+            escape(clean(state.alert_id, NAME_CHARS)),
             escape(quantity(verdict.value, clean(verdict.unit, 20))),
             escape(quantity(verdict.threshold, clean(verdict.unit, 20))),
             utc(state.changed_at_seconds),

@@ -8,13 +8,12 @@ from msgspec import Struct
 from rich.markup import escape
 from rich.table import Table
 
-from alerting.listing import undelivered
+from alerting.listing import NAME_CHARS, undelivered
 from alerting.message import scope
 from alerting.receivers import utc
 from alerting.states import Act, AlertState, Reason, Status
 from alerting.wording import clean, quantity
 
-NAME_CHARS = 120
 NOTE_CHARS = 256
 
 
@@ -42,7 +41,7 @@ def happened(states: Iterable[AlertState], since_seconds: float) -> list[Happene
 def history_table(found: Iterable[Happened]) -> Table:
     table = Table()
     for name in ("when", "alert", "became", "because", "who"):
-        table.add_column(name, overflow="fold")
+        table.add_column(name)
     for each in found:
         name = escape(clean(each.alert_id, NAME_CHARS))
         table.add_row(utc(each.at_seconds), name, each.status, _words(each.reason), escape(_who(each.act)))

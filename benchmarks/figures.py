@@ -68,7 +68,7 @@ SECTIONS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
         "The SDK",
         "A wrapped client whose call does nothing, against the same client unwrapped, at a steady pace; the time that "
         "passes in the caller's thread.",
-        ("sdk_overhead_us", "sdk_overhead_kafka_us"),
+        ("sdk_overhead_us", "sdk_overhead_2048_us", "sdk_overhead_kafka_us"),
     ),
 )  # fmt: skip
 

@@ -25,14 +25,18 @@ class Writer(Protocol):
     def close(self) -> None: ...
 
 
-def refusal(view: View | None, alert: Alert | None) -> str | None:
-    """Why nothing can be done about this alert, in words; None when something can."""
+def refusal(view: View | None, alert: Alert | None, do: Literal["acknowledge", "snooze"]) -> str | None:
+    """Why this cannot be done about this alert, in words; None when it can."""
+    if view is not None and view.alerts and alert is None:
+        return "The alert that was chosen is not listed any more: choose another"
     if view is None or alert is None:
         return "There is no alert to act on"
     if alert.status == "breached":
         return f"Only the rule's judgement is known, not the alert's state: {view.alert_states_reason}"
     if alert.status not in _ACTIVE:
         return f"It does not fire, it is {alert.status}: {alert.title}"
+    if do == "acknowledge" and alert.status == "acknowledged":
+        return f"It is acknowledged{f' by {alert.who}' if alert.who else ''} already: {alert.title}"
     if alert.episode is None:
         return "These agents do not tell which time it fires: use `embedwatch alerts ack`"
     return None

@@ -213,17 +213,18 @@ class TopApp(App[int]):
 
     def action_acknowledge(self) -> None:
         alert = self._alert()
-        if (why := acting.refusal(self.view_model, alert)) is not None:
+        if (why := acting.refusal(self.view_model, alert, "acknowledge")) is not None:
             self._say(why)
         elif alert is not None:
             self._ask(alert, "acknowledge", None)
 
     def action_snooze(self) -> None:
         alert = self._alert()
-        if (why := acting.refusal(self.view_model, alert)) is not None:
+        if (why := acting.refusal(self.view_model, alert, "snooze")) is not None:
             self._say(why)
         elif alert is not None:
             shown = alert
+            self.look = self.look.on("alerts", shown.alert_id)
             self.push_screen(
                 SnoozeDialog(panels.alert_text(shown)),
                 lambda seconds: self._ask(shown, "snooze", seconds) if seconds is not None else None,
@@ -237,6 +238,8 @@ class TopApp(App[int]):
         return next((row for row in self.view_model.alerts if row.alert_id == name), None)
 
     def _ask(self, alert: Alert, do: Literal["acknowledge", "snooze"], seconds: float | None) -> None:
+        # It goes down in the list then: the cursor goes with it, and the same key does not meet the next one.
+        self.look = self.look.on("alerts", alert.alert_id)
         if self._acts is None:
             self._acts = self._make_acts(lambda text: self._soon(self._say, text))
         asked = acting.action(alert, do, self._by, self._clock.now(), seconds)

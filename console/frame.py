@@ -188,8 +188,8 @@ def _alerts(view: View, look: Look, width: int, room: int) -> list[Line]:
 def _at(view: View, look: Look, name: ListName, names: list[str]) -> int | None:
     if not look.interactive or look.focus != name or not names:
         return None
-    now = look.chosen(name)
-    return names.index(now) if now in names else 0
+    now = look.at(name, names)
+    return None if now is None else names.index(now)
 
 
 def _short(view: View, link: Link, look: Look, now: float, width: int, height: int | None) -> list[Line]:

@@ -50,13 +50,29 @@ class Look:
     def chosen(self, name: ListName) -> str | None:
         return self.alert if name == "alerts" else self.worker
 
+    def at(self, name: ListName, names: list[str]) -> str | None:
+        """The row of a list that the cursor is on; `names` are its rows in order.
+
+        The first until one was chosen. When the chosen one has gone it is none: what a key does to a row would else be
+        done to another than the one that was looked at.
+        """
+        now = self.chosen(name)
+        if now is None:
+            return names[0] if names else None
+        return now if now in names else None
+
+    def on(self, name: ListName, row: str) -> Look:
+        """With the cursor of a list on this row, wherever that goes."""
+        return replace(self, alert=row) if name == "alerts" else replace(self, worker=row)
+
     def moved(self, names: list[str], by: int) -> Look:
         """The cursor of the list in focus, `by` rows on; `names` are its rows in order."""
         if not names:
             return self
-        now = self.chosen(self.focus)
-        at = min(max((names.index(now) if now in names else 0) + by, 0), len(names) - 1)
-        return replace(self, alert=names[at]) if self.focus == "alerts" else replace(self, worker=names[at])
+        now = self.at(self.focus, names)
+        # From a row that has gone to the first.
+        at = 0 if now is None else min(max(names.index(now) + by, 0), len(names) - 1)
+        return self.on(self.focus, names[at])
 
 
 def next_window(seconds: int) -> int:

@@ -265,8 +265,7 @@ def details(view: View, look: Look, now: float | None) -> list[str]:
 
 def chosen_name(view: View, look: Look) -> str | None:
     names = alert_names(view, look) if look.focus == "alerts" else worker_names(view, look)
-    now = look.chosen(look.focus)
-    return now if now in names else (names[0] if names else None)
+    return look.at(look.focus, names)
 
 
 def _alert_details(row: Alert, now: float | None) -> list[str]:
@@ -283,7 +282,8 @@ def _alert_details(row: Alert, now: float | None) -> list[str]:
 
 
 def _worker_details(row: Worker) -> list[str]:
-    out = [f"{row.name}: {row.state}", f"model: {row.model}", f"heard of: {span(row.silent_seconds)} ago"]
+    told = f"silent for {span(row.silent_seconds)}" if row.state == "silent" else row.state
+    out = [f"{row.name}: {told}", f"model: {row.model}", f"heard of: {span(row.silent_seconds)} ago"]
     out.append(f"texts in flight: {UNKNOWN if row.in_flight_texts is None else f'{row.in_flight_texts:,}'}")
     for gpu in row.gpus:
         use = pct(gpu.utilization_pct)

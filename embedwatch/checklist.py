@@ -10,9 +10,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from embedwatch.pricing import provider_of
+
 State = Literal["ticked", "not", "unknown"]
 Kept = Literal["yes", "no", "unknown"]
 
+NOT_KNOWN = "not known"
+#: Of a way to embed that the window has no call of.
+NOT_SEEN = "not seen"
 ALL_FAILED = "look at `embedwatch dlq list`: all texts failed"
 SET_PRICES = (
     "set EMBEDWATCH_PRICING_GPU_USD_PER_HOUR for a local model, or pricing.usd_per_million_tokens: {MODEL: PRICE}"
@@ -30,6 +35,8 @@ class Facts:
     agents_url: str
     summary: Mapping[str, Any]  # /api/v1/summary
     verdicts: tuple[Mapping[str, Any], ...]  # /api/v1/verdicts
+    models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # /api/v1/summary of each
+    models_unknown: str = ""  # why not of all models
     metrics_series: int | None = None  # of ours on /metrics
     closed_windows: int | None = None
     page_title: str | None = None  # of the page for people at the agents' address
@@ -55,7 +62,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One of the guide's targets, as information: `kept` changes no exit code."""
+    """One of the guide's targets, as information: `kept` changes no exit code. `absent` says what no value means."""
 
     name: str
     value: float | None
@@ -63,6 +70,7 @@ class Target:
     target: str
     kept: Kept
     where: str
+    absent: str = NOT_KNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +121,7 @@ def evaluate(facts: Facts) -> Checklist:
         for group, members in groups
         for name, found in ((name, look(facts)) for name, look in members)
     )
-    return Checklist(points, tuple(_targets(facts.summary)))
+    return Checklist(points, tuple(_targets(facts)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,8 +289,8 @@ def _rule(facts: Facts, metric: str, kind: str, write: str) -> _Found:
         )
     row = rows[0]
     value, limit, unit = _number(row, "value"), _number(row, "threshold"), row.get("unit", "")
-    now = "no value yet" if value is None else f"{value:,.4g} {unit}"
-    shown = "an unknown limit" if limit is None else f"{limit:,g} {unit}"
+    now = "no value yet" if value is None else f"{amount(value)} {unit}"
+    shown = "an unknown limit" if limit is None else f"{amount(limit)} {unit}"
     more = f" ({len(rows)} such verdicts)" if len(rows) > 1 else ""
     condition = f"{row.get('metric')} {row.get('comparison', '>')} {shown}"
     return _yes(f"{row.get('alert_id')}: fires where {condition}; now {row.get('judgement')}, {now}{more}")
@@ -348,17 +356,98 @@ def _regression(facts: Facts) -> _Found:
     )
 
 
-def _targets(summary: Mapping[str, Any]) -> Iterable[Target]:
-    """The guide's targets beside what is measured. Latency and throughput have one for each way to embed."""
+@dataclass(frozen=True, slots=True)
+class _Class:
+    """Calls of models of one kind that come in one way, as the guide tells them apart."""
+
+    p95_ms: float | None = None  # of the slowest model
+    texts_per_minute: float | None = None
+    models: tuple[str, ...] = ()
+
+
+def _local(name: str, summary: Mapping[str, Any]) -> bool | None:
+    """Whether a model runs on a machine of ours; None: neither its price, its name nor a GPU tells."""
+    if _number(summary, "today", "gpu_hour_nano_usd") or _on_gpu(name, summary):
+        return True
+    return False if provider_of(name) is not None else None
+
+
+def _texts_a_batch(summary: Mapping[str, Any]) -> float | None:
+    """Mean over the window, of texts that the model was given: of the cache come no batches."""
+    texts = int(_number(summary, "performance", "texts") or 0)
+    given = texts - sum(int(_number(summary, "cache", name) or 0) for name in ("hits", "duplicates"))
+    for phase in (_part(summary, "performance", "phases") or {}).values():
+        batch, text = _number(phase, "per_batch_ms"), _number(phase, "per_text_ms")
+        if batch and text and texts:
+            return given * batch / text / texts  # what a phase takes a batch over what it takes a text: texts a batch
+    return None
+
+
+def _class_of(name: str, summary: Mapping[str, Any]) -> str | None:
+    """Which of the guide's classes a model's calls were of; None where that cannot be told."""
+    if (local := _local(name, summary)) is not None and local:
+        return "local"
+    size = _texts_a_batch(summary)
+    if size is None:
+        return None
+    # A mean of one is of calls that had one text each: none has fewer. Texts that failed before they were in a batch
+    # make it larger, so that singles may be taken for batches and never the other way round.
+    return "one text" if size <= 1.0 + 1e-6 else "batch" if local is False else None
+
+
+def _classes(models: Mapping[str, Mapping[str, Any]]) -> dict[str, _Class]:
+    found: dict[str, _Class] = {}
+    for name, summary in sorted(models.items()):
+        kind = _class_of(name, summary)
+        p95 = _number(summary, "performance", "latency_ms", "p95")
+        rate = _number(summary, "performance", "throughput_texts_per_s")
+        kinds = [] if kind is None else [kind]
+        # Throughput has two classes only: what is bought, and what runs on a GPU of ours.
+        if (local := _local(name, summary)) is not None:
+            kinds.append("GPU" if local and _on_gpu(name, summary) else "CPU" if local else "API")
+        for each in kinds if _number(summary, "performance", "texts") else []:
+            before = found.get(each, _Class())
+            slowest = max((value for value in (before.p95_ms, p95) if value is not None), default=None)
+            rates = [
+                value for value in (before.texts_per_minute, None if rate is None else rate * 60) if value is not None
+            ]
+            found[each] = _Class(slowest, sum(rates) if rates else None, (*before.models, name))
+    return found
+
+
+def _on_gpu(name: str, summary: Mapping[str, Any]) -> bool:
+    workers = (worker for worker in _part(summary, "workers") or () if isinstance(worker, Mapping))
+    return any(
+        _number(gpu, "utilization_pct") is not None
+        for worker in workers
+        if worker.get("model") == name and worker.get("role", "worker") == "worker"
+        for gpu in worker.get("gpus") or ()
+    )
+
+
+def _targets(facts: Facts) -> Iterable[Target]:
+    """The guide's targets beside what is measured. Latency and throughput have one for each way to embed, and each is
+    held against the models that embed in this way; of a way that nobody takes nothing is said."""
+    summary, classes = facts.summary, _classes(facts.models)
     window = f"summary of the last {summary.get('window_seconds')} s"
     texts = _number(summary, "performance", "texts") or 0
-    p95 = _number(summary, "performance", "latency_ms", "p95")
-    for name, most in (("one text", 100.0), ("a batch (API)", 500.0), ("local", 50.0)):
-        yield _below(f"latency p95, {name}", p95, "ms", most, window)
-    rate = _number(summary, "performance", "throughput_texts_per_s")
-    a_minute = None if rate is None or not texts else rate * 60
-    yield _above("throughput (API)", a_minute, "texts/min", 1000.0, window)
-    yield _above("throughput, local GPU", a_minute, "texts/min", 5000.0, window)
+
+    def where(kind: str) -> str:
+        names = classes.get(kind, _Class()).models
+        if not names:
+            unsorted = "" if not facts.models_unknown else f"; {facts.models_unknown}"
+            return f"no such call in the {window}{unsorted}"
+        return f"{', '.join(names[:3])}{' and more' if len(names) > 3 else ''}, {window}"
+
+    for name, kind, most in (
+        ("one text", "one text", 100.0),
+        ("a batch (API)", "batch", 500.0),
+        ("local", "local", 50.0),
+    ):
+        p95 = classes.get(kind, _Class()).p95_ms
+        yield _below(f"latency p95, {name}", p95, "ms", most, where(kind), NOT_SEEN)
+    for name, kind, least in (("throughput (API)", "API", 1000.0), ("throughput, local GPU", "GPU", 5000.0)):
+        yield _above(name, classes.get(kind, _Class()).texts_per_minute, "texts/min", least, where(kind), NOT_SEEN)
     hits = _number(summary, "cache", "hit_rate_pct")
     yield Target("cache hit rate", hits, "%", "> 60", _kept(hits, lambda v: v > 60), window)
     yield _below("error rate", _number(summary, "performance", "error_rate_pct") if texts else None, "%", 1.0, window)
@@ -376,12 +465,17 @@ def _targets(summary: Mapping[str, Any]) -> Iterable[Target]:
     yield Target("GPU utilization, the mean", mean, "%", "70-90", _kept(mean, lambda v: 70 <= v <= 90), "heartbeats")
 
 
-def _below(name: str, value: float | None, unit: str, most: float, where: str) -> Target:
-    return Target(name, value, unit, f"< {most:,g}", _kept(value, lambda v: v < most), where)
+def amount(value: float) -> str:
+    """Four digits, as people write them: 29.79, 12,346, 5,000,000."""
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _above(name: str, value: float | None, unit: str, least: float, where: str) -> Target:
-    return Target(name, value, unit, f">= {least:,g}", _kept(value, lambda v: v >= least), where)
+def _below(name: str, value: float | None, unit: str, most: float, where: str, absent: str = NOT_KNOWN) -> Target:
+    return Target(name, value, unit, f"< {amount(most)}", _kept(value, lambda v: v < most), where, absent)
+
+
+def _above(name: str, value: float | None, unit: str, least: float, where: str, absent: str = NOT_KNOWN) -> Target:
+    return Target(name, value, unit, f">= {amount(least)}", _kept(value, lambda v: v >= least), where, absent)
 
 
 def _kept(value: float | None, good: Callable[[float], bool]) -> Kept:

@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from embedwatch.agents_api import AgentsApi
 from embedwatch.checklist import Facts
 from embedwatch.errors import ConnectionFailed, EmbedwatchError, InputError
+from embedwatch.scopes import parse_scope, scope_key
 from embedwatch.settings import Settings
 
 #: A page may be large; its title stands at its beginning.
 TITLE = re.compile(r"<title>([^<]{1,100})</title>", re.IGNORECASE)
 SERIES = re.compile(r"^embedwatch_\w+(?:\{| )", re.MULTILINE)
 ASK_SECONDS = 3.0
+#: Models that are asked for one by one.
+MAX_MODELS = 20
 
 
-def gather(settings: Settings, api: AgentsApi, *, window_seconds: int, baselines: Path) -> Facts:
-    """Raises `ConnectionFailed` without agents; of the rest, what cannot be asked is None, with its reason."""
+#: Questions beside those of each model: scopes, windows, metrics, page, alerting, receivers, alerts.
+QUESTIONS = 7
+
+
+def gather(
+    settings: Settings, api: AgentsApi, *, window_seconds: int, baselines: Path,
+    told: Callable[[float], object] = lambda done_pct: None,
+) -> Facts:  # fmt: skip
+    """Raises `ConnectionFailed` without agents; of the rest, what cannot be asked is None, with its reason. `told` is
+    called with how many of the questions are asked, in percent."""
     reasons: dict[str, str] = {}
+    asked, names = 0, list[str]()
 
     def ask(name: str, question: Callable[[], Any]) -> Any:
+        nonlocal asked
+        told(100.0 * asked / (QUESTIONS + min(len(names), MAX_MODELS)))
+        asked += 1
         try:
             return question()
         except ModuleNotFoundError as error:
@@ -33,6 +50,12 @@ def gather(settings: Settings, api: AgentsApi, *, window_seconds: int, baselines
 
     summary = api.summary(window_seconds)
     verdicts = tuple(api.verdicts())
+    names = _models(ask("scopes", api.scopes) or ())
+    models = {
+        name: found
+        for name in names[:MAX_MODELS]
+        if (found := ask("models", partial(api.summary, window_seconds, scope_key((("model", name),)))))
+    }
     windows = ask("windows", api.windows) or []
     metrics = ask("metrics", lambda: api.text("/metrics"))
     page = ask("page", lambda: api.text("/ui", accept="text/html"))
@@ -42,6 +65,8 @@ def gather(settings: Settings, api: AgentsApi, *, window_seconds: int, baselines
         agents_url=api.url,
         summary=summary,
         verdicts=verdicts,
+        models=models,
+        models_unknown=_unasked(names, models, reasons),
         metrics_series=None if metrics is None else len(SERIES.findall(metrics)),
         closed_windows=sum(window.get("state") == "closed" for window in windows),
         page_title=title[1].strip() if title else None,
@@ -54,6 +79,24 @@ def gather(settings: Settings, api: AgentsApi, *, window_seconds: int, baselines
         alerts_by_status=None if group is None else ask("alerts", lambda: _states(settings)),
         reasons=reasons,
     )
+
+
+def _models(keys: Iterable[str]) -> list[str]:
+    """Names of the scopes that are one model of all tenants."""
+    names = []
+    for key in keys:
+        with suppress(ValueError):
+            scope = parse_scope(key)
+            if len(scope) == 1 and scope[0][0] == "model":
+                names.append(scope[0][1])
+    return sorted(names)
+
+
+def _unasked(names: list[str], models: Mapping[str, Any], reasons: Mapping[str, str]) -> str:
+    """Of models that were not looked at, in words; empty when there is none."""
+    if "scopes" in reasons or "models" in reasons:
+        return f"not all models could be asked for: {reasons.get('scopes') or reasons['models']}"
+    return f"only {len(models)} of {len(names):,} models were looked at" if len(names) > len(models) else ""
 
 
 def _names(folder: Path) -> tuple[str, ...]:

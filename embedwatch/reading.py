@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from kafka import errors as kafka_errors
@@ -59,8 +59,9 @@ class TopicReader:
         done = self.done_pct
         return f"reading {self._topic}" + ("" if done is None else f" ({done:.0f} %)")
 
-    def batches(self) -> Iterator[list[Any]]:
-        """What each poll brought, also when it is nothing: look there for a wish to stop.
+    def batches(self, told: Callable[[float | None], object] = lambda done_pct: None) -> Iterator[list[Any]]:
+        """What each poll brought, also when it is nothing: look there for a wish to stop. `told` is called before each
+        with how much is read, in percent.
 
         Partitions are mixed as they come; the order within each is kept.
         """
@@ -79,6 +80,7 @@ class TopicReader:
                 end = None if self._follow else self._ends[log]
                 found += records if end is None else [record for record in records if record.offset < end]
                 self._places[log] = records[-1].offset + 1
+            told(self.done_pct)
             yield found
 
     def _begin(self, starts: Mapping[int, int]) -> dict[TopicPartition, int]:

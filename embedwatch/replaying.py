@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,10 +67,19 @@ class Sent:
     example: str | None = None
 
 
-def make_plan(settings: Settings, chosen: Selection, *, max_replays: int, again: bool = False) -> Plan:
+#: Called with how much is done, in percent; None: not known, or all.
+Told = Callable[[float | None], object]
+
+
+def _nobody(done_pct: float | None) -> None: ...
+
+
+def make_plan(
+    settings: Settings, chosen: Selection, *, max_replays: int, again: bool = False, told: Told = _nobody
+) -> Plan:
     """Reads all dead letters. Raises what `TopicReader` raises."""
     plan, sent = Plan(), OffsetRanges()
-    for found in records(settings):
+    for found in records(settings, told=told):
         if isinstance(found, OffsetRanges):
             sent.update(found)
             continue
@@ -95,7 +104,7 @@ def make_plan(settings: Settings, chosen: Selection, *, max_replays: int, again:
     return plan
 
 
-def send(settings: Settings, plan: Plan, stop: StopRequest) -> Sent:
+def send(settings: Settings, plan: Plan, stop: StopRequest, told: Told = _nobody) -> Sent:
     """Sends what is in the plan, until done or asked to stop; what is under way then is still waited for.
 
     Raises `DeliveryError` when the broker does not take a letter or a receipt, `ConfigError` without a topic of texts.
@@ -119,6 +128,7 @@ def send(settings: Settings, plan: Plan, stop: StopRequest) -> Sent:
                     if (record.partition, record.offset) in meant:
                         left -= 1
                         sender.add(_letter(record))
+                        told(100.0 * (len(meant) - left) / len(meant))
                 if stop.signum is not None or not left:
                     break
     finally:
@@ -135,10 +145,12 @@ def _finish(sender: _Sender, client: Any) -> None:
             kafka.close_producer(client, 5.0)
 
 
-def records(settings: Settings, starts: dict[int, int] | None = None) -> Iterator[Letter | OffsetRanges]:
+def records(
+    settings: Settings, starts: dict[int, int] | None = None, told: Told = _nobody
+) -> Iterator[Letter | OffsetRanges]:
     """Every letter of the topic, and for every receipt the places that it names."""
     with TopicReader(settings.kafka, settings.topics.dead_letters, starts=starts) as reader:
-        for batch in reader.batches():
+        for batch in reader.batches(told):
             for record in batch:
                 sent = read_receipt(record.value, record.headers)
                 yield _letter(record) if sent is None else sent

@@ -1,4 +1,5 @@
-"""Reads the topic `alerts` for the API: what alerting says of each alert, in memory that is bounded."""
+"""Reads the topic `alerts` for the API: what alerting says of each alert, in memory that is bounded; and whether there
+is any alerting that goes on with them."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from typing import Any
 from embedwatch import kafka
 from embedwatch.clock import Clock
 from embedwatch.errors import EmbedwatchError
+from embedwatch.lag.reader import LagReader
 from embedwatch.settings import Settings
 from stream_agents.compute.alert_book import AlertBook
 from stream_agents.following import Follower
@@ -19,6 +21,9 @@ log = logging.getLogger("agents")
 #: A topic that is not there is looked for again; installations without alerting have none.
 LOOK_SECONDS = 10.0
 STOP_LOOK_SECONDS = 0.2
+#: How often the broker is asked for the processes of alerting.
+WATCH_SECONDS = 10.0
+WAIT_SECONDS = 3.0
 
 
 class AlertFollower(Follower):
@@ -62,3 +67,24 @@ async def follow_alerts(settings: Settings, book: AlertBook, clock: Clock, shoul
             if should_stop():
                 return
             await asyncio.sleep(STOP_LOOK_SECONDS)
+
+
+async def watch_alerting(settings: Settings, book: AlertBook, clock: Clock, should_stop: Callable[[], bool]) -> None:
+    """Until `should_stop`, say in the book how many processes are in the group of alerting.
+
+    Its topic does not tell: where nothing changes, nothing is written, and so it is where nobody writes.
+    """
+    # A broker that does not answer must not hold up the end of the process.
+    reader = LagReader(
+        kafka.briefly(settings.kafka, WAIT_SECONDS), settings.alerts.group, [settings.topics.verdicts], clock
+    )
+    try:
+        while not should_stop():
+            reading = await asyncio.to_thread(reader.read)
+            book.alerting(None if reading.trouble is not None else reading.members, clock.now())
+            for _ in range(int(WATCH_SECONDS / STOP_LOOK_SECONDS)):
+                if should_stop():
+                    return
+                await asyncio.sleep(STOP_LOOK_SECONDS)
+    finally:
+        await asyncio.to_thread(reader.close)

@@ -41,7 +41,7 @@ from embedwatch.events import (
 from embedwatch.rules import Rule
 from embedwatch.scaling.aims import aims_of
 from embedwatch.settings import Settings
-from stream_agents.alerts_reader import follow_alerts
+from stream_agents.alerts_reader import follow_alerts, watch_alerting
 from stream_agents.compute.history import history_key, is_state, partition_of, state_key
 from stream_agents.compute.keeping import hours_kept
 from stream_agents.compute.merger import Merger
@@ -355,6 +355,10 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
     @app.task
     async def follow() -> None:
         await follow_alerts(settings, runtime.alerts, clock, lambda: bool(app.should_stop))
+
+    @app.task
+    async def watch() -> None:
+        await watch_alerting(settings, runtime.alerts, clock, lambda: bool(app.should_stop))
 
     @app.task
     async def tell() -> None:

@@ -95,8 +95,8 @@ def rebuild(
     from embedwatch.waiting_line import waiting
     from stream_agents.rebuilding import compare, what_is_missing
 
-    with waiting("replaying the metric events", as_json):
-        found = compare(settings, SystemClock().now())
+    with waiting("replaying the metric events", as_json) as tell:
+        found = compare(settings, SystemClock().now(), lambda done_pct: tell(done_pct=done_pct))
     if as_json:
         typer.echo(msgspec.json.encode(found).decode())
     else:

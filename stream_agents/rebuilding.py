@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,6 +19,8 @@ from stream_agents.compute.history import is_state, parsed_key
 from stream_agents.compute.ledger import PartitionState
 from stream_agents.compute.rebuild import Difference, Removed, book_record, differences, kept_days, whole_days
 
+#: Records of a partition between two words about how far it is.
+TOLD_EVERY = 1000
 #: No record for so long, and the end not reached: the broker is not there.
 PATIENCE_SECONDS = 30.0
 
@@ -44,8 +46,9 @@ class Comparison:
         return bool(self.days) and not lacking
 
 
-def compare(settings: Settings, now: float) -> Comparison:
-    """The kept states against the events. Agents may run meanwhile: both are taken at the same offsets.
+def compare(settings: Settings, now: float, told: Callable[[float], object] = lambda done_pct: None) -> Comparison:
+    """The kept states against the events. Agents may run meanwhile: both are taken at the same offsets. `told` is
+    called with how much is replayed, in percent.
 
     Raises `ConnectionFailed`, also where records are removed while they are read, or `InputError` where there is no
     state, or one of another time zone than the one that is asked for.
@@ -55,7 +58,7 @@ def compare(settings: Settings, now: float) -> Comparison:
         zone = _zone(settings, kept.values())
         _require_events(settings, kept)
         without_state = _without_state(settings, kept)
-        rebuilt, removed = _replayed(settings, kept, zone)
+        rebuilt, removed = _replayed(settings, kept, zone, told)
     except OffsetOutOfRangeError:
         raise ConnectionFailed(
             f"topic {settings.topics.metrics}: records were removed while they were read; run it again"
@@ -186,7 +189,7 @@ def _without_state(settings: Settings, kept: Collection[int]) -> dict[int, int]:
 
 
 def _replayed(
-    settings: Settings, kept: dict[int, PartitionState], zone: ZoneInfo
+    settings: Settings, kept: dict[int, PartitionState], zone: ZoneInfo, told: Callable[[float], object]
 ) -> tuple[dict[int, PartitionState], list[Removed]]:
     """Fresh states up to the offsets of the kept ones, and what of the log is gone. Where a log begins with an aborted
     transaction the first record is not at offset 0 either: only the log's own start tells the two apart."""
@@ -194,7 +197,11 @@ def _replayed(
     oldest: dict[int, float] = {}
     upto = {kafka.TopicPartition(settings.topics.metrics, p): state.next_offset for p, state in kept.items()}
     starts = _starts(settings, upto)
+    total, places = sum(max(end - starts[tp], 0) for tp, end in upto.items()), dict(starts)
     for tp, record in _records(settings, upto, starts, "embedwatch-rebuild"):
+        places[tp] = record.offset
+        if not record.offset % TOLD_EVERY:
+            told(100.0 * sum(place - starts[tp] for tp, place in places.items()) / total)
         at = record.timestamp / 1000.0
         oldest.setdefault(tp.partition, at)
         book_record(rebuilt[tp.partition], record.offset, record.value, at, zone, settings.agents.max_scopes)

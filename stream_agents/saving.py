@@ -36,6 +36,8 @@ from stream_agents.compute.state_file import (
 
 #: How many records before the last one that was counted are tried as a mark: a mark of a transaction is none.
 LOOK_BACK = 5
+#: Called with what is done, and how much of it in percent where that is known.
+Say = Callable[[str, float | None], object]
 ACKNOWLEDGE_SECONDS = 60.0
 
 
@@ -54,7 +56,7 @@ def saved_topics(settings: Settings) -> dict[str, str]:
     }  # fmt: skip
 
 
-def save(settings: Settings, path: Path, now: float, say: Callable[[str], None]) -> dict[str, int]:
+def save(settings: Settings, path: Path, now: float, say: Say) -> dict[str, int]:
     """Writes the file, whole or not at all; how many records of each topic are in it.
 
     Agents and alerting may run meanwhile: what is counted after the moment of reading is counted again from the
@@ -72,7 +74,7 @@ def save(settings: Settings, path: Path, now: float, say: Callable[[str], None])
             continue
         with TopicReader(settings.kafka, topic) as reader:
             for batch in reader.batches():
-                say(reader.progress())
+                say(f"reading {topic}", reader.done_pct)
                 for record in batch:
                     if record.value is None:
                         latest.remove(role, record.partition, record.key)
@@ -89,9 +91,7 @@ def save(settings: Settings, path: Path, now: float, say: Callable[[str], None])
     return dict(Counter(record.topic for record in latest))
 
 
-def restore(
-    settings: Settings, path: Path, log_is: LogIs | None, say: Callable[[str], None]
-) -> tuple[dict[str, int], list[str], LogIs]:
+def restore(settings: Settings, path: Path, log_is: LogIs | None, say: Say) -> tuple[dict[str, int], list[str], LogIs]:
     """Brings the file's records back: how many by topic, the topics that were left as they are, and which log it is.
 
     Raises `InputError` where the state would mix with another one, or the log is neither known to be the same nor to
@@ -183,7 +183,7 @@ def _has_records(settings: Settings, topic: str) -> bool:
     return any(ends.values())
 
 
-def _send(settings: Settings, names: Mapping[str, str], records: Sequence[Kept], say: Callable[[str], None]) -> None:
+def _send(settings: Settings, names: Mapping[str, str], records: Sequence[Kept], say: Say) -> None:
     client = kafka.producer(settings.kafka, "embedwatch-restore")
     try:
         pending = []
@@ -193,7 +193,7 @@ def _send(settings: Settings, names: Mapping[str, str], records: Sequence[Kept],
                 headers=list(record.headers), timestamp_ms=record.timestamp_ms,
             ))  # fmt: skip
             if number % 1000 == 0 or number == len(records):
-                say(f"writing ({100 * number / len(records):.0f} %)")
+                say("writing", 100 * number / len(records))
                 for each in pending:
                     each.get(ACKNOWLEDGE_SECONDS)
                 pending.clear()

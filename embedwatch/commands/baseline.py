@@ -118,9 +118,9 @@ def list_(folder: Folder = Path("baselines"), as_json: options.AsJson = False) -
     Exit codes: 0 done, 2 wrong option, 3 a file that is no baseline or cannot be read; the others are listed.
     """
     import msgspec
-    from rich.console import Console
     from rich.table import Column, Table
 
+    from embedwatch import tables
     from embedwatch.baselines import SUFFIX, read
     from embedwatch.comparison import ALL
     from embedwatch.errors import InputError
@@ -154,7 +154,7 @@ def list_(folder: Folder = Path("baselines"), as_json: options.AsJson = False) -
                 *cells,
                 str(len(each.scopes)),
             )
-        Console().print(table)
+        tables.show(table)
     elif not wrong:
         typer.echo(f"no baselines in {folder}: make one with `embedwatch baseline save NAME`", err=True)
     if wrong:

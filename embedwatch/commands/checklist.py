@@ -57,8 +57,15 @@ def checklist(
     check_window(window_seconds)
     settings = load(config, {"kafka.bootstrap_servers": bootstrap_servers, "kafka.topic_prefix": topic_prefix})
     quieten_kafka()
-    with AgentsApi(agents_url or default_url(settings)) as api, waiting("asking agents, broker and receivers", as_json):
-        found = evaluate(gather(settings, api, window_seconds=window_seconds, baselines=folder))
+    with (
+        AgentsApi(agents_url or default_url(settings)) as api,
+        waiting("asking agents, broker and receivers", as_json) as tell,
+    ):
+        facts = gather(
+            settings, api, window_seconds=window_seconds, baselines=folder,
+            told=lambda done_pct: tell(done_pct=done_pct),
+        )  # fmt: skip
+        found = evaluate(facts)
     if as_json:
         typer.echo(
             msgspec.json.encode(
@@ -75,6 +82,8 @@ def _print(found: Checklist) -> None:
     from rich.console import Console
     from rich.text import Text
 
+    from embedwatch.checklist import amount
+
     console = Console(soft_wrap=True)
     group = ""
     for point in found.points:
@@ -88,6 +97,8 @@ def _print(found: Checklist) -> None:
     console.print(Text(f"{found.ticked} of {len(found.points)} ticked", "bold"))
     console.print(Text("Targets of the guide (information)", "bold"))
     for target in found.targets:
-        value = "not known" if target.value is None else f"{target.value:,.4g} {target.unit}"
-        wanted = f"target {target.target} {target.unit}: {_KEPT[target.kept]}"
+        value = target.absent if target.value is None else f"{amount(target.value)} {target.unit}"
+        wanted = f"target {target.target} {target.unit}"
+        if target.value is not None:
+            wanted += f": {_KEPT[target.kept]}"
         console.print(Text(f"  {target.name}: {value}, {wanted} ({target.where})"))

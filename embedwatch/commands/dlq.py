@@ -56,7 +56,7 @@ def list_(
     text_id: TextId = None,
     since: Since = None,
     latest: Annotated[int, _option("latest", "How many of the latest are shown.", min=0, max=10_000)] = 20,
-    as_json: Annotated[bool, _option("json", "Print every letter as a line of JSON instead.")] = False,
+    as_json: Annotated[bool, _option("json", "Print every letter in a JSON array instead, one a line.")] = False,
     out: Annotated[
         Path | None, _option("out", "Write the lines of JSON to this file; it appears when it is whole.")
     ] = None,
@@ -72,22 +72,29 @@ def list_(
     summary, newest, taken, sent = Summary(), Latest(latest), OffsetRanges(), OffsetRanges()
     every = 0
     prints = as_json and out is None
-    with _lines_to(out) as lines, waiting(f"reading {settings.topics.dead_letters}", prints):
-        for found in records(settings):
+    opening = "["
+    with _lines_to(out) as lines, waiting(f"reading {settings.topics.dead_letters}", prints) as tell:
+        for found in records(settings, told=lambda done_pct: tell(done_pct=done_pct)):
             if isinstance(found, OffsetRanges):
                 sent.update(found)
                 continue
             every += 1
             if not chosen.takes(found):
                 continue
-            if as_json or out is not None:
+            if prints:
+                # As an array it is one document, also when it is empty; it is written as it is read.
+                typer.echo(f"{opening}{json.dumps(found.as_json(), ensure_ascii=False)}", nl=False)
+                opening = ",\n"
+            elif out is not None:
                 print(json.dumps(found.as_json(), ensure_ascii=False), file=lines)
             taken.add(found.partition, found.offset)
             summary.add(found)
             newest.add(found)
-    if out is not None:
+    if prints:
+        typer.echo("]" if opening != "[" else "[]")
+    elif out is not None:
         typer.echo(f"{out}: {counted(summary.letters, 'dead letter')}")
-    elif not as_json:
+    else:
         _print_list(settings, summary, newest, every, len(taken) - len(taken.without(sent)), sent)
 
 
@@ -189,8 +196,10 @@ def replay(
         raise ConfigError(
             "dlq replay asks before it sends, and there is no terminal to answer: give --yes or --dry-run"
         )
-    with waiting(f"reading {settings.topics.dead_letters}", as_json):
-        plan = make_plan(settings, chosen, max_replays=max_replays, again=again)
+    with waiting(f"reading {settings.topics.dead_letters}", as_json) as tell:
+        plan = make_plan(
+            settings, chosen, max_replays=max_replays, again=again, told=lambda done_pct: tell(done_pct=done_pct)
+        )
     if missing := sorted(chosen.places - plan.found):
         places = ", ".join(f"{partition}:{offset}" for partition, offset in missing[:5])
         raise InputError(f"no dead letter at {places} that is meant; nothing was sent (see `embedwatch dlq list`)")
@@ -202,8 +211,8 @@ def replay(
         return
     if not yes:
         typer.confirm("send them?", abort=True, err=True)
-    with stop_on_signals() as stop, waiting(f"sending {counted(plan.letters, 'dead letter')}", as_json):
-        outcome = send(settings, plan, stop)
+    with stop_on_signals() as stop, waiting(f"sending {counted(plan.letters, 'dead letter')}", as_json) as tell:
+        outcome = send(settings, plan, stop, lambda done_pct: tell(done_pct=done_pct))
     if as_json:
         _print_replay_json(settings, plan, outcome)
     else:
@@ -215,10 +224,10 @@ def replay(
 def _print_list(
     settings: Settings, summary: Summary, newest: Latest, every: int, sent_back: int, sent: OffsetRanges
 ) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from embedwatch import tables
     from embedwatch.dead_letters import printable
 
     topic = settings.topics.dead_letters
@@ -239,8 +248,7 @@ def _print_list(
     letters = newest.newest_first()
     if not letters:
         return
-    console = Console()
-    wide = console.width >= WIDE
+    wide = tables.width() >= WIDE
     columns = ("place", "when (UTC)", "class", "stage", "text", "model", "why")
     table = Table(
         *(columns if wide else ("place", "when (UTC)", "class, stage", "text, model", "why")),
@@ -256,11 +264,11 @@ def _print_list(
             why += " (sent back)"
         when = _when(letter.time_seconds, "%m-%d %H:%M:%S" if wide else "%m-%d %H:%M")
         what = [printable(letter.error_class, 40), printable(letter.stage, 40)]
-        which = [printable(letter.text_id, 60), printable(letter.model or "-", 40)]
+        which = [printable(letter.text_id, 256), printable(letter.model or "-", 40)]
         cells = [*what, *which] if wide else ["\n".join(what), "\n".join(which)]
         # As Text: square brackets in what people wrote are no markup.
-        table.add_row(*(Text(cell, overflow="fold") for cell in (letter.place, when, *cells, why)))
-    console.print(table)
+        table.add_row(*(Text(cell) for cell in (letter.place, when, *cells, why)))
+    tables.show(table)
 
 
 def _print_letter(letter: Letter, others: OffsetRanges, sent_back: bool) -> None:

@@ -217,10 +217,10 @@ def _print_line(looking: _Looking) -> None:
 
 
 def _print(looking: _Looking) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from embedwatch import tables
     from embedwatch.lag.words import COLUMNS, cells, head, reasons, worst_first
 
     topics = {place.topic for place in looking.lags}
@@ -230,10 +230,10 @@ def _print(looking: _Looking) -> None:
     shown, more = worst_first(looking.lags, ROWS)
     table = Table()
     for number, name in enumerate(COLUMNS):
-        table.add_column(name, justify="left" if number < 2 else "right", overflow="fold", no_wrap=number == 1)
+        table.add_column(name, justify="left" if number < 2 else "right", no_wrap=number == 1)
     for place, each in shown:
         table.add_row(*(Text(cell) for cell in cells(place, each, len(topics) > 1)))
-    Console().print(table)
+    tables.show(table)
     if more:
         typer.echo(f"and {more:,} more partitions, which wait less: --json has all")
     for text in reasons(looking.lags, REASONS):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -131,8 +132,12 @@ def report(
         kind, name = asked or ("day", "today")
         if not whole and _day_page(api, name, key, timezone, as_json):
             return
-        with waiting("reading closed days", as_json=form in ("json", "csv")):
-            found = _period(settings, api, kind, name, groups, parse_scope(key), timezone)
+        with waiting("reading closed days", as_json=form in ("json", "csv")) as tell:
+
+            def told(topic: str, done_pct: float | None) -> None:
+                tell(f"reading {topic}", done_pct)
+
+            found = _period(settings, api, kind, name, groups, parse_scope(key), timezone, told)
     text = render(found, form, top)
     if output is None:
         typer.echo(text, nl=False)
@@ -228,8 +233,9 @@ def _say_not_ready(ready: bool, reasons: list[str]) -> None:
 
 
 def _period(
-    settings: Settings, api: AgentsApi, kind: Kind, name: str, groups: list[str], scope: Any, timezone: str | None
-) -> Any:
+    settings: Settings, api: AgentsApi, kind: Kind, name: str, groups: list[str], scope: Any, timezone: str | None,
+    told: Callable[[str, float | None], object],
+) -> Any:  # fmt: skip
     from embedwatch.logs import quieten_kafka
     from embedwatch.reports.build import build
     from embedwatch.reports.period import Period, resolve
@@ -241,7 +247,7 @@ def _period(
     def choose(today: date) -> Period:
         return resolve(kind, name, today)
 
-    known, period = gather(settings, api, KafkaTopics(settings), choose, time.time(), scope, timezone)
+    known, period = gather(settings, api, KafkaTopics(settings, told), choose, time.time(), scope, timezone)
     found = build(known, period, groups, scope)
     scopes = {key for day in period.days if day in known.days for key in known.days[day].scopes}
     if scope and scope_key(scope) not in scopes and not found.total.texts:

@@ -102,10 +102,10 @@ def list_(
     as_json: options.AsJson = False,
 ) -> None:
     """Silences that hold, that will, and that ended within the last day."""
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
+    from embedwatch import tables
     from embedwatch.silences import is_over
     from embedwatch.silencing import read
 
@@ -121,12 +121,12 @@ def list_(
         return
     table = Table()
     for name in ("id", "state", "alerts", "by", "note"):
-        table.add_column(name, overflow="fold", no_wrap=name == "id")  # an id that is cut cannot be ended
+        table.add_column(name)
     zone = ZoneInfo(settings.budget.timezone)
     for silence in found:
         cells = (silence.silence_id, state(silence, now, zone), _matched(silence), silence.by, silence.note)
         table.add_row(*(escape(_printable(cell)) for cell in cells))
-    Console().print(table)
+    tables.show(table)
 
 
 @app.command(epilog="Example: embedwatch silence end 3f9a1c04")

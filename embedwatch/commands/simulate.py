@@ -185,7 +185,7 @@ def _topic(settings: Settings, as_json: bool) -> Recorder:
         waiting(f"reading {settings.topics.metrics}", as_json) as tell,
     ):
         for batch in reader.batches():
-            tell(reader.progress())
+            tell(f"reading {settings.topics.metrics}", reader.done_pct)
             for record in batch:
                 try:
                     event = decode_metric(record.value)

@@ -6,10 +6,9 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Column, Table
+from rich.table import Table
 
-from embedwatch import options
+from embedwatch import options, tables
 from embedwatch.settings import load
 
 app = typer.Typer(help="Create and list the topics of the flow.", no_args_is_help=True)
@@ -48,7 +47,11 @@ def create(
 def list_(
     config: options.ConfigFile = None, topic_prefix: options.TopicPrefix = None, as_json: options.AsJson = False
 ) -> None:
-    """What each topic holds, who writes it and how long it is kept. Asks no broker."""
+    """The topics that embedwatch defines: what each holds, who writes it and how long it is to be kept.
+
+    Asks no broker, so it does not say which of them exist: `embedwatch check` holds the broker's topics against these,
+    with their partitions and configuration.
+    """
     settings = load(config, {"kafka.topic_prefix": topic_prefix})
     if as_json:
         rows = [
@@ -57,10 +60,7 @@ def list_(
         ]
         typer.echo(msgspec.json.encode(rows).decode())
         return
-    # A name that is cut cannot be looked up.
-    table = Table(Column("topic", no_wrap=True, overflow="fold"), "key", "value", "written by", "cleanup", "kept")
-    for column in table.columns[1:]:
-        column.overflow = "fold"
+    table = Table("topic", "key", "value", "written by", "cleanup", "kept")
     for spec in settings.topics.specs():
         table.add_row(spec.name, spec.key, spec.value, spec.written_by, spec.cleanup_policy, spec.kept())
-    Console().print(table)
+    tables.show(table)

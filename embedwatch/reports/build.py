@@ -265,18 +265,17 @@ def _allocated(found: Iterable[KeptDay], scope: Scope) -> dict[str, float]:
 
 
 def _measured(known: Known, period: Period, scope: Scope, whole: Sums) -> Measured | None:
-    """None where no closed hour is kept, and of tenants, of whom none are."""
+    """None where no closed hour is kept: of a model of a tenant, and of a tenant that was never one of the largest."""
     key = scope_key(scope)
     mine = [hour for hour in known.hours if hour.scope == key]
     texts = sum(hour.texts for hour in mine)
     if not texts:
         return None
     zone = ZoneInfo(known.timezone)
-    by_model: dict[str, list[WindowEvent]] = {}
+    by: dict[str, dict[str, list[WindowEvent]]] = {"model": {}, "tenant": {}}
     for hour in known.hours if scope == ALL else ():
         for dimension, name in parse_scope(hour.scope):
-            if dimension == "model":
-                by_model.setdefault(name, []).append(hour)
+            by[dimension].setdefault(name, []).append(hour)
     over_time: dict[str, list[WindowEvent]] = {}
     for hour in mine:
         at = datetime.fromtimestamp(hour.start_seconds, UTC).astimezone(zone)
@@ -292,7 +291,7 @@ def _measured(known: Known, period: Period, scope: Scope, whole: Sums) -> Measur
         of_texts=whole.texts,
         phases=_phases(mine),
         latency=_latency("all", mine),
-        latency_by_model=sorted(_rows(by_model), key=lambda row: -row.p95_ms),
+        latency_by_model=sorted(_rows(by["model"]), key=lambda row: -row.p95_ms),
         latency_over_time=_rows(over_time),
         wait_mean_ms=wait.mean(),
         wait_p95_ms=wait.quantile(0.95),
@@ -301,6 +300,7 @@ def _measured(known: Known, period: Period, scope: Scope, whole: Sums) -> Measur
         cache_errors=sum(hour.cache_errors for hour in mine),
         busy_seconds=sum(hour.busy_seconds for hour in mine),
         errors_by_class=dict(errors.most_common()),
+        latency_by_tenant=sorted(_rows(by["tenant"]), key=lambda row: -row.p95_ms),
     )
 
 

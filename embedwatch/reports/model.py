@@ -132,6 +132,9 @@ class Measured(Struct, frozen=True):
     cache_errors: int
     busy_seconds: float
     errors_by_class: dict[str, int]
+    #: Of the 20 tenants with the most texts of each hour: one that was not always among them has fewer texts here than
+    #: in the period, one that never was is missing.
+    latency_by_tenant: list[LatencyRow] = msgspec.field(default_factory=list)
 
 
 class AlertRow(Struct, frozen=True):

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from embedwatch.reports import words
-from embedwatch.reports.model import Report, Row
+from embedwatch.reports.model import Measured, Report, Row
 from embedwatch.reports.money import decimals_for, printed, rounded, shown
 from embedwatch.reports.words import count, counted, duration, percent, plain
 
@@ -241,7 +241,8 @@ def _measured(report: Report) -> Iterator[Section]:
     found = report.measured
     if found is None:
         reason = (
-            "Time by phase and latency are kept of everything and of models, and of no tenant."
+            "Not kept by tenant: time by phase and latency are kept of everything, of models and of the 20 tenants "
+            "with the most texts of each hour, of which this is none."
             if "tenant" in report.scope
             else "No hour of this period is closed and kept, so latency and time by phase are not known."
         )
@@ -277,6 +278,8 @@ def _measured(report: Report) -> Iterator[Section]:
             ),
             plot="latency",
         )  # fmt: skip
+    if "tenant" in report.by:
+        yield _latency_by_tenant(found)
     if found.errors_by_class:
         whole = sum(found.errors_by_class.values())
         yield Section(
@@ -289,6 +292,27 @@ def _measured(report: Report) -> Iterator[Section]:
                 ],
             ),
         )  # fmt: skip
+
+
+def _latency_by_tenant(found: Measured) -> Section:
+    title = "How long a text took, by tenant"
+    rows = found.latency_by_tenant
+    if not rows:
+        return Section(title, ["Not kept by tenant: no hour of a tenant is kept of this period."])
+    more = f" The slowest {TOP} of {count(len(rows))} are shown." if len(rows) > TOP else ""
+    line = f"Kept of the 20 tenants with the most texts of each hour; of other hours and tenants it is not known.{more}"
+    return Section(
+        title, [line],
+        Table(
+            ("Tenant", "p50", "p95", "p99", "Longest", "Texts"),
+            [
+                (plain(row.label), duration(row.p50_ms), duration(row.p95_ms), duration(row.p99_ms),
+                 duration(row.max_ms), count(row.texts))
+                for row in rows[:TOP]
+            ],
+            spare=2,
+        ),
+    )  # fmt: skip
 
 
 def _time_facts(report: Report) -> list[tuple[str, str]]:

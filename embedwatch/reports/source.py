@@ -39,7 +39,9 @@ class Topics(Protocol):
 
 
 class KafkaTopics:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, told: Callable[[str, float | None], object] = lambda *_: None) -> None:
+        """`told` is called with the name of what is read and how much of it is, in percent."""
+        self._told = told
         # Stages wait longer, for a broker that starts beside them.
         patience_seconds = min(settings.kafka.connect_timeout_seconds, ASK_SECONDS)
         self._kafka = settings.kafka.model_copy(update={"connect_timeout_seconds": patience_seconds})
@@ -51,7 +53,7 @@ class KafkaTopics:
         # What was written before that is about days before. A broker that cannot tell the place is read from the start.
         starts = kafka.offsets_since(self._kafka, topic, since_seconds)
         with TopicReader(self._kafka, topic, starts=starts) as reader:
-            for records in reader.batches():
+            for records in reader.batches(lambda done_pct: self._told(topic, done_pct)):
                 for record in records:
                     take(record)
 

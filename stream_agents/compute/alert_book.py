@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -20,6 +21,9 @@ SHOWN_TRANSITIONS = 200
 #: Longest silence of the broker while what was read last still counts as known.
 STALE_SECONDS = 30.0
 
+#: Without a process of alerting for so long, nobody is taken to go on with the alerts: a restart takes less.
+ABSENT_SECONDS = 30.0
+
 _SEVERITIES = {"critical": 0, "warning": 1, "info": 2}
 
 
@@ -34,6 +38,9 @@ class AlertBook:
         self._ended = False
         self._trouble: str | None = None
         self._heard_seconds: float | None = None
+        #: When alerting was seen last, and since when it is not; None: never, or it is not known.
+        self._alerting_seconds: float | None = None
+        self._absent_since: float | None = None
 
     def take(self, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes]] | None = None) -> None:
         """One record. None as value: the alert is forgotten. A later one in an earlier term does not count."""
@@ -85,6 +92,23 @@ class AlertBook:
         """The topic cannot be read now."""
         self._trouble = reason
 
+    def alerting(self, members: int | None, now: float) -> None:
+        """How many processes the group of alerting has; None: that could not be asked."""
+        if members:
+            self._alerting_seconds, self._absent_since = now, None
+        elif members == 0 and self._absent_since is None:
+            self._absent_since = now if self._alerting_seconds is None else self._alerting_seconds
+
+    def absent(self, now: float) -> bool:
+        """Nobody goes on with the alerts: they stand as they were left."""
+        return self._absent_since is not None and now - self._absent_since > ABSENT_SECONDS
+
+    def as_of_seconds(self, now: float) -> float | None:
+        """The moment of which the states are; None: not known, as alerting was never seen or its topic never read."""
+        if self._heard_seconds is None or not self.absent(now):
+            return self._heard_seconds
+        return None if self._alerting_seconds is None else min(self._heard_seconds, self._alerting_seconds)
+
     def doubt(self, now: float) -> str | None:
         """Why these are not all alerts as they are now; None when they are."""
         if self._trouble is not None:
@@ -93,6 +117,10 @@ class AlertBook:
             return "the topic of alerts has not been read to its end yet"
         if now - self._heard_seconds > STALE_SECONDS:
             return f"the broker has not answered for {now - self._heard_seconds:.0f} s: alerts are as they were then"
+        if self.absent(now):
+            since = "" if self._alerting_seconds is None else f" since {_clock(self._alerting_seconds)}"
+            left = "the states are as it left them" if self._views else "it has left no state"
+            return f"alerting is not heard{since}: no process of it runs, {left}"
         if self._unread:
             return f"{len(self._unread):,} alerts cannot be read: they may be of a newer version of alerting"
         if self._forgotten:
@@ -111,6 +139,8 @@ class AlertBook:
         return {
             "states_known": doubt is None,
             "states_reason": doubt,
+            "states_as_of_seconds": self.as_of_seconds(now),
+            "alerting_heard_seconds": self._alerting_seconds,
             "states": [_state(view) for view in views],
             "transitions": [
                 {
@@ -127,6 +157,10 @@ class AlertBook:
                 for view, change in changes
             ],
         }
+
+
+def _clock(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _order(view: AlertView) -> tuple[int, int, float, str]:

@@ -29,6 +29,9 @@ MAX_WAITING_DAYS = 14
 HOUR_SECONDS = 3600
 #: Of each hour, everything and the models with the most texts.
 MAX_HOUR_SCOPES = 50
+#: And the tenants with the most texts, of all models together: there may be a thousand of them, and an hour of one
+#: takes as much as one of a model, 1.4 kB for 400 days.
+MAX_HOUR_TENANTS = 20
 
 Revision = tuple[int, ...]
 """Changes with whatever is booked on a day."""
@@ -105,15 +108,18 @@ def _pieces(scopes: dict[str, BookedDay], max_bytes: int) -> Iterator[dict[str, 
 
 
 def hours_kept(windows: Iterable[WindowEvent]) -> list[WindowEvent]:
-    """Of closed windows those that are kept as long as days are: hours of everything and of models, for how long texts
-    took, where the time went and which errors came. A tenant has exact sums in its days, and no more."""
+    """Of closed windows those that are kept as long as days are: hours of everything, of models and of the tenants with
+    the most texts of the hour, for how long texts took, where the time went and which errors came. Other tenants have
+    exact sums in their days, and no more."""
     kept = []
-    seen: Counter[float] = Counter()
+    seen: Counter[tuple[float, bool]] = Counter()
     for window in sorted(windows, key=lambda window: (window.scope != "all", -window.texts)):
         if window.window_seconds != HOUR_SECONDS or not window.events:
             continue
-        scope = parse_scope(window.scope)
-        if [name for name, _ in scope] in ([], ["model"]) and seen[window.start_seconds] < MAX_HOUR_SCOPES:
-            seen[window.start_seconds] += 1
+        names = [name for name, _ in parse_scope(window.scope)]
+        place = window.start_seconds, names == ["tenant"]
+        most = MAX_HOUR_TENANTS if names == ["tenant"] else MAX_HOUR_SCOPES
+        if names in ([], ["model"], ["tenant"]) and seen[place] < most:
+            seen[place] += 1
             kept.append(window)
     return kept

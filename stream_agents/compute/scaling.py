@@ -13,10 +13,11 @@ from typing import NamedTuple, cast
 from msgspec import structs
 
 from embedwatch.events import LagStatus, ScalingEvent
+from embedwatch.rules import PANE_SECONDS
 from embedwatch.scaling.policy import Aims, Decision, Load, Scaler
 from stream_agents.compute.decisions import SAY_AGAIN_SECONDS, differ
-from stream_agents.compute.scopes import ALL
-from stream_agents.compute.windows import Totals
+from stream_agents.compute.windows import pane_start
+from stream_agents.compute.worker_panes import WorkerSums
 from stream_agents.compute.world import Queue, World
 
 CAPACITY_WINDOW_SECONDS = 300
@@ -50,7 +51,20 @@ def heard(world: World, now: float, silent_seconds: float) -> Heard:
     return Heard(states.count("running"), states.count("starting"))
 
 
-def capacity_texts_per_s(totals: Totals) -> float | None:
+def by_workers(world: World, window_seconds: int, now: float) -> WorkerSums:
+    """What workers did in a window: programs with the SDK take nothing from the queue, so that neither their speed nor
+    their failures say what a worker would do with it.
+
+    Above the cap on workers it is not known who did it; that is left out where there are such programs.
+    """
+    out = WorkerSums()
+    for name, sums in world.windows.workers_window(window_seconds, now).by_name().items():
+        if name not in world.callers if name is not None else not world.callers:
+            out.merge(sums)
+    return out
+
+
+def capacity_texts_per_s(sums: WorkerSums) -> float | None:
     """Texts a second of one worker that is busy all the time; None when it worked on none.
 
     `busy_seconds` are forward passes only, and a worker does more: it looks up, tokenises, publishes. These are three
@@ -65,14 +79,8 @@ def capacity_texts_per_s(totals: Totals) -> float | None:
     batches are thin and it comes out low; how low is bounded by `worker.max_wait_ms`, for which a thin poll waits for
     more. An endpoint that takes long however few texts it gets is the exception: `scaling.worker_texts_per_s`.
     """
-    spent = totals.phase_seconds
-    slowest = max(
-        spent["cache_lookup"] + spent["tokenise"],
-        spent["embed"],
-        spent["publish"] + spent["cache_write"],
-        totals.busy_seconds,
-    )
-    return totals.texts / slowest if totals.texts and slowest > 0 else None
+    slowest = max(sums.before_seconds, sums.embed_seconds, sums.after_seconds, sums.busy_seconds)
+    return sums.timed_texts / slowest if sums.timed_texts and slowest > 0 else None
 
 
 def texts_per_message(world: World, queue: Queue, now: float, known: float | None = None) -> float | None:
@@ -80,14 +88,14 @@ def texts_per_message(world: World, queue: Queue, now: float, known: float | Non
     waiting = [(lag.lag_messages, lag.lag_texts) for lag in world.lags.values() if lag.lag_messages and lag.lag_texts]
     if waiting:
         return sum(texts or 0 for _, texts in waiting) / sum(messages or 0 for messages, _ in waiting)
-    totals = world.windows.window(ALL, RATE_WINDOW_SECONDS, now)
-    covered = world.windows.covered_seconds(totals, RATE_WINDOW_SECONDS, now)
-    if not queue.consume_rate_per_s or not totals.texts or covered is None:
+    sums = by_workers(world, RATE_WINDOW_SECONDS, now)
+    if not queue.consume_rate_per_s or not sums.texts:
         return known
-    if totals.texts < MIN_TEXTS and known is not None:
+    if sums.texts < MIN_TEXTS and known is not None:
         return known
+    begun = max(float(pane_start(now) - RATE_WINDOW_SECONDS + PANE_SECONDS), sums.first_seconds)
     # Messages hold one text at least; the two rates are not of quite the same minute.
-    return max(totals.texts / covered / queue.consume_rate_per_s, 1.0)
+    return max(sums.texts / max(now - begun, 1.0) / queue.consume_rate_per_s, 1.0)
 
 
 @dataclass(slots=True)
@@ -176,7 +184,8 @@ class Brain:
         if since is not None and now - since < self.silent_seconds:
             return f"the agents have listened for workers for {max(now - since, 0.0):.0f} s only"
         last = world.last_batch_seconds
-        working = last is not None and now - last < self.silent_seconds
+        lately = int(self.silent_seconds // PANE_SECONDS + 2) * PANE_SECONDS  # as panes end in their midst
+        working = last is not None and now - last < self.silent_seconds and by_workers(world, lately, now).texts > 0
         if not there.all and (working or (not self._met and queue.consume_rate_per_s)):
             return "texts are done, but no worker is heard of"
         return None
@@ -189,9 +198,9 @@ class Brain:
     def _measured_capacity(self, world: World, now: float) -> float | None:
         if self.worker_texts_per_s is not None:
             return self.worker_texts_per_s
-        totals = world.windows.window(ALL, CAPACITY_WINDOW_SECONDS, now)
-        if totals.texts >= MIN_TEXTS or self._capacity is None:
-            self._capacity = capacity_texts_per_s(totals) or self._capacity
+        sums = by_workers(world, CAPACITY_WINDOW_SECONDS, now)
+        if sums.timed_texts >= MIN_TEXTS or self._capacity is None:
+            self._capacity = capacity_texts_per_s(sums) or self._capacity
         return self._capacity
 
     def _warm_up(self, world: World) -> float | None:
@@ -262,5 +271,5 @@ class Brain:
 
 def _error_rate_pct(world: World, now: float) -> float | None:
     """Of the last two minutes; None with too few texts."""
-    totals = world.windows.window(ALL, ERRORS_WINDOW_SECONDS, now)
-    return totals.error_rate_pct() if totals.texts >= MIN_TEXTS else None
+    sums = by_workers(world, ERRORS_WINDOW_SECONDS, now)
+    return sums.error_rate_pct() if sums.texts >= MIN_TEXTS else None

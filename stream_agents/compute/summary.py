@@ -16,7 +16,7 @@ from stream_agents.compute.money import budget_rows, machine_rows
 from stream_agents.compute.phases import error_rates_pct, phase_rows
 from stream_agents.compute.scopes import ALL, Scope, scope_key
 from stream_agents.compute.windows import Totals
-from stream_agents.compute.world import World
+from stream_agents.compute.world import SILENT_WORKER_SECONDS, World
 
 
 def statistics_ms(sketch: Sketch) -> dict[str, float | int | None]:
@@ -166,14 +166,15 @@ def _queue(world: World, now: float) -> dict[str, Any]:
 def _workers(world: World, now: float) -> list[dict[str, Any]]:
     out = []
     for name, beat in sorted(world.workers.items()):
+        silent = max(now - beat.time_seconds, 0.0)
         gpus = [{field: getattr(gpu, field) for field in gpu.__struct_fields__} for gpu in beat.gpus]
         out.append(
             {
                 "worker": name,
                 "model": beat.model,
-                "state": beat.state,
+                "state": "silent" if silent > SILENT_WORKER_SECONDS else beat.state,
                 "role": beat.role,
-                "silent_seconds": max(now - beat.time_seconds, 0.0),
+                "silent_seconds": silent,
                 "model_load_seconds": beat.model_load_seconds,
                 "in_flight_texts": beat.in_flight_texts,
                 "batch_budget_tokens": beat.batch_budget_tokens,

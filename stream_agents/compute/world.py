@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 from embedwatch.events import BatchEvent, CacheEvent, HeartbeatEvent, LagEvent, ScalingEvent
 from embedwatch.pricing import known_nano_usd
+from embedwatch.rules import DEFAULT_THRESHOLDS
 from stream_agents.compute.budget import FAST, NO_PRICE, Burn, Forecast, UsualDays, burn, forecast
 from stream_agents.compute.closing import DEFAULT_GRACE_SECONDS, DEFAULT_LENGTHS, Closer
 from stream_agents.compute.counters import Counters
@@ -26,10 +27,14 @@ from stream_agents.compute.windows import pane_start
 
 #: A worker that has been silent this long is no longer listed (WORKER_DOWN has spoken long before).
 FORGET_WORKER_SECONDS = 3600.0
+#: Windows reach back an hour, and what is delivered late a little more.
+FORGET_CALLER_SECONDS = 2 * FORGET_WORKER_SECONDS
 #: A lag sample older than this says nothing about now.
 STALE_LAG_SECONDS = 30.0
 #: A partition is forgotten when others have been sampled for so long without it: a topic made anew may have fewer.
 FORGET_PARTITION_SECONDS = 600.0
+#: One that has said nothing for longer is listed as silent, whatever it said last: as the built-in rule has it.
+SILENT_WORKER_SECONDS = float(DEFAULT_THRESHOLDS["worker_silent_seconds"])
 MAX_WORKERS = 20_000
 MAX_PARTITIONS = 20_000
 #: Where no worker at all is heard of, they are remembered longer: that all are gone is not over after an hour.
@@ -75,6 +80,9 @@ class World:
         self.workers: dict[str, HeartbeatEvent] = {}
         #: When each was heard of last, by our clock: theirs may be wrong, and we may be behind.
         self.heard: dict[str, float] = {}
+        #: Processes with the SDK, by when they were heard of last: known also when they have said goodbye, as what they
+        #: did is still in the windows.
+        self.callers: dict[str, float] = {}
         self.caches: dict[str, CacheEvent] = {}
         self.lags: dict[int, LagEvent] = {}
         self.decisions = Decisions(lag_group, lag_topic)
@@ -96,6 +104,8 @@ class World:
 
     def apply_heartbeat(self, event: HeartbeatEvent, now: float | None = None) -> None:
         """`now`: when it was heard of; its own time where that is left out."""
+        if event.role == "caller" and (event.worker in self.callers or len(self.callers) < MAX_WORKERS):
+            self.callers[event.worker] = event.time_seconds if now is None else now
         known = self.workers.get(event.worker)
         if known is not None and known.time_seconds > event.time_seconds:
             return  # heartbeats of one worker may come through two partitions after a repartition
@@ -136,6 +146,8 @@ class World:
         self.energy.tidy(now)
         for partition, state in self.partitions.items():
             state.prune(now, self.zone, waiting(partition))
+        for caller in [name for name, heard in self.callers.items() if now - heard > FORGET_CALLER_SECONDS]:
+            del self.callers[caller]
         alive = any(now - heard <= FORGET_WORKER_SECONDS for heard in self.heard.values())
         for worker, heard in list(self.heard.items()):
             if now - heard > (FORGET_WORKER_SECONDS if alive else FORGET_ALL_SECONDS):

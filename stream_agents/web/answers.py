@@ -229,9 +229,12 @@ class Gpu(Struct):
 
 
 class Worker(Struct):
+    """As its newest heartbeat says. `state` is `silent` where that is older than a minute: for `silent_seconds` nothing
+    was heard, and the rest is as it was then."""
+
     worker: str
     model: str
-    state: Literal["starting", "running", "stopping"]
+    state: Literal["starting", "running", "stopping", "silent"]
     role: Literal["worker", "caller"]  # a caller is a process with the SDK: it takes no texts from the queue
     silent_seconds: float
     model_load_seconds: float | None

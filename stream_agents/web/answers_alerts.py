@@ -73,11 +73,14 @@ class AlertTransition(Struct):
 
 class Alerts(Struct):
     """Verdicts that are breached now, and the states of alerts. Where `states_known` is false, more alerts may fire
-    than `states` has."""
+    than `states` has. `states_as_of_seconds`: the moment of which they are, long ago where alerting stopped; null: not
+    known. `alerting_heard_seconds`: when a process of alerting was seen last by these agents; null: never."""
 
     time_seconds: float
     breached: list[VerdictRow]
     states_known: bool
     states_reason: str | None
+    states_as_of_seconds: float | None
+    alerting_heard_seconds: float | None
     states: list[AlertState]
     transitions: list[AlertTransition]

@@ -50,6 +50,7 @@ def add_routes(
     for route in ROUTES:
         handler = guarded(route, getattr(routes, route.handler))
         router.add_get(route.path, handler, allow_head="HEAD" in route.methods)
+    router.add_get("/ui/", routes.page_below)
     router.add_get("/ui/{file}", routes.file)
     # The server asks the more exact paths first, Faust's too.
     router.add_route("*", "/{path:.*}", nothing_there(ROUTES))
@@ -70,6 +71,11 @@ class Routes:
         if wants_page(request):
             return web.Response(status=302, headers={"Location": "ui", "Vary": "Accept"})
         return answer({"embedwatch": "stream agents", "paths": [route.path for route in ROUTES]})
+
+    async def page_below(self, request: web.Request) -> web.Response:
+        """A slash too many. Relative, as above, and with what the address asks for: below it no file would be found."""
+        query = f"?{request.query_string}" if request.query_string else ""
+        return web.Response(status=308, headers={"Location": f"../ui{query}"})
 
     async def page(self, request: web.Request) -> web.Response:
         return serve(self.assets[INDEX], request)

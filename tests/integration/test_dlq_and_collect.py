@@ -38,7 +38,9 @@ class Commands:
         return say(self.flow.kafka, *arguments, code=code)
 
     def letters(self, *arguments: object) -> list[dict[str, object]]:
-        return [json.loads(line) for line in self.run("dlq", "list", "--json", *arguments).splitlines()]
+        found = json.loads(self.run("dlq", "list", "--json", *arguments))
+        assert isinstance(found, list)
+        return found
 
 
 @pytest.fixture
@@ -50,7 +52,7 @@ def test_letters_are_listed_shown_and_sent_back_with_their_bytes_and_ids(command
     shown = commands.run("dlq", "list")
     assert "3 dead letters" in shown
     assert "unknown_model 2, invalid_utf8 1" in shown
-    assert max(map(len, shown.splitlines())) <= 110
+    assert "unknown_model" in shown.splitlines()[-2], "in a pipe each letter is one line, whatever COLUMNS is"
     assert [letter["text_id"] for letter in commands.letters("--class", "invalid_utf8")] == ["bytes"]
     assert commands.letters("--tenant", "nobody") == []
     (broken,) = commands.letters("--id", "bytes")

@@ -24,9 +24,9 @@ function stand(state, now) {
   return state.quiet ? `${said}; nobody is told: ${words(state.quiet.kind)} ${state.quiet.by}` : said;
 }
 
-function card(state, now) {
+function card(state, now, asOf) {
   const head = make("div", { class: "card-head" }, badge(state.severity, TONES[state.severity] ?? "warn"), make("strong", { text: `${state.title[0].toUpperCase()}${state.title.slice(1)}` }), make("span", { class: "muted", text: scopeWords(state.scope) }));
-  const foot = `since ${when(state.since_seconds, now)} (${duration(Math.max(now - state.since_seconds, 0))}) · ${stand(state, now)}`;
+  const foot = `since ${when(state.since_seconds, now)} (${duration(Math.max(now - state.since_seconds, 0))}) · ${stand(state, now)}${asOf}`;
   return make("li", { class: "card", "data-tone": TONES[state.severity] ?? "warn" }, head, make("p", { text: state.summary }), make("p", { class: "muted", text: foot }));
 }
 
@@ -47,7 +47,9 @@ export class Alerts {
     const now = data.time_seconds;
     const firing = data.states.filter((state) => ACTIVE.includes(state.status));
     const pending = data.states.filter((state) => state.status === "pending").length;
-    const cards = data.states_known || firing.length ? firing.map((state) => card(state, now)) : data.breached.map(verdictCard);
+    // States that nobody goes on with: each says of when it is.
+    const asOf = data.states_known ? "" : ` · as of ${known(data.states_as_of_seconds) ? when(data.states_as_of_seconds, now) : "a time that is not known"}`;
+    const cards = data.states_known || firing.length ? firing.map((state) => card(state, now, asOf)) : data.breached.map(verdictCard);
     const text = cards.map((each) => each.textContent).join("\n");
     if (text !== this.drawn || !cards.length) byId("firing-list").replaceChildren(...cards);
     this.drawn = text;
@@ -138,11 +140,11 @@ export function workers(summary) {
   const withoutGpu = (gpu, name) => (gpu ? gpu.missing[name] ?? gpu.unavailable ?? null : "no GPU");
   table(byId("workers-table"), {
     caption: "Workers and the GPUs that they report", rows, empty: "No worker was heard of.",
-    tone: ({ worker }) => (worker.silent_seconds > 60 ? "bad" : null),
+    tone: ({ worker }) => (worker.state === "silent" ? "bad" : null),
     columns: [
       { name: "Worker", of: ({ worker }) => worker.worker },
       { name: "Model", of: ({ worker }) => worker.model },
-      { name: "State", of: ({ worker }) => badge(worker.silent_seconds > 60 ? `silent for ${duration(worker.silent_seconds)}` : worker.state, worker.silent_seconds > 60 ? "bad" : "") },
+      { name: "State", of: ({ worker }) => badge(worker.state === "silent" ? `silent for ${duration(worker.silent_seconds)}` : worker.state, worker.state === "silent" ? "bad" : "") },
       { name: "In flight", number: true, of: ({ worker }) => count(worker.in_flight_texts) },
       { name: "Model load", number: true, of: ({ worker }) => orNull(worker.model_load_seconds, duration) },
       { name: "Memory", number: true, of: ({ worker }) => orNull(worker.resident_bytes, bytes) },

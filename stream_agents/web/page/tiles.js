@@ -133,10 +133,11 @@ const TILES = [
   {
     id: "workers", name: "Workers", metrics: ["worker_silent_seconds", "workers_silent_seconds", "workers_over_capacity", "model_load_seconds"],
     of: ({ workers, scaling }) => {
-      const running = workers.filter((worker) => worker.role !== "caller" && worker.state === "running" && worker.silent_seconds <= 90).length;
+      const running = workers.filter((worker) => worker.role !== "caller" && worker.state === "running").length;
+      const silent = workers.filter((worker) => worker.state === "silent").length;
       return {
         value: workers.length ? plural(running, "running").replace("runnings", "running") : null,
-        sub: join(known(scaling.desired_workers) ? `${count(scaling.desired_workers)} asked for` : workers.length ? null : "none was heard of", scaling.desired_workers_reason),
+        sub: join(known(scaling.desired_workers) ? `${count(scaling.desired_workers)} asked for` : workers.length ? null : "none was heard of", silent ? `${count(silent)} silent` : null, scaling.desired_workers_reason),
       };
     },
   },

@@ -60,13 +60,17 @@ def test_what_is_asked_names_the_alert_and_the_episode_that_was_seen() -> None:
 )  # fmt: skip
 def test_what_cannot_be_done_is_refused_with_the_reason(busy_view: View, fields: dict[str, object], why: str) -> None:
     view = msgspec.structs.replace(busy_view, alert_states_known=False, alert_states_reason="read anew")
-    assert refusal(view, msgspec.structs.replace(FIRING, **fields)) == why
+    assert refusal(view, msgspec.structs.replace(FIRING, **fields), "acknowledge") == why
 
 
 def test_what_fires_can_be_acknowledged_and_nothing_cannot(busy_view: View) -> None:
     for status in ("firing", "acknowledged", "snoozed", "no_data"):
-        assert refusal(busy_view, msgspec.structs.replace(FIRING, status=status)) is None
-    assert refusal(busy_view, None) == refusal(None, None) == "There is no alert to act on"
+        alert = msgspec.structs.replace(FIRING, status=status)
+        assert refusal(busy_view, alert, "snooze") is None
+        assert (refusal(busy_view, alert, "acknowledge") is None) == (status != "acknowledged")
+    empty = msgspec.structs.replace(busy_view, alerts=[])
+    assert refusal(empty, None, "snooze") == refusal(None, None, "snooze") == "There is no alert to act on"
+    assert refusal(busy_view, None, "snooze") == "The alert that was chosen is not listed any more: choose another"
 
 
 def told(writer: Writer) -> tuple[Acts, queue.Queue[str]]:

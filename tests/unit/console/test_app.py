@@ -10,12 +10,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from textual.pilot import Pilot
 from textual.widgets import OptionList
 
+from alerting.states import Act
+from alerting.states import encode as encode_state
 from console.acting import Acts
 from console.app import TopApp
 from console.board import Board, changed
@@ -30,7 +33,7 @@ from embedwatch.errors import ConnectionFailed
 from embedwatch.events import AlertAction
 from tests.harness.agents_log import NOW, SetClock
 from tests.harness.agents_served import ServedAgents
-from tests.harness.agents_web import busy_runtime
+from tests.harness.agents_web import alert_states, busy_runtime
 from tests.harness.picture_world import picture_runtime
 
 PATIENCE_SECONDS = 30.0
@@ -167,6 +170,37 @@ def test_an_alert_is_acknowledged_and_snoozed(busy_url: str) -> None:
     assert (second.alert_id, second.do, second.episode) == ("latency_p95_ms|model=e5-large-v2", "snooze", 2)
     assert second.until_seconds == NOW + 7200
     assert writer.written.empty()
+
+
+def test_the_same_key_again_meets_the_same_alert_and_no_other(agents: ServedAgents) -> None:
+    """Nothing is chosen: what is acknowledged goes down in the list, and another stands where it stood."""
+    writer, runtime = Writer(), busy_runtime()
+    first, _, lag = alert_states()
+    taken = Act(do="acknowledge", by="Ada", via="command", at_seconds=NOW, severity="warning", note=None)
+    seen: list[AlertAction] = []
+
+    async def story(app: TopApp, pilot: Pilot[int]) -> None:
+        await shows(app, pilot, "FIRING")
+        await pilot.press("a")
+        await shows(app, pilot, "Asked to acknowledge: high lag")
+        state = msgspec.structs.replace(lag, status="acknowledged", act=taken)
+        runtime.alerts.take(b"lag_seconds", encode_state(state))
+        runtime.alerts.take(first.alert_id.encode(), encode_state(msgspec.structs.replace(first, status="firing")))
+        await shows(app, pilot, "FIRING       critical")
+        await pilot.press("a")
+        await shows(app, pilot, "It is acknowledged by Ada already: high lag")
+        runtime.alerts.take(b"lag_seconds", None)
+        await until(pilot, lambda: "high lag" not in page(app).split("Alerts:")[1].split("It is")[0])
+        assert "▸" not in page(app), "what is chosen is not there"
+        await pilot.press("a")
+        await shows(app, pilot, "The alert that was chosen is not listed any more: choose another")
+        await pilot.press("down", "a")
+        await shows(app, pilot, "Asked to acknowledge: high latency")
+
+    played(agents.serve(runtime), story, writer=writer, clock=SystemClock())
+    while not writer.written.empty():
+        seen.append(writer.written.get())
+    assert [action.alert_id for action in seen] == ["lag_seconds", "latency_p95_ms|model=e5-large-v2"]
 
 
 def test_without_a_broker_the_keys_say_so_and_the_view_goes_on(busy_url: str) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from embedwatch.agents_api import AgentsApi
 from embedwatch.baselines import write
-from embedwatch.checklist import CRITICAL, Checklist, Facts, Point, evaluate
+from embedwatch.checklist import CRITICAL, Checklist, Facts, Point, amount, evaluate
 from embedwatch.checklist_facts import gather
 from embedwatch.processes import free_port
 from embedwatch.rules import default_rules
@@ -153,18 +153,68 @@ def test_agents_that_answer_nothing_of_what_is_looked_for_tick_nothing_and_break
     assert {each.kept for each in found.targets} == {"unknown"}
 
 
+def test_large_numbers_are_written_as_people_do() -> None:
+    assert [amount(value) for value in (1_234_567.0, 12_346.0, 29.787, 0.5)] == ["1,234,567", "12,346", "29.79", "0.5"]
+
+
 def test_targets_are_told_beside_what_is_measured_and_absence_is_no_number() -> None:
     found = {each.name: each for each in evaluate(FACTS).targets}
     assert {name: each.kept for name, each in found.items()} == {
-        "latency p95, one text": "yes", "latency p95, a batch (API)": "yes", "latency p95, local": "no",
-        "throughput (API)": "yes", "throughput, local GPU": "no", "cache hit rate": "no", "error rate": "yes",
+        "latency p95, one text": "unknown", "latency p95, a batch (API)": "unknown", "latency p95, local": "unknown",
+        "throughput (API)": "unknown", "throughput, local GPU": "unknown", "cache hit rate": "no", "error rate": "yes",
         "queue depth": "yes", "model load, the slowest worker": "yes", "GPU utilization, the mean": "yes",
     }  # fmt: skip
-    assert found["throughput (API)"].value == 1200.0
-    quiet = {each.name: each for each in evaluate(changed("performance", "texts", 0)).targets}
-    assert quiet["throughput (API)"].value is None
+    assert found["latency p95, local"].absent == "not seen"
     without = {each.name: each for each in evaluate(changed("workers", [])).targets}
     assert without["GPU utilization, the mean"].kept == "unknown"
+
+
+def of_model(p95: float, *, texts: int, batches: int, hits: int = 0, rate: float = 20.0, **more: Any) -> dict[str, Any]:
+    """A summary of a model whose texts, but for the hits, came in so many batches."""
+    spent = 1000.0
+    return {
+        "performance": {
+            "latency_ms": {"p95": p95}, "texts": texts, "throughput_texts_per_s": rate,
+            "phases": {"embed": {"per_batch_ms": spent / batches, "per_text_ms": spent / texts}},
+        },
+        "cache": {"hits": hits, "duplicates": 0}, **more,
+    }  # fmt: skip
+
+
+def judged(models: dict[str, Any], **more: Any) -> dict[str, tuple[float | None, str]]:
+    found = evaluate(replace(FACTS, models=models, **more)).targets[:5]
+    return {each.name: (each.value, each.kept) for each in found}
+
+
+GPU_WORKER = {"model": "e5", "role": "worker", "gpus": [{"utilization_pct": 70.0}]}
+
+
+def test_each_target_is_held_against_calls_of_its_own_kind() -> None:
+    """Each p95 would break or keep another target than its own."""
+    unseen = (None, "unknown")
+    single = of_model(150.0, texts=40, batches=30, hits=10)
+    batch = of_model(400.0, texts=640, batches=20, rate=10.0)
+    local = of_model(60.0, texts=640, batches=20, rate=90.0, workers=[GPU_WORKER])
+    assert judged({"text-embedding-3-small": single}) == {
+        "latency p95, one text": (150.0, "no"), "latency p95, a batch (API)": unseen, "latency p95, local": unseen,
+        "throughput (API)": (1200.0, "yes"), "throughput, local GPU": unseen,
+    }  # fmt: skip
+    assert judged({"text-embedding-3-small": single, "text-embedding-3-large": batch, "e5": local}) == {
+        "latency p95, one text": (150.0, "no"), "latency p95, a batch (API)": (400.0, "yes"),
+        "latency p95, local": (60.0, "no"), "throughput (API)": (1800.0, "yes"),
+        "throughput, local GPU": (5400.0, "yes"),
+    }  # fmt: skip
+    # Paid by the hour and without a GPU: local, and not what the guide says of GPUs.
+    by_hour = judged({"e5": {**of_model(40.0, texts=10, batches=10), "today": {"gpu_hour_nano_usd": 5}}})
+    assert by_hour["latency p95, local"] == (40.0, "yes")
+    assert by_hour["throughput, local GPU"] == by_hour["latency p95, one text"] == unseen
+    # Neither local nor bought, as far as can be told: batches are held against nothing.
+    assert judged({"ours": batch}) == dict.fromkeys(by_hour, unseen)
+
+
+def test_models_that_were_not_asked_for_are_told_beside_what_was_not_seen() -> None:
+    found = evaluate(replace(FACTS, models_unknown="only 20 of 31 models were looked at")).targets[0]
+    assert found.where == "no such call in the summary of the last 3600 s; only 20 of 31 models were looked at"
 
 
 # --- asked: the agents' own routes ---
@@ -181,9 +231,15 @@ def test_it_is_asked_of_the_agents_and_what_cannot_be_asked_has_its_reason(
 ) -> None:
     write(baseline("v1"), tmp_path / "v1.json")
     (tmp_path / "other.json").write_text("{}")
+    told: list[float] = []
     with AgentsApi(serve(busy_runtime())) as api:
-        facts = gather(nobody, api, window_seconds=300, baselines=tmp_path)
+        facts = gather(nobody, api, window_seconds=300, baselines=tmp_path, told=told.append)
+    assert told == sorted(told)
+    assert (told[0], len(told)) == (0.0, 8)
+    assert told[-1] < 100
     assert facts.baselines == ("v1",)
+    assert sorted(facts.models) == ["m", "slow"]
+    assert facts.models_unknown == ""
     assert facts.metrics_series is not None
     assert facts.metrics_series > 50
     assert facts.receivers == {}
@@ -208,6 +264,8 @@ def test_the_command_says_it_in_words_and_as_json(run: Any, serve: Any, monkeypa
     assert "      -> `embedwatch baseline save NAME`" in out
     assert "of 17 ticked" in out
     assert "cache hit rate: 29.79 %, target > 60 %: no" in out
+    assert "latency p95, one text: not seen, target < 100 ms (no such call in the summary of the last 300 s)" in out
+    assert re.search(r"latency p95, local: [\d.,]+ ms, target < 50 ms: \w+ \(m, summary of the last 300 s\)", out)
     code, out, err = run("checklist", "--agents-url", url, "--window-seconds", "300", "--json")
     assert (code, err) == (1, "")
     told = json.loads(out)

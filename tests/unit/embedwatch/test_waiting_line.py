@@ -33,6 +33,22 @@ def test_on_a_terminal_the_line_is_there_and_is_renewed(monkeypatch: pytest.Monk
     assert "reading [" in screen.getvalue()
 
 
+def test_above_two_seconds_there_is_a_bar_where_it_is_known_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen, now = terminal(monkeypatch), [0.0]
+    with waiting("replaying", clock=lambda: now[0]) as tell:
+        for now[0], done_pct in ((1.0, 10.0), (1.9, 20.0), (2.5, None)):
+            tell(done_pct=done_pct)
+        assert "%" not in screen.getvalue(), "what is short, and what is not known, has none"
+        now[0] = 2.6
+        tell("replaying [b]", 42.0)
+        assert "42%" in screen.getvalue()
+        assert "━" in screen.getvalue()
+    told = screen.getvalue()
+    with waiting("again", as_json=True) as tell:
+        tell(done_pct=50.0)
+    assert screen.getvalue() == told
+
+
 @pytest.mark.parametrize("why", ["json", "ci", "dumb", "pipe"])
 def test_beside_json_in_ci_and_in_pipes_there_is_nothing(monkeypatch: pytest.MonkeyPatch, why: str) -> None:
     screen = terminal(monkeypatch)

@@ -10,11 +10,12 @@ from msgspec.structs import replace
 
 from alerting.states import AlertState, encode
 from embedwatch.errors import ConnectionFailed
+from embedwatch.lag.reader import Reading
 from embedwatch.settings import Settings
 from stream_agents import alerts_reader
-from stream_agents.alerts_reader import AlertFollower, follow_alerts
+from stream_agents.alerts_reader import AlertFollower, follow_alerts, watch_alerting
 from stream_agents.compute import alert_book
-from stream_agents.compute.alert_book import STALE_SECONDS, AlertBook
+from stream_agents.compute.alert_book import ABSENT_SECONDS, STALE_SECONDS, AlertBook
 from tests.harness.agents_log import NOW, SetClock
 from tests.harness.agents_web import alert_states
 
@@ -46,6 +47,65 @@ def test_those_that_fire_come_first_and_changes_newest_first() -> None:
     assert [row["act"] and row["act"]["note"] for row in rows["transitions"]] == [None, None, "a deploy", None, None]
 
 
+def test_states_that_alerting_no_longer_goes_on_with_are_as_of_the_moment_it_was_seen_last() -> None:
+    book = full()
+    assert book.rows(NOW)["alerting_heard_seconds"] is None
+    book.alerting(2, NOW)
+    book.heard(NOW + 90)
+    # Asked and not answered is no absence; nor is a restart.
+    for members, seconds in ((None, 10), (0, 20), (0, 30)):
+        book.alerting(members, NOW + seconds)
+        assert book.rows(NOW + seconds)["states_known"]
+    rows = book.rows(NOW + ABSENT_SECONDS + 1)
+    assert not rows["states_known"]
+    assert rows["states_reason"] == (
+        "alerting is not heard since 2027-01-15 08:00:00 UTC: no process of it runs, the states are as it left them"
+    )
+    assert (rows["states_as_of_seconds"], rows["alerting_heard_seconds"]) == (NOW, NOW)
+    assert len(rows["states"]) == 3
+    book.alerting(1, NOW + 90)
+    rows = book.rows(NOW + 90)
+    assert (rows["states_known"], rows["states_as_of_seconds"]) == (True, NOW + 90)
+
+
+def test_alerting_that_was_never_seen_has_no_time_since_which_it_is_not() -> None:
+    book = AlertBook()
+    book.ended()
+    for seconds in (0, ABSENT_SECONDS + 1):
+        book.alerting(0, NOW + seconds)
+        book.heard(NOW + seconds)
+    rows = book.rows(NOW + ABSENT_SECONDS + 1)
+    assert rows["states_reason"] == "alerting is not heard: no process of it runs, it has left no state"
+    assert (rows["states_as_of_seconds"], rows["alerting_heard_seconds"]) == (None, None)
+
+
+@pytest.mark.parametrize(("trouble", "told"), [(None, 2), ("no broker answers there", None)])
+def test_the_broker_is_asked_for_the_processes_of_alerting(
+    monkeypatch: pytest.MonkeyPatch, trouble: str | None, told: int | None
+) -> None:
+    asked: list[tuple[str, list[str]]] = []
+    heard: list[int | None] = []
+
+    class Reader:
+        def __init__(self, kafka: object, group: str, topics: list[str], clock: object) -> None:
+            asked.append((group, topics))
+
+        def read(self) -> Reading:
+            return Reading(NOW, {}, 2, trouble=trouble)
+
+        def close(self) -> None:
+            asked.append(("closed", []))
+
+    class Book(AlertBook):
+        def alerting(self, members: int | None, now: float) -> None:
+            heard.append(members)
+
+    monkeypatch.setattr(alerts_reader, "LagReader", Reader)
+    asyncio.run(watch_alerting(Settings(), Book(), SetClock(), lambda: bool(heard)))
+    assert heard == [told]
+    assert asked == [("embedwatch-alerts", ["embedwatch.verdicts"]), ("closed", [])]
+
+
 def test_the_newest_record_counts_and_one_of_an_earlier_term_does_not() -> None:
     book, state = full(), alert_states()[2]
     take(book, replace(state, status="resolved"), term=5)
@@ -62,7 +122,7 @@ def test_what_is_not_known_is_said_and_is_no_empty_list() -> None:
     book = AlertBook()
     assert book.rows(NOW) == {
         "states_known": False, "states_reason": "the topic of alerts has not been read to its end yet", "states": [],
-        "transitions": [],
+        "states_as_of_seconds": None, "alerting_heard_seconds": None, "transitions": [],
     }  # fmt: skip
     book.troubled("topic x cannot be read: no")
     assert book.doubt(NOW) == "topic x cannot be read: no"

@@ -43,6 +43,17 @@ def test_browsers_are_sent_to_the_page_and_programs_get_json() -> None:
     asyncio.run(ask())
 
 
+def test_with_a_slash_too_many_the_page_is_found() -> None:
+    runtime = busy_runtime()
+
+    async def ask() -> None:
+        async with serving(runtime) as client, client.get("/ui/?scope=all&past_seconds=600") as response:
+            assert (response.status, response.content_type) == (200, "text/html")
+            assert response.url.path_qs == "/ui?scope=all&past_seconds=600"
+
+    asyncio.run(ask())
+
+
 def test_every_file_has_its_type_its_headers_and_is_sent_once() -> None:
     runtime = busy_runtime()
 
@@ -58,7 +69,7 @@ def test_every_file_has_its_type_its_headers_and_is_sent_once() -> None:
                     assert (response.status, await response.read()) == (304, b"")
             async with client.head(f"/ui/{INDEX}") as response:
                 assert response.status == 200
-            for path in ("/ui/none", "/ui/..%2f__init__.py", "/ui/%2e%2e/api.py", "/ui/", "/ui/a/b"):
+            for path in ("/ui/none", "/ui/..%2f__init__.py", "/ui/%2e%2e/api.py", "/ui/a/b"):
                 async with client.get(path) as response:
                     assert (response.status, response.content_type) == (404, "application/json"), path
             async with client.get("/api/v1/summary") as response:

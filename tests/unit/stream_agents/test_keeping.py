@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from embedwatch.events import BatchEvent, WindowEvent, day_key
 from stream_agents.compute.closing import window_event
 from stream_agents.compute.days import day_of
-from stream_agents.compute.keeping import MAX_HOUR_SCOPES, MAX_WAITING_DAYS, day_events, hours_kept
+from stream_agents.compute.keeping import MAX_HOUR_SCOPES, MAX_HOUR_TENANTS, MAX_WAITING_DAYS, day_events, hours_kept
 from stream_agents.compute.ledger import DayTotals, PartitionState, day_totals
 from stream_agents.compute.scopes import parse_scope
 from stream_agents.compute.windows import Totals
@@ -211,14 +211,18 @@ def test_many_scopes_come_in_pieces_that_hold_each_scope_once() -> None:
     assert len({key for event in events for key in event.scopes}) == len(state.days[YESTERDAY])
 
 
-def test_hours_of_everything_and_of_the_largest_models_are_kept() -> None:
+def test_hours_of_everything_and_of_the_largest_models_and_tenants_are_kept() -> None:
     windows = [
-        window("all", 3600, texts=10**6), window("all", 60, texts=5), window("tenant=t", 3600, texts=9),
+        window("all", 3600, texts=10**6), window("all", 60, texts=5), window("tenant=t", 60, texts=9),
         window("model=m,tenant=t", 3600, texts=9), window("scope=other", 3600, texts=9),
         *(window(f"model=m{n}", 3600, texts=n) for n in range(1, 100)),
+        *(window(f"tenant=t{n}", 3600, texts=1000 + n) for n in range(100)),
     ]  # fmt: skip
     kept = hours_kept(windows)
-    assert [w.scope for w in kept] == ["all", *(f"model=m{n}" for n in range(99, 100 - MAX_HOUR_SCOPES, -1))]
+    assert [w.scope for w in kept] == [
+        "all", *(f"tenant=t{n}" for n in range(99, 99 - MAX_HOUR_TENANTS, -1)),
+        *(f"model=m{n}" for n in range(99, 100 - MAX_HOUR_SCOPES, -1)),
+    ]  # fmt: skip
 
 
 steps = st.lists(

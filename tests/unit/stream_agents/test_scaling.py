@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -15,8 +16,8 @@ from embedwatch.scaling.policy import Aims
 from stream_agents.compute.decisions import KEPT, STALE_SECONDS, Decisions, differ
 from stream_agents.compute.merger import Merger
 from stream_agents.compute.partials import sample_records
-from stream_agents.compute.scaling import Brain, capacity_texts_per_s, heard, texts_per_message
-from stream_agents.compute.windows import Totals
+from stream_agents.compute.scaling import Brain, by_workers, capacity_texts_per_s, heard, texts_per_message
+from stream_agents.compute.worker_panes import WorkerSums
 from stream_agents.compute.world import World
 from stream_agents.runtime import Runtime
 from tests.harness.agents_log import NOW, FakeLog, SetClock, batch_event, deliver, log_of
@@ -53,10 +54,9 @@ def lag(partition: int = 0, at: float = NOW, **more: Any) -> LagEvent:
     return LagEvent(event_id="l", time_seconds=at, group="g", topic="t", partition=partition, **fields)
 
 
-def work(at: float = NOW - 30, texts: int = 1000, embed: float = 10.0, **more: Any) -> Any:
-    return batch_event(
-        time_seconds=at, texts=texts, cache_hits=0, misses=texts, phase_seconds=PhaseSeconds(embed=embed), **more
-    )
+def work(at: float = NOW - 30, texts: int = 1000, embed: float = 10.0, phases: Any = None, **more: Any) -> Any:
+    spent = PhaseSeconds(**({"embed": embed} if phases is None else phases))
+    return batch_event(time_seconds=at, texts=texts, cache_hits=0, misses=texts, phase_seconds=spent, **more)
 
 
 def queue(count: int = 4, **more: Any) -> list[LagEvent]:
@@ -79,9 +79,8 @@ def queue(count: int = 4, **more: Any) -> list[LagEvent]:
 def test_capacity_is_that_of_the_slowest_of_the_steps_that_overlap(
     phases: dict[str, float], busy: float, expected: float | None
 ) -> None:
-    totals = Totals(texts=1000, busy_seconds=busy)
-    totals.phase_seconds.update(phases)
-    assert capacity_texts_per_s(totals) == expected
+    world = world_of(work(texts=1000, phases=phases, busy_seconds=busy))
+    assert capacity_texts_per_s(by_workers(world, 300, NOW)) == expected
 
 
 def test_capacity_is_of_the_mix_that_arrives() -> None:
@@ -90,8 +89,17 @@ def test_capacity_is_of_the_mix_that_arrives() -> None:
                     phase_seconds=PhaseSeconds(cache_lookup=1.0)),
         work(texts=100, embed=10.0),
     )  # fmt: skip
-    assert capacity_texts_per_s(world.windows.window((), 300, NOW)) == 100.0
-    assert capacity_texts_per_s(Totals()) is None
+    assert capacity_texts_per_s(by_workers(world, 300, NOW)) == 100.0
+    assert capacity_texts_per_s(WorkerSums()) is None
+
+
+def test_what_agents_counted_before_they_knew_of_steps_is_no_capacity() -> None:
+    """Their sums have texts, and no seconds."""
+    old = WorkerSums(*msgspec.to_builtins(WorkerSums(texts=5000))[:8])
+    assert capacity_texts_per_s(old) is None
+    timed = WorkerSums(texts=1000, timed_texts=1000, embed_seconds=10.0)
+    timed.merge(old)
+    assert capacity_texts_per_s(timed) == 100.0
 
 
 @pytest.mark.parametrize(
@@ -123,6 +131,28 @@ def test_workers_are_counted_by_state_and_silence() -> None:
 def test_a_caller_of_the_sdk_is_no_worker() -> None:
     world = world_of(beat("a"), beat("b", role="caller"))
     assert heard(world, NOW, 20.0).all == 1
+
+
+@pytest.mark.parametrize("goodbye", [False, True])
+def test_what_programs_with_the_sdk_do_says_nothing_of_a_worker(goodbye: bool) -> None:
+    """They are slow, fail and are many; also when they have ended, what they did is still in the windows."""
+    calls = work(texts=5000, embed=5000.0, worker="web")
+    calls = msgspec.structs.replace(calls, misses=0, errors={"timeout": 5000})
+    waits = queue(4, lag_messages=0, lag_texts=0, consume_rate_per_s=1.0)
+    world = world_of(*waits, beat("a"), beat("web", role="caller"), work(texts=400, embed=4.0, worker="a"), calls)
+    if goodbye:
+        put(world, beat("web", "stopping", role="caller"))
+    load = Brain(Aims()).load(world, NOW, heard(world, NOW, 20.0))
+    assert (load.capacity_texts_per_s, load.error_rate_pct) == (100.0, 0.0)
+    assert texts_per_message(world, world.queue(NOW), NOW) == pytest.approx(400 / 30 / 4)
+    assert by_workers(world, 300, NOW).texts == 400
+    # Nothing but calls: it is not said that texts are done without a worker.
+    calls = msgspec.structs.replace(calls, time_seconds=NOW - 1)
+    alone = world_of(*queue(consume_rate_per_s=0.0), beat("web", role="caller"), calls)
+    load = Brain(Aims()).load(alone, NOW, heard(alone, NOW, 20.0))
+    assert (load.status, load.capacity_texts_per_s) == ("OK", None)
+    world.tidy(NOW + 7300)
+    assert not world.callers
 
 
 def test_a_load_has_what_was_measured() -> None:
@@ -221,7 +251,7 @@ def test_texts_are_done_and_no_worker_is_heard_of() -> None:
     brain.decide(world, NOW)
     later = NOW + 30
     put(world, *queue(at=later, lag_messages=0, lag_texts=0))
-    world.last_batch_seconds = later - 1
+    put(world, work(later - 1))
     event = brain.decide(world, later)
     assert (event.cause, event.holds) == ("unknown", True)
 

@@ -130,6 +130,16 @@ def test_workers_and_the_cache_as_they_last_said() -> None:
     assert (data["cache"]["available"], data["cache"]["entries"]) == (True, 5)
 
 
+def test_a_worker_that_has_said_nothing_for_longer_than_the_rule_allows_is_silent() -> None:
+    world = world_of()
+    world.apply_heartbeat(HeartbeatEvent("w:1", NOW, "w", "m", "running"))
+    told = {
+        seconds: [(row["state"], row["silent_seconds"]) for row in summary(world, NOW + seconds)["workers"]]
+        for seconds in (0, 60, 183)
+    }
+    assert told == {0: [("running", 0.0)], 60: [("running", 60.0)], 183: [("silent", 183.0)]}
+
+
 def test_the_energy_of_a_gpu_is_told_once_for_the_workers_that_share_it() -> None:
     world = world_of()
     assert summary(world, NOW)["gpus"] == []

@@ -20,10 +20,11 @@ from embedwatch.alert_view import ACTIVE
 from embedwatch.reports import source
 from embedwatch.reports.alerts import Seen
 from embedwatch.settings import Settings
+from embedwatch.sketch import Sketch
 from stream_agents.compute.days import day_bounds
 from stream_agents.runtime import Runtime
 from tests.harness.agents_log import NOW, batch_event, deliver, log_of, runtime_on
-from tests.harness.reports import RecordsOfTopics, of_events
+from tests.harness.reports import RecordsOfTopics, hour, of_events
 from tests.harness.verdicts import verdict
 
 AWAY = ("--agents-url", "http://127.0.0.1:9")
@@ -54,7 +55,7 @@ def topics(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
     def has(broken: bool = False, **records: Any) -> None:
         found = {getattr(names, name): some for name, some in records.items()}
-        monkeypatch.setattr(source, "KafkaTopics", lambda _: RecordsOfTopics(found, broken))
+        monkeypatch.setattr(source, "KafkaTopics", lambda *_: RecordsOfTopics(found, broken))
 
     return has
 
@@ -237,3 +238,29 @@ def test_alerts_of_a_period_are_in_its_report(run: Any, topics: Any) -> None:
     found = json.loads(out)
     assert [(row["fired"], row["active"]) for row in found["alerts"]["rows"]] == [(1, True)]
     assert found["advice"][0]["code"] == "active_alerts"
+
+
+def test_a_report_by_tenant_has_how_long_the_texts_of_each_took(run: Any, topics: Any) -> None:
+    zone, day = ZoneInfo(Settings().budget.timezone), date(2026, 1, 15)
+    begin = day_bounds(day.isoformat(), zone)[0]
+    days = closed(day, zone, {"tenant": "acme"}, {"tenant": "small"})
+    asked = ("report", *AWAY, "--day", day.isoformat(), "--by", "tenant")
+    topics(days=[*days, hour(begin)])
+    code, out, err = run(*asked)
+    assert code == 0, err
+    assert "Not kept by tenant: no hour of a tenant is kept of this period." in " ".join(out.split())
+    slow = [hour(begin + n * 3600, "tenant=acme", latency_sketch=Sketch.of([200.0] * 30).to_text()) for n in (0, 5)]
+    topics(days=[*days, hour(begin), *slow])
+    code, out, err = run(*asked)
+    assert code == 0, err
+    table = out.lower().partition("how long a text took, by tenant")[2]
+    assert "acme" in table
+    assert "20 tenants with the most texts of each hour" in " ".join(table.split())
+    code, out, err = run(*asked, "--json")
+    (row,) = json.loads(out)["measured"]["latency_by_tenant"]
+    assert (row["label"], row["texts"]) == ("acme", 60)
+    assert row["p95_ms"] == pytest.approx(200, rel=0.005)
+    # The report of one tenant goes by the same hours; one that was never among the largest is told as that.
+    one = ("report", *AWAY, "--day", day.isoformat(), "--format", "md", "--scope")
+    assert "| All " in run(*one, "tenant=acme")[1].partition("How long a text took")[2]
+    assert "Not kept by tenant" in run(*one, "tenant=small")[1]
