@@ -9,7 +9,8 @@ Money is integers of nano-USD (1 USD = 10**9). Times are Unix seconds as float u
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -39,15 +40,23 @@ ErrorClass = Literal[
     "bad_response",
     "not_finite",
     "model_error",
+    "cancelled",
     "other",
 ]
 ERROR_CLASSES: tuple[str, ...] = ErrorClass.__args__  # type: ignore[attr-defined]
+#: The caller gave up: counted like any other class, and no failure of whoever was asked. In no error rate.
+CANCELLED = "cancelled"
 
 #: Phases of a batch, in the order in which they happen.
 PHASES = ("queue_wait", "cache_lookup", "tokenise", "embed", "cache_write", "publish")
 #: Those that are work. Shares of the time, and the time of a batch, are of these: a text that waits in the queue keeps
 #: nobody busy, and its wait, which may be hours, would make every share next to nothing. Waiting is told apart.
 WORKING_PHASES = PHASES[1:]
+
+
+def failed_texts(errors: Mapping[Any, int]) -> int:
+    """Texts without a vector that their callers had not given up: what an error rate is the rate of."""
+    return sum(errors.values()) - errors.get(CANCELLED, 0) if errors else 0
 
 
 class PhaseSeconds(Struct, frozen=True, forbid_unknown_fields=False):

@@ -2,6 +2,10 @@
 
 Clients are many and most are not installed: classes are told by the name of the type and of its bases, and by the
 status code of the answer that most clients hang on their errors. The text of an error is looked at for memory alone.
+
+A call that its caller gave up (a task cancelled, Ctrl-C, a generator closed, the end of the program) is `cancelled`. So
+is one that a time limit of the caller's own ended, where that works by cancelling (`asyncio.timeout`): from within the
+two look the same. A time limit of the client is `timeout`.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ MAX_NAME_CHARS = 100
 
 #: By a part of the lower-case name of the type or of one of its bases; the first that fits.
 _BY_NAME: tuple[tuple[str, ErrorClass], ...] = (
+    ("cancel", "cancelled"),
     ("timeout", "timeout"),
     ("timedout", "timeout"),
     ("deadlineexceeded", "timeout"),
@@ -42,12 +47,18 @@ _BY_NAME: tuple[tuple[str, ErrorClass], ...] = (
     ("writeerror", "connection"),
 )
 _BY_STATUS: dict[int, ErrorClass] = {
-    404: "unknown_model", 408: "timeout", 413: "text_too_large", 429: "rate_limited", 504: "timeout",
+    404: "unknown_model", 408: "timeout", 413: "text_too_large", 429: "rate_limited", 499: "cancelled",
+    504: "timeout",
 }  # fmt: skip
+
+#: Beside what has "cancel" in its name: asyncio's, those of futures, trio and anyio.
+_GIVEN_UP = (GeneratorExit, KeyboardInterrupt, SystemExit)
 
 
 def classify(error: BaseException) -> ErrorClass:
     """The class of any exception. Never raises, whatever the exception's own attributes do."""
+    if isinstance(error, _GIVEN_UP):  # a status of theirs would be the exit status of the process
+        return "cancelled"
     status = _status(error)
     if status in _BY_STATUS:
         return _BY_STATUS[status]

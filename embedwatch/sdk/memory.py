@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from embedwatch.events import CANCELLED
 from embedwatch.pricing import known_nano_usd, money_state, to_usd
 from embedwatch.sdk.call import Call
 from embedwatch.sdk.texts import MOST_TEXTS, whole
@@ -24,6 +25,7 @@ class EmbeddingMetrics:
     - With nothing counted yet a rate is None. The guide says 0, which reads as "no errors" or "nothing cached".
     - `avg_latency_ms` is over all calls. The guide divides the time of all by the calls that missed the cache.
     - `error_rate` is failed calls of all calls. The guide divides by those that missed the cache, and can pass 100 %.
+      A call that its caller gave up is in `cancelled_calls` and `errors_by_class`, and has not failed.
     - `total_cost_usd` is None where no price is known, and a part where `cost_state` is "partial". The guide says 0.
     - Latency is of calls that succeeded: a failure is counted as one, and not as a fast or slow answer.
 
@@ -41,7 +43,7 @@ class EmbeddingMetrics:
         self._latency = Sketch()
         self._phases: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
-        self.total_texts = self.total_calls = self.failed_calls = 0
+        self.total_texts = self.total_calls = self.failed_calls = self.cancelled_calls = 0
         self.total_cache_hits = self.total_duplicates = self.total_misses = self.failed_texts = 0
         self.total_tokens = self.tokens_saved = self.unpriced_tokens = 0
         self._unpriced = self._unsaved = self._uncounted = 0
@@ -52,7 +54,10 @@ class EmbeddingMetrics:
         with self._lock:
             self._count(call.texts, call.cache_hits, call.duplicates, call.misses, call.errors)
             if call.error_class is not None:
-                self.failed_calls += 1
+                if call.error_class == CANCELLED:
+                    self.cancelled_calls += 1
+                else:
+                    self.failed_calls += 1
                 self._errors[call.error_class] += 1
             else:
                 self._latency.add(call.seconds * 1000)
@@ -126,6 +131,7 @@ class EmbeddingMetrics:
                 "unpriced_tokens": self.unpriced_tokens,
                 "total_calls": self.total_calls,
                 "failed_calls": self.failed_calls,
+                "cancelled_calls": self.cancelled_calls,
                 "failed_texts": self.failed_texts,
                 "cache_hits": self.total_cache_hits,
                 "cache_misses": self.total_misses,

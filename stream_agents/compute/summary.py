@@ -72,6 +72,7 @@ def performance(totals: Totals, covered_seconds: float | None) -> dict[str, Any]
         "throughput_tokens_per_s": None if covered_seconds is None else totals.tokens_embedded / covered_seconds,
         "texts": totals.texts,
         "errors": totals.error_count,
+        "cancelled_texts": totals.error_count - totals.failed_count,
         "errors_by_class": dict(sorted(totals.errors.items())),
         "error_rate_pct": totals.error_rate_pct(),
         "error_rate_pct_by_class": error_rates_pct(totals),

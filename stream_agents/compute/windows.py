@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 
 from embedwatch.errors import InvalidEvent
-from embedwatch.events import PHASES, BatchEvent, PhaseSeconds
+from embedwatch.events import PHASES, BatchEvent, PhaseSeconds, failed_texts
 from embedwatch.rules import MAX_WINDOW_SECONDS, PANE_SECONDS
 from embedwatch.sketch import Sketch
 from stream_agents.compute.adding import adder
@@ -128,11 +128,17 @@ class Totals:
 
     @property
     def error_count(self) -> int:
+        """Texts without a vector."""
         return sum(self.errors.values())
 
+    @property
+    def failed_count(self) -> int:
+        """Those of them that their callers had not given up."""
+        return failed_texts(self.errors)
+
     def error_rate_pct(self) -> float | None:
-        """Texts without a vector, of all texts; None when there were none."""
-        return 100.0 * self.error_count / self.texts if self.texts else None
+        """Texts that failed, of all texts; None when there were none. Who gives up is no failing provider."""
+        return 100.0 * self.failed_count / self.texts if self.texts else None
 
     def cache_hit_rate_pct(self) -> float | None:
         """Hits of all look-ups with an answer: hits / (hits + misses), of texts. None when there was none.

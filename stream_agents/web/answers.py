@@ -40,7 +40,10 @@ class Phase(Struct):
 
 
 class Performance(Struct):
-    """A window's speed and errors. `covered_seconds` is what rates are over; null: not known."""
+    """A window's speed and errors. `covered_seconds` is what rates are over; null: not known.
+
+    `errors` are texts without a vector; `cancelled_texts`, those of them whose callers gave up, are in no error rate.
+    """
 
     latency_ms: Statistics
     queue_wait_ms: Statistics
@@ -50,6 +53,7 @@ class Performance(Struct):
     throughput_tokens_per_s: float | None
     texts: int
     errors: int
+    cancelled_texts: int
     errors_by_class: dict[ErrorClass, int]
     error_rate_pct: float | None
     error_rate_pct_by_class: dict[ErrorClass, float]

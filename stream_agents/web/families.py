@@ -51,10 +51,11 @@ _MINUTE = (
            "Low while texts wait: see whether every worker is up, then compare the time by phase.", by=_EACH),
     _gauge("throughput_tokens_per_second", "tokens per second", "Tokens embedded over the last minute.",
            "Low while texts wait: see whether every worker is up, then compare the time by phase.", by=_EACH),
-    _gauge("error_ratio", "ratio", "Texts without a vector, of all texts of the last minute.",
+    _gauge("error_ratio", "ratio", "Texts that failed, of all texts of the last minute; not those given up.",
            "Above 0.01: `error_class_ratio` says of which kind, `embedwatch dlq list` shows them.", by=_EACH),
     _gauge("error_class_ratio", "ratio", "Texts without a vector, by class of error, of all texts of the last minute.",
-           "`rate_limited`, `timeout`, `connection`: the endpoint. `out_of_memory`: a smaller batch. Else the texts.",
+           "`rate_limited`, `timeout`, `connection`: the endpoint. `out_of_memory`: a smaller batch. `cancelled`: the "
+           "callers gave up, see how long they wait. Else the texts.",
            "class", by=_EACH),
     _gauge("cache_hit_ratio", "ratio", "Cache hits, of hits and misses, over the last minute.",
            "Below 0.4: is the cache reachable and large enough, and did a setting of the model change? A new setting "

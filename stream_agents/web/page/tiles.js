@@ -70,7 +70,7 @@ const TILES = [
     id: "errors", name: "Error rate", metrics: ["error_rate_pct"],
     of: ({ performance: p }) => ({
       value: known(p.error_rate_pct) ? percent(p.error_rate_pct) : null,
-      sub: p.texts ? join(`${count(p.errors)} of ${plural(p.texts, "text")}`, Object.entries(p.errors_by_class).map(([name, many]) => `${name} ${count(many)}`).join(", ")) : "no text in this time",
+      sub: p.texts ? join(`${count(p.errors - (p.cancelled_texts || 0))} of ${plural(p.texts, "text")}`, Object.entries(p.errors_by_class).map(([name, many]) => `${name} ${count(many)}`).join(", ")) : "no text in this time",
     }),
   },
   {
