@@ -126,6 +126,11 @@ class BatchEvent(Struct, frozen=True, tag="batch", tag_field="type"):
     #: Of `tokens_saved`, those of copies; the others are those of hits. 0 from a sender older than this field, whose
     #: copies count as hits in the hit rate of tokens.
     duplicate_tokens: Count = 0
+    #: Texts of calls, or of tries within them, that failed and may have been billed; nobody knows what, and it is in no
+    #: sum. 0 from a sender older than this field, and from workers.
+    unsettled_texts: Count = 0
+    #: Of `misses`, those that have a cost, while nobody knows how many tokens they are: they are in no sum of tokens.
+    uncounted_texts: Count = 0
     v: int = VERSION
 
     def misfit(self) -> str | None:
@@ -141,6 +146,10 @@ class BatchEvent(Struct, frozen=True, tag="batch", tag_field="type"):
             return f"texts is {self.texts}, cache_hits, duplicates, misses and errors add up to {parts}"
         if self.unpriced_tokens > self.tokens_embedded:
             return f"unpriced_tokens is {self.unpriced_tokens}, of {self.tokens_embedded} tokens_embedded"
+        if self.unsettled_texts > self.texts:
+            return f"unsettled_texts is {self.unsettled_texts}, of {self.texts} texts"
+        if self.uncounted_texts > self.misses:
+            return f"uncounted_texts is {self.uncounted_texts}, of {self.misses} misses"
         if self.duplicate_tokens > self.tokens_saved:
             return f"duplicate_tokens is {self.duplicate_tokens}, of {self.tokens_saved} tokens_saved"
         if self.unpriced_saved_tokens is not None and self.unpriced_saved_tokens > self.tokens_saved:
@@ -424,6 +433,8 @@ class WindowEvent(Struct, frozen=True, tag="window", tag_field="type"):
     batch_share: Seconds | None = None  # as in the batch event; None from an agent that is older than this field
     unpriced_saved_tokens: Count = 0
     duplicate_tokens: Count = 0
+    unsettled_texts: Count = 0
+    uncounted_texts: Count = 0
     v: int = VERSION
 
 
@@ -431,7 +442,8 @@ class DaySums(Struct, frozen=True):
     """Sums of batch events of one day and scope; each is as in the batch event, `errors` over all classes.
 
     Money is that of what has a price: 0 beside `unpriced_tokens`, or savings of 0 beside `unpriced_saved_tokens`, is
-    not known. `unpriced_texts` are those with a vector in events whose tokens have no price.
+    not known. `unpriced_texts` are those with a vector in events whose tokens have no price. `cancelled_texts` are
+    those of the errors whose callers gave up.
     """
 
     texts: Count = 0
@@ -447,6 +459,9 @@ class DaySums(Struct, frozen=True):
     unpriced_tokens: Count = 0
     unpriced_texts: Count = 0
     unpriced_saved_tokens: Count = 0
+    cancelled_texts: Count = 0
+    unsettled_texts: Count = 0
+    uncounted_texts: Count = 0
 
 
 class CorrectionEvent(Struct, frozen=True, tag="correction", tag_field="type"):

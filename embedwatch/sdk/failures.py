@@ -10,7 +10,7 @@ two look the same. A time limit of the client is `timeout`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from embedwatch.events import ErrorClass
 
@@ -54,6 +54,16 @@ _BY_STATUS: dict[int, ErrorClass] = {
 #: Beside what has "cancel" in its name: asyncio's, those of futures, trio and anyio.
 _GIVEN_UP = (GeneratorExit, KeyboardInterrupt, SystemExit)
 
+#: The server said no before it embedded anything. 408 and 499 are none: by then it may be at work.
+_REFUSED = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 429})
+#: By a part of the lower-case name, of what a client says when it never had a connection, and when it had one.
+_UNSENT = (
+    "connecterror", "connecttimeout", "connectorerror", "connectionrefused", "newconnection", "nameresolution",
+    "endpointconnection", "gaierror", "pooltimeout",
+)  # fmt: skip
+_SENT = ("readtimeout", "readerror", "writetimeout", "writeerror", "remoteprotocol", "disconnect", "connectionreset")
+MAX_CAUSES = 8
+
 
 def classify(error: BaseException) -> ErrorClass:
     """The class of any exception. Never raises, whatever the exception's own attributes do."""
@@ -77,6 +87,40 @@ def classify(error: BaseException) -> ErrorClass:
         memory = "out of memory" in text or "can't allocate memory" in text
         return "out_of_memory" if memory else "model_error"
     return "model_error" if isinstance(error, Exception) else "other"
+
+
+def never_billed(error: BaseException) -> bool:
+    """Whether nobody bills what failed so: it was refused before any text was read, or was never sent.
+
+    False is "may have been billed": a time limit, a connection that broke, an answer of 5xx, a call that was given up,
+    and whatever is not known.
+    """
+    if isinstance(error, _GIVEN_UP):
+        return False
+    status = _status(error)
+    if status is not None:
+        return status in _REFUSED
+    for cause in _causes(error):
+        if isinstance(cause, ConnectionRefusedError):
+            return True
+        if isinstance(cause, ConnectionError):
+            return False
+        for name in _names(type(cause)):
+            if any(part in name for part in _UNSENT):
+                return True
+            if any(part in name for part in _SENT):
+                return False
+    return False
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it was made from, the nearest first."""
+    found: BaseException | None = error
+    for _ in range(MAX_CAUSES):
+        if found is None:
+            return
+        yield found
+        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
 
 
 def name_of(error: BaseException) -> str:

@@ -46,7 +46,7 @@ class EmbeddingMetrics:
         self.total_texts = self.total_calls = self.failed_calls = self.cancelled_calls = 0
         self.total_cache_hits = self.total_duplicates = self.total_misses = self.failed_texts = 0
         self.total_tokens = self.tokens_saved = self.unpriced_tokens = 0
-        self._unpriced = self._unsaved = self._uncounted = 0
+        self._unpriced = self._unsaved = self._uncounted = self.unsettled_calls = 0
         self.cost_nano_usd = self.saved_nano_usd = 0
 
     def record(self, call: Call) -> None:
@@ -68,7 +68,8 @@ class EmbeddingMetrics:
             # A call whose tokens nobody knows read one a text at least.
             unpriced = call.cost_nano_usd is None and (call.tokens if call.tokens is not None else call.misses)
             self.unpriced_tokens += unpriced or 0
-            self._unpriced += bool(unpriced)
+            self._unpriced += bool(unpriced) or call.unsettled
+            self.unsettled_calls += call.unsettled
             self._unsaved += call.saved_nano_usd is None
             self.cost_nano_usd += call.cost_nano_usd or 0
             self.saved_nano_usd += call.saved_nano_usd or 0
@@ -90,7 +91,7 @@ class EmbeddingMetrics:
             else:
                 self._latency.add(latency_ms)
             self._uncounted += 1
-            self._unpriced += spent is None and not error
+            self._unpriced += spent is None
             self.cost_nano_usd += spent or 0
 
     def _count(self, texts: int, hits: int, duplicates: int, misses: int, failed: int) -> None:
@@ -129,6 +130,7 @@ class EmbeddingMetrics:
                 "total_tokens": None if self._uncounted and not self.total_tokens else self.total_tokens,
                 "tokens_saved": self.tokens_saved,
                 "unpriced_tokens": self.unpriced_tokens,
+                "unsettled_calls": self.unsettled_calls,
                 "total_calls": self.total_calls,
                 "failed_calls": self.failed_calls,
                 "cancelled_calls": self.cancelled_calls,

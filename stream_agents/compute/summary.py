@@ -96,10 +96,11 @@ def day_summary(
     """
     totals = world.day(day, scope)
     priced_texts = totals.texts - totals.errors - totals.unpriced_texts
-    priced_tokens = totals.tokens_embedded - totals.unpriced_tokens
-    cost = known_nano_usd(totals.cost_nano_usd, totals.unpriced_tokens)
+    # Of a cost of tokens that nobody has counted there is no price of a token.
+    priced_tokens = 0 if totals.uncounted_texts else totals.tokens_embedded - totals.unpriced_tokens
+    cost = known_nano_usd(totals.cost_nano_usd, totals.gaps)
     saved = known_nano_usd(totals.saved_nano_usd, totals.unpriced_saved_tokens)
-    whole = not totals.unpriced_tokens and not totals.unpriced_saved_tokens
+    whole = not totals.gaps and not totals.unpriced_saved_tokens
     without_cache = None if cost is None or saved is None else cost + saved
     return {
         "day": day,
@@ -107,7 +108,7 @@ def day_summary(
         **{name: getattr(totals, name) for name in DayTotals.__struct_fields__},
         "cost_nano_usd": cost,
         "saved_nano_usd": saved,
-        "cost_state": money_state(totals.cost_nano_usd, totals.unpriced_tokens),
+        "cost_state": money_state(totals.cost_nano_usd, totals.gaps),
         "saved_state": money_state(totals.saved_nano_usd, totals.unpriced_saved_tokens),
         "cost_usd": to_usd(cost),
         "saved_usd": to_usd(saved),

@@ -65,6 +65,8 @@ class Totals:
     batch_share: float = 0.0
     unpriced_saved_tokens: int = 0
     duplicate_tokens: int = 0
+    unsettled_texts: int = 0
+    uncounted_texts: int = 0
 
     def add(
         self, event: BatchEvent, latency: Sketch, queue_wait: Sketch, time_seconds: float, earlier: float = 0.0
@@ -127,6 +129,11 @@ class Totals:
         return more
 
     @property
+    def gaps(self) -> int:
+        """Above 0: the cost lacks something that is not known."""
+        return self.unpriced_tokens + self.unsettled_texts
+
+    @property
     def error_count(self) -> int:
         """Texts without a vector."""
         return sum(self.errors.values())
@@ -166,7 +173,7 @@ class Totals:
 _SUMS = (
     "texts", "cache_hits", "duplicates", "misses", "batches", "tokens_received", "tokens_embedded", "tokens_saved",
     "truncated_texts", "padding_tokens", "cost_nano_usd", "saved_nano_usd", "unpriced_tokens", "cache_errors",
-    "busy_seconds", "unpriced_saved_tokens", "duplicate_tokens",
+    "busy_seconds", "unpriced_saved_tokens", "duplicate_tokens", "unsettled_texts", "uncounted_texts",
 )  # fmt: skip
 _add_sums = adder(_SUMS)
 #: What an older sender does not tell is not added as it stands.

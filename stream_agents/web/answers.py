@@ -112,9 +112,10 @@ class Day(DayTotals, kw_only=True):
 
     Money that is not known because a model has no price is null, never 0. `cost_state` says how much of the cost is
     known: `known` is all of it; `partial` is the part that has a price, beside `unpriced_texts` and `unpriced_tokens`
-    that have none; `unknown` is nothing, and null. `saved_state` says it of the savings, beside
-    `unpriced_saved_tokens`. Costs of a text or token are over the texts or tokens that have a price; `savings_pct` is
-    there where both sums are `known`.
+    that have none, and `unsettled_texts` of failed calls that may have been billed; `unknown` is nothing, and null.
+    `saved_state` says it of the savings, beside `unpriced_saved_tokens`. Costs of a text or token are over the texts or
+    tokens that have a price, and of a token null beside `uncounted_texts`, which have a cost and whose tokens nobody
+    counted; `savings_pct` is there where both sums are `known`.
 
     Forecast and burn (`fast`: 15 minutes, `slow`: two hours) are of today only. `late_*` is what was booked when the
     day was closed: it is over and the grace (`agents.late_grace_seconds`) has passed; each such correction is an event

@@ -90,6 +90,8 @@ _DAY = (
     _gauge("unpriced_saved_tokens_today", "tokens",
            "Tokens that need not be embedded, at no known price, since midnight.",
            "Above 0: the day's savings are too low. Give the model a price."),
+    _gauge("unsettled_texts_today", "texts", "Texts of failed calls that may have been billed, since midnight.",
+           "Above 0: the day's spend may be too low. See `errors` by class, and the provider's own bill."),
 )  # fmt: skip
 
 _BUDGETS = (
@@ -127,6 +129,10 @@ _COUNTERS = (
              "Rises: give the model a price (`pricing.usd_per_million_tokens`).", *_MT),
     _counter("unpriced_saved_tokens", "tokens", "Tokens that need not be embedded, at no known price.",
              "Rises: give the model a price.", *_MT),
+    _counter("unsettled_texts", "texts", "Texts of failed calls that may have been billed.",
+             "Rises: see `errors` by class; what they cost is on the provider's bill, and in no sum here.", *_MT),
+    _counter("uncounted_texts", "texts", "Texts embedded at a known cost whose tokens nobody has counted.",
+             "Rises: they are in no sum of tokens; let the caller say its tokens.", *_MT),
     _counter("cost_usd", "USD", "Spend on what has a price; absent where nothing has one.",
              "For exact sums of a day take `embedwatch report --day`: a rate over a scrape is an estimate.", *_MT),
     _counter("saved_usd", "USD", "Spend the cache has saved; absent where nothing has a price.", _ROUTINE, *_MT),

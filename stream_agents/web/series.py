@@ -29,7 +29,7 @@ STATUSES: tuple[LagStatus, ...] = ("OK", "REWOUND", "STALLED", "STOPPED", "UNKNO
 
 
 def _cost_usd(day: DayTotals) -> float | None:
-    return to_usd(known_nano_usd(day.cost_nano_usd, day.unpriced_tokens))
+    return to_usd(known_nano_usd(day.cost_nano_usd, day.gaps))
 
 
 def _saved_usd(day: DayTotals) -> float | None:
@@ -47,6 +47,7 @@ DAY: tuple[tuple[str, Callable[[DayTotals], float | None]], ...] = (
     ("tokens_embedded_today", attrgetter("tokens_embedded")),
     ("unpriced_tokens_today", attrgetter("unpriced_tokens")),
     ("unpriced_saved_tokens_today", attrgetter("unpriced_saved_tokens")),
+    ("unsettled_texts_today", attrgetter("unsettled_texts")),
 )
 #: Those that single models and tenants have, too.
 OF_EACH = ("cost_usd_today", "saved_usd_today", "texts_today", "tokens_embedded_today", "unpriced_tokens_today")
@@ -57,7 +58,8 @@ COUNTED: tuple[tuple[str, str], ...] = (
     ("tokens_embedded", "tokens_embedded"), ("tokens_saved", "tokens_saved"),
     ("duplicate_tokens", "duplicate_tokens"), ("padding_tokens", "padding_tokens"),
     ("truncated_texts", "truncated_texts"), ("unpriced_tokens", "unpriced_tokens"),
-    ("unpriced_saved_tokens", "unpriced_saved_tokens"),
+    ("unpriced_saved_tokens", "unpriced_saved_tokens"), ("unsettled_texts", "unsettled_texts"),
+    ("uncounted_texts", "uncounted_texts"),
 )  # fmt: skip
 
 

@@ -10,7 +10,10 @@ const plural = (many, one) => `${count(many)} ${one}${many === 1 ? "" : "s"}`;
 const budgetOf = (today) => [...today.budgets].sort((a, b) => (b.spent_pct ?? 0) - (a.spent_pct ?? 0))[0];
 
 function unpriced(today) {
-  return today.cost_state === "known" ? null : `${plural(today.unpriced_tokens, "token")} without a price`;
+  return join(
+    today.unpriced_tokens && `${plural(today.unpriced_tokens, "token")} without a price`,
+    today.unsettled_texts && `${plural(today.unsettled_texts, "text")} of failed calls may be billed`,
+  );
 }
 
 function drainReason({ queue }) {
