@@ -11,6 +11,7 @@ from typing import Any
 from embedwatch.events import CANCELLED
 from embedwatch.pricing import known_nano_usd, money_state, to_usd
 from embedwatch.sdk.call import Call
+from embedwatch.sdk.day import DayCost, zone_of
 from embedwatch.sdk.texts import MOST_TEXTS, whole
 from embedwatch.sketch import Sketch
 
@@ -28,18 +29,27 @@ class EmbeddingMetrics:
       A call that its caller gave up is in `cancelled_calls` and `errors_by_class`, and has not failed.
     - `total_cost_usd` is None where no price is known, and a part where `cost_state` is "partial". The guide says 0.
     - Latency is of calls that succeeded: a failure is counted as one, and not as a fast or slow answer.
+    - `daily_cost_usd` is of the calls that ended since midnight of `timezone`, by this process since it was started.
 
     `cache_hit_rate_pct` and `error_rate_pct` are the same numbers under the names that thresholds have. Any thread.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        timezone: str = "UTC",
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock, self._wall_clock = clock, wall_clock
+        self._zone = zone_of(timezone)
         self.reset()
 
     def reset(self) -> None:
         """Begin anew. Also what a forked child does."""
         self._lock = threading.Lock()
         self._begun = self._clock()
+        self._day = DayCost(self._zone)
         self._latency = Sketch()
         self._phases: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
@@ -68,7 +78,9 @@ class EmbeddingMetrics:
             # A call whose tokens nobody knows read one a text at least.
             unpriced = call.cost_nano_usd is None and (call.tokens if call.tokens is not None else call.misses)
             self.unpriced_tokens += unpriced or 0
-            self._unpriced += bool(unpriced) or call.unsettled
+            gap = bool(unpriced) or call.unsettled
+            self._unpriced += gap
+            self._day.add(call.cost_nano_usd or 0, gap, call.start_seconds + call.seconds)
             self.unsettled_calls += call.unsettled
             self._unsaved += call.saved_nano_usd is None
             self.cost_nano_usd += call.cost_nano_usd or 0
@@ -92,6 +104,7 @@ class EmbeddingMetrics:
                 self._latency.add(latency_ms)
             self._uncounted += 1
             self._unpriced += spent is None
+            self._day.add(spent or 0, spent is None, self._wall_clock())
             self.cost_nano_usd += spent or 0
 
     def _count(self, texts: int, hits: int, duplicates: int, misses: int, failed: int) -> None:
@@ -112,6 +125,7 @@ class EmbeddingMetrics:
             latency = self._latency
             spread = {f"latency_{name}_ms": latency.quantile(q) for name, q in PERCENTILES.items()}
             some = bool(latency.count)
+            today = self._day.today(self._wall_clock())
             return {
                 "total_texts": self.total_texts,
                 "cache_hit_rate": hit_rate,
@@ -126,6 +140,8 @@ class EmbeddingMetrics:
                 "cache_hit_rate_pct": hit_rate,
                 "error_rate_pct": error_rate,
                 "cost_state": money_state(self.cost_nano_usd, self._unpriced),
+                "daily_cost_usd": to_usd(known_nano_usd(*today)),
+                "daily_cost_state": money_state(*today),
                 "saved_usd": to_usd(known_nano_usd(self.saved_nano_usd, self._unsaved)),
                 "total_tokens": None if self._uncounted and not self.total_tokens else self.total_tokens,
                 "tokens_saved": self.tokens_saved,
