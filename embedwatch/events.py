@@ -131,6 +131,8 @@ class BatchEvent(Struct, frozen=True, tag="batch", tag_field="type"):
     unsettled_texts: Count = 0
     #: Of `misses`, those that have a cost, while nobody knows how many tokens they are: they are in no sum of tokens.
     uncounted_texts: Count = 0
+    #: Of the cost, what was paid for texts that got no vector. None from a sender that is older than this field.
+    wasted_nano_usd: Count | None = None
     v: int = VERSION
 
     def misfit(self) -> str | None:
@@ -146,6 +148,8 @@ class BatchEvent(Struct, frozen=True, tag="batch", tag_field="type"):
             return f"texts is {self.texts}, cache_hits, duplicates, misses and errors add up to {parts}"
         if self.unpriced_tokens > self.tokens_embedded:
             return f"unpriced_tokens is {self.unpriced_tokens}, of {self.tokens_embedded} tokens_embedded"
+        if self.wasted_nano_usd is not None and self.wasted_nano_usd > self.cost_nano_usd:
+            return f"wasted_nano_usd is {self.wasted_nano_usd}, of {self.cost_nano_usd} cost_nano_usd"
         if self.unsettled_texts > self.texts:
             return f"unsettled_texts is {self.unsettled_texts}, of {self.texts} texts"
         if self.uncounted_texts > self.misses:
@@ -443,7 +447,8 @@ class DaySums(Struct, frozen=True):
 
     Money is that of what has a price: 0 beside `unpriced_tokens`, or savings of 0 beside `unpriced_saved_tokens`, is
     not known. `unpriced_texts` are those with a vector in events whose tokens have no price. `cancelled_texts` are
-    those of the errors whose callers gave up.
+    those of the errors whose callers gave up. `wasted_nano_usd` is of the cost: paid for texts that got no vector, as
+    far as it is known.
     """
 
     texts: Count = 0
@@ -462,6 +467,7 @@ class DaySums(Struct, frozen=True):
     cancelled_texts: Count = 0
     unsettled_texts: Count = 0
     uncounted_texts: Count = 0
+    wasted_nano_usd: Count = 0
 
 
 class CorrectionEvent(Struct, frozen=True, tag="correction", tag_field="type"):

@@ -64,6 +64,7 @@ class Row(Struct, frozen=True):
     tenant: str | None = None
     cancelled_texts: int = 0  # of the errors, those whose callers gave up: they are in no error rate
     unsettled_texts: int = 0  # of failed calls that may have been billed; nobody knows what
+    wasted_nano_usd: int = 0  # of the cost: paid for texts that got no vector, as far as it is known
     uncounted_texts: int = 0  # that have a cost while nobody has counted their tokens
 
 

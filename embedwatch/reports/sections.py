@@ -135,6 +135,9 @@ def _summary(report: Report) -> Iterator[tuple[str, str]]:
     yield "Saved by the cache", money(total.saved_nano_usd) + _saved_share(report)
     failed = f"{count(total.errors - total.cancelled_texts)} failed ({percent(total.error_rate_pct)})"
     given_up = f", {count(total.cancelled_texts)} given up by their callers" if total.cancelled_texts else ""
+    if total.wasted_nano_usd:
+        share = percent(100.0 * total.wasted_nano_usd / total.cost_nano_usd) if total.cost_nano_usd else "-"
+        yield "Wasted", f"{money(total.wasted_nano_usd)} ({share} of the cost) at least, on texts that got no vector"
     yield "Texts", f"{count(total.texts)}, {failed}{given_up}"
     yield "Tokens", f"{count(total.tokens_embedded)} embedded, {count(total.tokens_saved)} not needed"
     yield (

@@ -110,6 +110,9 @@ def day_summary(
         "saved_nano_usd": saved,
         "cost_state": money_state(totals.cost_nano_usd, totals.gaps),
         "saved_state": money_state(totals.saved_nano_usd, totals.unpriced_saved_tokens),
+        # Like the cost, of what is known: null where nothing is.
+        "wasted_nano_usd": (wasted := None if cost is None else totals.wasted_nano_usd),
+        "wasted_usd": to_usd(wasted),
         "cost_usd": to_usd(cost),
         "saved_usd": to_usd(saved),
         # The guide divides the cost by one minus the hit rate, which fails at 100 %; savings here are measured.

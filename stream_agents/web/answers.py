@@ -117,6 +117,8 @@ class Day(DayTotals, kw_only=True):
     tokens that have a price, and of a token null beside `uncounted_texts`, which have a cost and whose tokens nobody
     counted; `savings_pct` is there where both sums are `known`.
 
+    `wasted_nano_usd` is of the cost: what was paid for texts that got no vector, as far as it is known (it is no less).
+
     Forecast and burn (`fast`: 15 minutes, `slow`: two hours) are of today only. `late_*` is what was booked when the
     day was closed: it is over and the grace (`agents.late_grace_seconds`) has passed; each such correction is an event
     on the topic `corrections`, too. `busy` is the cost of models paid by the machine's hour, `allocated` that of all
@@ -129,6 +131,8 @@ class Day(DayTotals, kw_only=True):
     saved_nano_usd: int | None  # type: ignore[assignment]
     gpu_hour_nano_usd: int | None  # type: ignore[assignment]
     late_cost_nano_usd: int | None  # type: ignore[assignment]
+    wasted_nano_usd: int | None  # type: ignore[assignment]
+    wasted_usd: float | None
     cost_state: MoneyState
     saved_state: MoneyState
     cost_usd: float | None

@@ -80,6 +80,8 @@ _DAY = (
            "See which model and tenant spend most; pause or cache what can wait.", by=_EACH),
     _gauge("saved_usd_today", "USD", "Spend the cache has saved since midnight; absent where nothing has a price.",
            "Little beside the spend: look at the hit ratio.", by=_EACH),
+    _gauge("wasted_usd_today", "USD", "Of the spend since midnight, what was paid for texts that got no vector.",
+           "Above 0: see `errors` by class; what fails after it was paid for is paid for again."),
     _gauge("texts_today", "texts", "Texts since midnight.", _ROUTINE, by=_EACH),
     _gauge("errors_today", "texts", "Texts without a vector since midnight.", "`embedwatch dlq list` shows them."),
     _gauge("cache_hits_today", "texts", "Texts found in the cache since midnight.", _ROUTINE),
@@ -136,6 +138,8 @@ _COUNTERS = (
     _counter("cost_usd", "USD", "Spend on what has a price; absent where nothing has one.",
              "For exact sums of a day take `embedwatch report --day`: a rate over a scrape is an estimate.", *_MT),
     _counter("saved_usd", "USD", "Spend the cache has saved; absent where nothing has a price.", _ROUTINE, *_MT),
+    _counter("wasted_usd", "USD", "Of the spend, what was paid for texts that got no vector; no less was wasted.",
+             "Rises: see `errors` by class; what fails after it was paid for is paid for again.", *_MT),
     _counter("busy_seconds", "seconds", "Time the model worked.", _ROUTINE, *_MT),
     _counter("phase_seconds", "seconds", "Time by phase, summed over batches; of queue_wait the mean of each event's "
              "texts.", "The phase that grew is where to look.", *_MT, "phase"),

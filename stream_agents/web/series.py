@@ -36,10 +36,15 @@ def _saved_usd(day: DayTotals) -> float | None:
     return to_usd(known_nano_usd(day.saved_nano_usd, day.unpriced_saved_tokens))
 
 
+def _wasted_usd(day: DayTotals) -> float | None:
+    return None if _cost_usd(day) is None else to_usd(day.wasted_nano_usd)
+
+
 #: Gauges of the day so far.
 DAY: tuple[tuple[str, Callable[[DayTotals], float | None]], ...] = (
     ("cost_usd_today", _cost_usd),
     ("saved_usd_today", _saved_usd),
+    ("wasted_usd_today", _wasted_usd),
     ("texts_today", attrgetter("texts")),
     ("errors_today", attrgetter("errors")),
     ("cache_hits_today", attrgetter("cache_hits")),
@@ -125,6 +130,7 @@ def counted(counters: Counters) -> Iterator[Metric]:
     for field, without_price, name in (
         ("cost_nano_usd", "unpriced_tokens", "cost_usd"),
         ("saved_nano_usd", "unpriced_saved_tokens", "saved_usd"),
+        ("wasted_nano_usd", "unpriced_tokens", "wasted_usd"),
     ):
         family = counter(name)
         for names, counts in rows:

@@ -12,6 +12,7 @@ const budgetOf = (today) => [...today.budgets].sort((a, b) => (b.spent_pct ?? 0)
 function unpriced(today) {
   return join(
     today.unpriced_tokens && `${plural(today.unpriced_tokens, "token")} without a price`,
+    today.wasted_nano_usd && `${usd(today.wasted_usd)} wasted`,
     today.unsettled_texts && `${plural(today.unsettled_texts, "text")} of failed calls may be billed`,
   );
 }

@@ -221,6 +221,12 @@ def test_callers_that_gave_up_are_told_apart_in_the_day() -> None:
     assert (totals.errors, totals.cancelled_texts) == (8, 4)
 
 
+def test_what_a_failed_call_is_known_to_have_cost_is_wasted() -> None:
+    (event,) = events_of(call_of(), call_of(**{**FAILED, "cost_nano_usd": 11, "tokens": 3, "unsettled": False}))
+    assert (event.cost_nano_usd, event.wasted_nano_usd) == (18, 11)
+    assert booked(call_of(), call_of(**FAILED)).wasted_nano_usd == 0
+
+
 @given(st.lists(st.sampled_from([call_of(), call_of(tokens=None), call_of(**FAILED)]), max_size=20))
 def test_sums_of_days_are_sums_of_calls(calls: list[Call]) -> None:
     totals = booked(*calls) if calls else DayTotals()
