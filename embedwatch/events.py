@@ -9,7 +9,8 @@ Money is integers of nano-USD (1 USD = 10**9). Times are Unix seconds as float u
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -39,15 +40,23 @@ ErrorClass = Literal[
     "bad_response",
     "not_finite",
     "model_error",
+    "cancelled",
     "other",
 ]
 ERROR_CLASSES: tuple[str, ...] = ErrorClass.__args__  # type: ignore[attr-defined]
+#: The caller gave up: counted like any other class, and no failure of whoever was asked. In no error rate.
+CANCELLED = "cancelled"
 
 #: Phases of a batch, in the order in which they happen.
 PHASES = ("queue_wait", "cache_lookup", "tokenise", "embed", "cache_write", "publish")
 #: Those that are work. Shares of the time, and the time of a batch, are of these: a text that waits in the queue keeps
 #: nobody busy, and its wait, which may be hours, would make every share next to nothing. Waiting is told apart.
 WORKING_PHASES = PHASES[1:]
+
+
+def failed_texts(errors: Mapping[Any, int]) -> int:
+    """Texts without a vector that their callers had not given up: what an error rate is the rate of."""
+    return sum(errors.values()) - errors.get(CANCELLED, 0) if errors else 0
 
 
 class PhaseSeconds(Struct, frozen=True, forbid_unknown_fields=False):
@@ -117,6 +126,13 @@ class BatchEvent(Struct, frozen=True, tag="batch", tag_field="type"):
     #: Of `tokens_saved`, those of copies; the others are those of hits. 0 from a sender older than this field, whose
     #: copies count as hits in the hit rate of tokens.
     duplicate_tokens: Count = 0
+    #: Texts of calls, or of tries within them, that failed and may have been billed; nobody knows what, and it is in no
+    #: sum. 0 from a sender older than this field, and from workers.
+    unsettled_texts: Count = 0
+    #: Of `misses`, those that have a cost, while nobody knows how many tokens they are: they are in no sum of tokens.
+    uncounted_texts: Count = 0
+    #: Of the cost, what was paid for texts that got no vector. None from a sender that is older than this field.
+    wasted_nano_usd: Count | None = None
     v: int = VERSION
 
     def misfit(self) -> str | None:
@@ -132,6 +148,12 @@ class BatchEvent(Struct, frozen=True, tag="batch", tag_field="type"):
             return f"texts is {self.texts}, cache_hits, duplicates, misses and errors add up to {parts}"
         if self.unpriced_tokens > self.tokens_embedded:
             return f"unpriced_tokens is {self.unpriced_tokens}, of {self.tokens_embedded} tokens_embedded"
+        if self.wasted_nano_usd is not None and self.wasted_nano_usd > self.cost_nano_usd:
+            return f"wasted_nano_usd is {self.wasted_nano_usd}, of {self.cost_nano_usd} cost_nano_usd"
+        if self.unsettled_texts > self.texts:
+            return f"unsettled_texts is {self.unsettled_texts}, of {self.texts} texts"
+        if self.uncounted_texts > self.misses:
+            return f"uncounted_texts is {self.uncounted_texts}, of {self.misses} misses"
         if self.duplicate_tokens > self.tokens_saved:
             return f"duplicate_tokens is {self.duplicate_tokens}, of {self.tokens_saved} tokens_saved"
         if self.unpriced_saved_tokens is not None and self.unpriced_saved_tokens > self.tokens_saved:
@@ -415,6 +437,8 @@ class WindowEvent(Struct, frozen=True, tag="window", tag_field="type"):
     batch_share: Seconds | None = None  # as in the batch event; None from an agent that is older than this field
     unpriced_saved_tokens: Count = 0
     duplicate_tokens: Count = 0
+    unsettled_texts: Count = 0
+    uncounted_texts: Count = 0
     v: int = VERSION
 
 
@@ -422,7 +446,9 @@ class DaySums(Struct, frozen=True):
     """Sums of batch events of one day and scope; each is as in the batch event, `errors` over all classes.
 
     Money is that of what has a price: 0 beside `unpriced_tokens`, or savings of 0 beside `unpriced_saved_tokens`, is
-    not known. `unpriced_texts` are those with a vector in events whose tokens have no price.
+    not known. `unpriced_texts` are those with a vector in events whose tokens have no price. `cancelled_texts` are
+    those of the errors whose callers gave up. `wasted_nano_usd` is of the cost: paid for texts that got no vector, as
+    far as it is known.
     """
 
     texts: Count = 0
@@ -438,6 +464,10 @@ class DaySums(Struct, frozen=True):
     unpriced_tokens: Count = 0
     unpriced_texts: Count = 0
     unpriced_saved_tokens: Count = 0
+    cancelled_texts: Count = 0
+    unsettled_texts: Count = 0
+    uncounted_texts: Count = 0
+    wasted_nano_usd: Count = 0
 
 
 class CorrectionEvent(Struct, frozen=True, tag="correction", tag_field="type"):

@@ -154,6 +154,10 @@ def _cost(summary: dict[str, Any]) -> Iterable[tuple[str, str]]:
     day = summary["today"]
     unpriced = day["unpriced_tokens"]
     yield "Total cost", _money(day["cost_usd"], unpriced)
+    if day.get("wasted_nano_usd"):
+        yield "Wasted", f"{usd(day['wasted_usd'])} of it at least, on texts that got no vector"
+    if day.get("unsettled_texts"):  # agents of an older version do not tell
+        yield "Not settled", f"{counted(day['unsettled_texts'], 'text')} of failed calls may have been billed"
     yield from _budget(day)
     yield "Total tokens", f"{day['tokens_received']:,} received, {day['tokens_embedded']:,} embedded"
     # Agents of an older version do not tell how many texts have no price, and divide by all of them.

@@ -74,7 +74,7 @@ METRICS: dict[str, Metric] = {
         default_threshold=MIN_SHARE_PCT,
         what="texts slower than 95 % of a baseline's",
     ),
-    "error_rate_pct": Metric("HIGH_ERROR_RATE", ">", "%", min_samples=20, what="texts without a vector"),
+    "error_rate_pct": Metric("HIGH_ERROR_RATE", ">", "%", min_samples=20, what="texts that failed, not given up"),
     "cache_hit_rate_pct": Metric("LOW_CACHE_HIT_RATE", "<", "%", min_samples=100, what="texts served by the cache"),
     "throughput_texts_per_s": Metric("LOW_THROUGHPUT", "<", "texts/s", what="texts done a second"),
     "throughput_tokens_per_s": Metric("LOW_THROUGHPUT", "<", "tokens/s", what="tokens embedded a second"),

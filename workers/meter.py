@@ -105,6 +105,8 @@ class Meter:
         waits = wait_ms[done][~np.isnan(wait_ms[done])]
         saved = self._saved(saved_tokens)
         busy = float(work.embed_share_seconds[indices].sum())
+        # The tokens of what failed are in no cost; the time of a machine is.
+        wasted = self._price.cost(0, float(work.embed_share_seconds[indices[outcome == ERROR]].sum()))
         told = batches.tell(missed, key[0])
         self.texts += len(indices)
         self.cache_hits += counts[HIT]
@@ -145,6 +147,7 @@ class Meter:
             batch_share=told.share,
             unpriced_saved_tokens=saved_tokens if saved is None else 0,
             duplicate_tokens=duplicate_tokens,
+            wasted_nano_usd=min(wasted or 0, cost or 0),
         )
 
     def _saved(self, tokens: int) -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from embedwatch.events import CANCELLED
 from embedwatch.reports.model import Advice, Report
 from embedwatch.reports.money import rounded, shown
 from embedwatch.reports.words import counted
@@ -166,11 +167,11 @@ def _errors(report: Report) -> Iterator[Advice]:
     if total.error_rate_pct is None or total.error_rate_pct < ERROR_RATE_PCT or total.texts < MIN_TEXTS:
         return
     classes = {} if report.measured is None else report.measured.errors_by_class
-    worst = next(iter(classes), None)
+    worst = next((name for name in classes if name != CANCELLED), None)
     known = "" if worst is None else f", most of them {worst} ({classes[worst]:,})"
     do = _ERRORS.get(worst or "", "look at the dead letters: embedwatch dlq list")
     yield Advice(
-        "errors", "act", f"{total.error_rate_pct:.1f} % of the texts have no vector{known}.",
+        "errors", "act", f"{total.error_rate_pct:.1f} % of the texts failed{known}.",
         f"{do[0].upper()}{do[1:]}.", total.error_rate_pct, "%", ERROR_RATE_PCT,
     )  # fmt: skip
 

@@ -113,15 +113,15 @@ def row_of(
     tenant: str | None = None,
 ) -> Row:
     looked_up = sums.cache_hits + sums.misses
-    cost = known_nano_usd(sums.cost_nano_usd, sums.unpriced_tokens)
-    priced = sums.tokens_embedded - sums.unpriced_tokens
+    cost = known_nano_usd(sums.cost_nano_usd, sums.unpriced_tokens + sums.unsettled_texts)
+    priced = 0 if sums.uncounted_texts else sums.tokens_embedded - sums.unpriced_tokens
     return Row(
         label=label,
         **{name: getattr(sums, name) for name in _PLAIN},
         cost_nano_usd=cost,
         saved_nano_usd=known_nano_usd(sums.saved_nano_usd, sums.unpriced_saved_tokens),
         hit_rate_pct=100.0 * sums.cache_hits / looked_up if looked_up else None,
-        error_rate_pct=100.0 * sums.errors / sums.texts if sums.texts else None,
+        error_rate_pct=100.0 * (sums.errors - sums.cancelled_texts) / sums.texts if sums.texts else None,
         cost_share_pct=None if cost is None or not spent_nano_usd else 100.0 * cost / spent_nano_usd,
         cost_per_million_tokens_nano_usd=None if cost is None or priced <= 0 else cost * 1_000_000 // priced,
         day=day,

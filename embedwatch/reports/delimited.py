@@ -39,6 +39,10 @@ COLUMNS: tuple[tuple[str, str], ...] = (
     ("tokens_received", ""),
     ("tokens_embedded", ""),
     ("tokens_saved", ""),
+    ("cancelled_texts", "of the errors, those whose callers gave up"),
+    ("unsettled_texts", "of failed calls that may have been billed; in no cost"),
+    ("wasted_nano_usd", "of the cost, paid for texts that got no vector, as far as it is known"),
+    ("uncounted_texts", "that have a cost, and are in no sum of tokens"),
 )
 #: What a formula begins with, the wide forms that some spreadsheets take for it, and those of old exchange formats.
 _FORMULA = "=+-@|%＝＋－＠"

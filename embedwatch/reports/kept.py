@@ -30,6 +30,10 @@ class Sums:
     unpriced_tokens: int = 0
     unpriced_texts: int = 0
     unpriced_saved_tokens: int = 0
+    cancelled_texts: int = 0
+    unsettled_texts: int = 0
+    uncounted_texts: int = 0
+    wasted_nano_usd: int = 0
     gpu_hour_nano_usd: int = 0
     late_events: int = 0
     late_texts: int = 0

@@ -58,10 +58,14 @@ class Row(Struct, frozen=True):
     hit_rate_pct: float | None  # of the texts that were looked up
     error_rate_pct: float | None
     cost_share_pct: float | None  # of the cost of the period
-    cost_per_million_tokens_nano_usd: int | None  # of those that have a price
+    cost_per_million_tokens_nano_usd: int | None  # of those that have a price; None beside uncounted texts
     day: str | None = None
     model: str | None = None
     tenant: str | None = None
+    cancelled_texts: int = 0  # of the errors, those whose callers gave up: they are in no error rate
+    unsettled_texts: int = 0  # of failed calls that may have been billed; nobody knows what
+    wasted_nano_usd: int = 0  # of the cost: paid for texts that got no vector, as far as it is known
+    uncounted_texts: int = 0  # that have a cost while nobody has counted their tokens
 
 
 class BudgetInfo(Struct, frozen=True):

@@ -70,6 +70,11 @@ def warnings(report: Report) -> list[str]:
             f"{counted(report.total.unpriced_tokens, 'token')} have no price: the cost is that of the others, and the "
             "true one is higher."
         )
+    if report.total.unsettled_texts:
+        out.append(
+            f"{counted(report.total.unsettled_texts, 'text')} of failed calls may have been billed, nobody here knows "
+            "what: it is in no sum, and on the provider's bill."
+        )
     return out
 
 
@@ -128,7 +133,12 @@ def _summary(report: Report) -> Iterator[tuple[str, str]]:
         change = "" if before.cost_change_pct is None else f"{before.cost_change_pct:+,.1f} %, "
         yield f"Against {before.name}", f"{change}it was {money(before.cost_nano_usd)} for {count(before.texts)} texts"
     yield "Saved by the cache", money(total.saved_nano_usd) + _saved_share(report)
-    yield "Texts", f"{count(total.texts)}, {count(total.errors)} without a vector ({percent(total.error_rate_pct)})"
+    failed = f"{count(total.errors - total.cancelled_texts)} failed ({percent(total.error_rate_pct)})"
+    given_up = f", {count(total.cancelled_texts)} given up by their callers" if total.cancelled_texts else ""
+    if total.wasted_nano_usd:
+        share = percent(100.0 * total.wasted_nano_usd / total.cost_nano_usd) if total.cost_nano_usd else "-"
+        yield "Wasted", f"{money(total.wasted_nano_usd)} ({share} of the cost) at least, on texts that got no vector"
+    yield "Texts", f"{count(total.texts)}, {failed}{given_up}"
     yield "Tokens", f"{count(total.tokens_embedded)} embedded, {count(total.tokens_saved)} not needed"
     yield (
         "Cost/1M tokens",

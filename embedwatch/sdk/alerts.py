@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import logging
+import math
 import sys
 import time
 from collections import deque
@@ -11,6 +13,8 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, TextIO
 
 from embedwatch.errors import ConfigError
+
+log = logging.getLogger("embedwatch.sdk")
 
 #: The guide's.
 THRESHOLDS: dict[str, float] = {
@@ -45,6 +49,12 @@ class AlertSystem:
     check); any part of the thresholds may be left out (there a KeyError); `queue_depth`, which the guide lists, is
     checked; a number that is missing or None neither raises an alert nor ends one; times have a zone. `notify` takes
     each alert; without it they are printed, as in the guide.
+
+    `daily_cost_usd` of a summary is the spend of this process, since it was started, of the day in the time zone of
+    `EmbeddingMetrics(timezone=...)`: neither other processes nor a start before are in it. That is what the agents are
+    for. No summary has a `queue_depth`: the SDK knows no queue of yours, and its own holds calls that are over. Give
+    `queue_depth`, which is asked at every check (`queue.qsize`), or put the number into the metrics. What a check could
+    not judge is in `unknown()`, and a threshold without any number is said once in the log.
     """
 
     def __init__(
@@ -52,6 +62,7 @@ class AlertSystem:
         thresholds: Mapping[str, float] = THRESHOLDS,
         *,
         notify: Callable[[dict[str, Any]], None] | None = None,
+        queue_depth: Callable[[], float | None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         for name in thresholds:
@@ -61,7 +72,12 @@ class AlertSystem:
                     f"threshold {name!r} is not known; "
                     + (f"did you mean {near[0]}?" if near else f"known are {', '.join(_KINDS)}")
                 )
+            if _number(thresholds[name]) is None:
+                raise ConfigError(f"threshold {name} is {thresholds[name]!r}; it must be a number")
         self.thresholds = dict(thresholds)
+        self._queue_depth = queue_depth
+        self._unknown: dict[str, str] = {}
+        self._told: set[str] = set()
         self.alerts: deque[dict[str, Any]] = deque(maxlen=MOST_ALERTS)
         self._notify = notify or _print
         self._clock = clock
@@ -70,9 +86,12 @@ class AlertSystem:
     def check_metrics(self, metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
         """What is new: alerts that begin (`state` "firing") and those that are over ("resolved")."""
         new = []
+        self._unknown = {}
         for name, threshold in self.thresholds.items():
-            kind, value = _KINDS[name], metrics.get(name)
+            kind = _KINDS[name]
+            value, why = self._value(name, metrics)
             if value is None:
+                self._unknown[name] = why
                 continue
             breached = value < threshold if kind.below else value > threshold
             if breached == (kind.alert_type in self._firing):
@@ -80,6 +99,32 @@ class AlertSystem:
             (self._firing.add if breached else self._firing.discard)(kind.alert_type)
             new.append(self._tell(kind, value, threshold, breached))
         return new
+
+    def _value(self, name: str, metrics: Mapping[str, Any]) -> tuple[float | None, str]:
+        """The number to judge, or why there is none."""
+        given: Any = metrics.get(name)
+        if name == "queue_depth" and name not in metrics and self._queue_depth is not None:
+            try:
+                given = self._queue_depth()
+            except Exception as error:
+                return None, f"queue_depth() raised {type(error).__name__}"
+        elif name not in metrics:
+            self._say_once(name)
+            return None, "the metrics have no such number"
+        if given is None:
+            return None, "not known yet"
+        value = _number(given)
+        return value, "" if value is not None else f"no number, but {type(given).__name__}"
+
+    def _say_once(self, name: str) -> None:
+        if name not in self._told:
+            self._told.add(name)
+            hint = ": give AlertSystem(queue_depth=...)" if name == "queue_depth" else ""
+            log.warning("alerts: the threshold %s cannot be judged, the metrics have no such number%s", name, hint)
+
+    def unknown(self) -> dict[str, str]:
+        """Thresholds that the last check could not judge, with the reason: they neither fired nor ended."""
+        return dict(self._unknown)
 
     def _tell(self, kind: _Kind, value: float, threshold: float, breached: bool) -> dict[str, Any]:
         alert = {
@@ -101,6 +146,17 @@ class AlertSystem:
     def firing(self) -> frozenset[str]:
         """Types that are not over."""
         return frozenset(self._firing)
+
+
+def _number(value: Any) -> float | None:
+    """None for what is none: a text that looks like one, a truth value, NaN."""
+    if isinstance(value, str | bytes | bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return None if math.isnan(number) else number
 
 
 def _print(alert: Mapping[str, Any]) -> None:

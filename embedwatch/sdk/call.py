@@ -14,8 +14,9 @@ class Call:
 
     `texts = cache_hits + duplicates + misses + errors`, as in `events.BatchEvent`: the texts of a call that failed are
     `errors`. `tokens` are those that the model read, of misses alone; `tokens_saved` those of hits and copies.
-    Money is integers of nano-USD; `cost_nano_usd` is None where no price is known. `phase_seconds` are by name, from
-    `events.PHASES` where one fits; with none measured all of it is `embed`.
+    Money is integers of nano-USD; `cost_nano_usd` is None where it is not known: there is no price, or the call failed
+    and may have been billed. `unsettled` says the latter, also beside the cost of what is known of the call.
+    `phase_seconds` are by name, from `events.PHASES` where one fits; with none measured all of it is `embed`.
     """
 
     start_seconds: float  # Unix time of the start
@@ -43,6 +44,7 @@ class Call:
     server_address: str | None = None
     server_port: int | None = None
     response_model: str | None = None
+    unsettled: bool = False  # it, or a try within it, failed and may have been billed; nobody knows what
     contexts: dict[str, Any] = field(default_factory=dict)  # by sink name: what `Sink.begin` gave
 
 

@@ -21,6 +21,7 @@ MOST_GROUPS = 500
 _SUMS = (
     "texts", "cache_hits", "duplicates", "misses", "batches", "tokens", "tokens_saved", "duplicate_tokens",
     "cost_nano_usd", "saved_nano_usd", "unpriced_tokens", "unpriced_saved_tokens",
+    "unsettled_texts", "uncounted_texts", "wasted_nano_usd",
 )  # fmt: skip
 
 
@@ -136,12 +137,17 @@ class Coalescer:
             batch_share=float(sums["batches"]),
             unpriced_saved_tokens=sums["unpriced_saved_tokens"],
             duplicate_tokens=sums["duplicate_tokens"],
+            unsettled_texts=sums["unsettled_texts"],
+            uncounted_texts=sums["uncounted_texts"],
+            wasted_nano_usd=sums["wasted_nano_usd"],
         )
 
 
 def _sums(call: Call) -> dict[str, int]:
-    # Tokens that nobody knows are one a text at least: they show as unpriced, where none would show as free.
-    tokens = call.misses if call.tokens is None else call.tokens
+    # Tokens that nobody knows are one a text at least where they have no cost: they show as unpriced, where none would
+    # show as free. Beside a cost they would only make the price of a token wrong.
+    uncounted = call.misses if call.tokens is None and call.cost_nano_usd is not None else 0
+    tokens = call.misses - uncounted if call.tokens is None else call.tokens
     copied = call.cache_hits + call.duplicates
     # Likewise of what was saved.
     saved = copied if call.saved_nano_usd is None and not call.tokens_saved else call.tokens_saved
@@ -158,4 +164,7 @@ def _sums(call: Call) -> dict[str, int]:
         "saved_nano_usd": call.saved_nano_usd or 0,
         "unpriced_tokens": tokens if call.cost_nano_usd is None else 0,
         "unpriced_saved_tokens": saved if call.saved_nano_usd is None else 0,
+        "unsettled_texts": call.texts if call.unsettled else 0,
+        "uncounted_texts": uncounted,
+        "wasted_nano_usd": (call.cost_nano_usd or 0) if call.errors else 0,  # a call fails as a whole
     }

@@ -46,8 +46,8 @@ class CallContext:
         "_begun", "_ended", "_generation", "_monitor", "_parent", "_source_texts", "_stopped", "_token", "cache_hits",
         "chars", "contexts", "cost_nano_usd", "counted_by", "dimensions", "duplicates", "encoding_format",
         "error_class", "error_type", "held_texts", "inner", "listed_nano_usd", "listed_source", "local", "model",
-        "phase_seconds", "provider", "response_model", "seconds", "server_address", "server_port", "source",
-        "start_seconds", "tenant", "text_count", "tokens", "tokens_saved",
+        "never_billed", "phase_seconds", "provider", "response_model", "seconds", "server_address", "server_port",
+        "source", "start_seconds", "tenant", "text_count", "tokens", "tokens_saved",
     )  # fmt: skip
 
     def __init__(self, monitor: Monitor, texts: Any, model: Any, provider: Any, tenant: Any, source: Any) -> None:
@@ -79,6 +79,7 @@ class CallContext:
         self.server_port: int | None = None
         self.error_class: ErrorClass | None = None
         self.error_type: str | None = None
+        self.never_billed = False  # of a call that failed: nobody bills what failed so
         self.contexts: dict[str, Any] | None = None
         self.held_texts: tuple[str, ...] | None = None  # those to be counted, where nobody said the tokens
         self.chars: int | None = None
@@ -153,6 +154,7 @@ class CallContext:
                 self._generation = self._monitor._channel.generation
             if error is not None:
                 self.error_class, self.error_type = failures.classify(error), failures.name_of(error)
+                self.never_billed = failures.never_billed(error)
             outer = self._outer()
             if self._token is not None:
                 self._leave(self._token)

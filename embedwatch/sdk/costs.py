@@ -8,12 +8,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from embedwatch.errors import ConfigError
 from embedwatch.events import NANO_USD_PER_USD
 from embedwatch.pricing import PriceBook, known_nano_usd, to_usd
 from embedwatch.sdk.context import nano_usd
+from embedwatch.sdk.day import zone_of
 from embedwatch.sdk.money import as_usd
 from embedwatch.tokens import counter_for
 
@@ -117,10 +116,7 @@ class BudgetMonitor:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.daily_budget = float(as_usd("daily_budget_usd", daily_budget_usd))
-        try:
-            self._zone = ZoneInfo(timezone)
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            raise ConfigError(f"timezone {timezone!r} is not known; take a name such as Europe/Berlin") from None
+        self._zone = zone_of(timezone)
         self._budget_nano_usd = round(as_usd("daily_budget_usd", daily_budget_usd) * NANO_USD_PER_USD)
         self._thresholds_pct = sorted(thresholds_pct)
         self._on_threshold = on_threshold or _warn

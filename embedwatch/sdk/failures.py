@@ -2,11 +2,15 @@
 
 Clients are many and most are not installed: classes are told by the name of the type and of its bases, and by the
 status code of the answer that most clients hang on their errors. The text of an error is looked at for memory alone.
+
+A call that its caller gave up (a task cancelled, Ctrl-C, a generator closed, the end of the program) is `cancelled`. So
+is one that a time limit of the caller's own ended, where that works by cancelling (`asyncio.timeout`): from within the
+two look the same. A time limit of the client is `timeout`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from embedwatch.events import ErrorClass
 
@@ -14,6 +18,7 @@ MAX_NAME_CHARS = 100
 
 #: By a part of the lower-case name of the type or of one of its bases; the first that fits.
 _BY_NAME: tuple[tuple[str, ErrorClass], ...] = (
+    ("cancel", "cancelled"),
     ("timeout", "timeout"),
     ("timedout", "timeout"),
     ("deadlineexceeded", "timeout"),
@@ -42,12 +47,28 @@ _BY_NAME: tuple[tuple[str, ErrorClass], ...] = (
     ("writeerror", "connection"),
 )
 _BY_STATUS: dict[int, ErrorClass] = {
-    404: "unknown_model", 408: "timeout", 413: "text_too_large", 429: "rate_limited", 504: "timeout",
+    404: "unknown_model", 408: "timeout", 413: "text_too_large", 429: "rate_limited", 499: "cancelled",
+    504: "timeout",
 }  # fmt: skip
+
+#: Beside what has "cancel" in its name: asyncio's, those of futures, trio and anyio.
+_GIVEN_UP = (GeneratorExit, KeyboardInterrupt, SystemExit)
+
+#: The server said no before it embedded anything. 408 and 499 are none: by then it may be at work.
+_REFUSED = frozenset({400, 401, 402, 403, 404, 405, 413, 415, 422, 429})
+#: By a part of the lower-case name, of what a client says when it never had a connection, and when it had one.
+_UNSENT = (
+    "connecterror", "connecttimeout", "connectorerror", "connectionrefused", "newconnection", "nameresolution",
+    "endpointconnection", "gaierror", "pooltimeout",
+)  # fmt: skip
+_SENT = ("readtimeout", "readerror", "writetimeout", "writeerror", "remoteprotocol", "disconnect", "connectionreset")
+MAX_CAUSES = 8
 
 
 def classify(error: BaseException) -> ErrorClass:
     """The class of any exception. Never raises, whatever the exception's own attributes do."""
+    if isinstance(error, _GIVEN_UP):  # a status of theirs would be the exit status of the process
+        return "cancelled"
     status = _status(error)
     if status in _BY_STATUS:
         return _BY_STATUS[status]
@@ -66,6 +87,40 @@ def classify(error: BaseException) -> ErrorClass:
         memory = "out of memory" in text or "can't allocate memory" in text
         return "out_of_memory" if memory else "model_error"
     return "model_error" if isinstance(error, Exception) else "other"
+
+
+def never_billed(error: BaseException) -> bool:
+    """Whether nobody bills what failed so: it was refused before any text was read, or was never sent.
+
+    False is "may have been billed": a time limit, a connection that broke, an answer of 5xx, a call that was given up,
+    and whatever is not known.
+    """
+    if isinstance(error, _GIVEN_UP):
+        return False
+    status = _status(error)
+    if status is not None:
+        return status in _REFUSED
+    for cause in _causes(error):
+        if isinstance(cause, ConnectionRefusedError):
+            return True
+        if isinstance(cause, ConnectionError):
+            return False
+        for name in _names(type(cause)):
+            if any(part in name for part in _UNSENT):
+                return True
+            if any(part in name for part in _SENT):
+                return False
+    return False
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The error and what it was made from, the nearest first."""
+    found: BaseException | None = error
+    for _ in range(MAX_CAUSES):
+        if found is None:
+            return
+        yield found
+        found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
 
 
 def name_of(error: BaseException) -> str:

@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from embedwatch.events import CANCELLED
 from embedwatch.pricing import known_nano_usd, money_state, to_usd
 from embedwatch.sdk.bounds import Bounds
 from embedwatch.sdk.call import Call
+from embedwatch.sdk.day import DayCost, zone_of
 from embedwatch.sdk.texts import MOST_TEXTS, whole
 from embedwatch.sketch import Sketch
 
@@ -25,28 +27,38 @@ class EmbeddingMetrics:
     - With nothing counted yet a rate is None. The guide says 0, which reads as "no errors" or "nothing cached".
     - `avg_latency_ms` is over all calls. The guide divides the time of all by the calls that missed the cache.
     - `error_rate` is failed calls of all calls. The guide divides by those that missed the cache, and can pass 100 %.
+      A call that its caller gave up is in `cancelled_calls` and `errors_by_class`, and has not failed.
     - `total_cost_usd` is None where no price is known, and a part where `cost_state` is "partial". The guide says 0.
     - Latency is of calls that succeeded: a failure is counted as one, and not as a fast or slow answer.
+    - `daily_cost_usd` is of the calls that ended since midnight of `timezone`, by this process since it was started.
 
     `cache_hit_rate_pct` and `error_rate_pct` are the same numbers under the names that thresholds have. Any thread.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        timezone: str = "UTC",
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._clock, self._wall_clock = clock, wall_clock
+        self._zone = zone_of(timezone)
         self.reset()
 
     def reset(self) -> None:
         """Begin anew. Also what a forked child does."""
         self._lock = threading.RLock()  # reentrant, for signal handlers
         self._begun = self._clock()
+        self._day = DayCost(self._zone)
         self._latency = Sketch()
         self._phases: dict[str, float] = {}
         self._bounds = Bounds()
         self._errors: Counter[str] = Counter()
-        self.total_texts = self.total_calls = self.failed_calls = 0
+        self.total_texts = self.total_calls = self.failed_calls = self.cancelled_calls = 0
         self.total_cache_hits = self.total_duplicates = self.total_misses = self.failed_texts = 0
         self.total_tokens = self.tokens_saved = self.unpriced_tokens = 0
-        self._unpriced = self._unsaved = self._uncounted = 0
+        self._unpriced = self._unsaved = self._uncounted = self.unsettled_calls = 0
         self.cost_nano_usd = self.saved_nano_usd = 0
 
     def record(self, call: Call) -> None:
@@ -54,7 +66,10 @@ class EmbeddingMetrics:
         with self._lock:
             self._count(call.texts, call.cache_hits, call.duplicates, call.misses, call.errors)
             if call.error_class is not None:
-                self.failed_calls += 1
+                if call.error_class == CANCELLED:
+                    self.cancelled_calls += 1
+                else:
+                    self.failed_calls += 1
                 self._errors[call.error_class] += 1
             else:
                 self._latency.add(call.seconds * 1000)
@@ -67,7 +82,10 @@ class EmbeddingMetrics:
             # A call whose tokens nobody knows read one a text at least.
             unpriced = call.cost_nano_usd is None and (call.tokens if call.tokens is not None else call.misses)
             self.unpriced_tokens += unpriced or 0
-            self._unpriced += bool(unpriced)
+            gap = bool(unpriced) or call.unsettled
+            self._unpriced += gap
+            self._day.add(call.cost_nano_usd or 0, gap, call.start_seconds + call.seconds)
+            self.unsettled_calls += call.unsettled
             self._unsaved += call.saved_nano_usd is None
             self.cost_nano_usd += call.cost_nano_usd or 0
             self.saved_nano_usd += call.saved_nano_usd or 0
@@ -89,7 +107,8 @@ class EmbeddingMetrics:
             else:
                 self._latency.add(latency_ms)
             self._uncounted += 1
-            self._unpriced += spent is None and not error
+            self._unpriced += spent is None
+            self._day.add(spent or 0, spent is None, self._wall_clock())
             self.cost_nano_usd += spent or 0
 
     def _count(self, texts: int, hits: int, duplicates: int, misses: int, failed: int) -> None:
@@ -110,6 +129,7 @@ class EmbeddingMetrics:
             latency = self._latency
             spread = {f"latency_{name}_ms": latency.quantile(q) for name, q in PERCENTILES.items()}
             some = bool(latency.count)
+            today = self._day.today(self._wall_clock())
             return {
                 "total_texts": self.total_texts,
                 "cache_hit_rate": hit_rate,
@@ -124,12 +144,16 @@ class EmbeddingMetrics:
                 "cache_hit_rate_pct": hit_rate,
                 "error_rate_pct": error_rate,
                 "cost_state": money_state(self.cost_nano_usd, self._unpriced),
+                "daily_cost_usd": to_usd(known_nano_usd(*today)),
+                "daily_cost_state": money_state(*today),
                 "saved_usd": to_usd(known_nano_usd(self.saved_nano_usd, self._unsaved)),
                 "total_tokens": None if self._uncounted and not self.total_tokens else self.total_tokens,
                 "tokens_saved": self.tokens_saved,
                 "unpriced_tokens": self.unpriced_tokens,
+                "unsettled_calls": self.unsettled_calls,
                 "total_calls": self.total_calls,
                 "failed_calls": self.failed_calls,
+                "cancelled_calls": self.cancelled_calls,
                 "failed_texts": self.failed_texts,
                 "cache_hits": self.total_cache_hits,
                 "cache_misses": self.total_misses,

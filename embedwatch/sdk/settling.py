@@ -1,7 +1,8 @@
 """From what a caller left to a `Call`: counts that add up, tokens, money. Pure arithmetic; tokens are counted by an
 argument.
 
-Unknown stays unknown: a call whose tokens nobody knows has no cost, and a model without a price costs `None`.
+Unknown stays unknown: a call whose tokens nobody knows has no cost, and a model without a price costs `None`. So does a
+call that failed, unless it is one that nobody bills (`failures.never_billed`) or somebody said what it cost.
 """
 
 from __future__ import annotations
@@ -59,10 +60,15 @@ class Settler:
             source = PRICE_GIVEN
         elif price.nano_usd_per_second is not None:
             cost = 0 if texts and not misses and not failed else price.cost(0, left.seconds)
+        elif price.nano_usd_per_token == 0 or (failed and tokens == 0):
+            cost = 0
         elif tokens is not None:
             cost = price.cost(tokens, 0.0)
         if cost is None and left.listed_nano_usd is not None:
             cost, source = left.listed_nano_usd, left.listed_source or PRICE_GIVEN
+        by_the_hour = price.nano_usd_per_second is not None  # whatever was tried within its time is in its cost
+        settled = source == PRICE_GIVEN or by_the_hour or price.nano_usd_per_token == 0
+        unsettled = (facts.unsettled or (failed and cost is None)) and not settled
         cost = None if cost is None else min(cost, MOST_NANO_USD)
         self._spent_nano_usd += cost or 0
         self._spent_tokens += tokens or 0 if cost is not None else 0
@@ -92,6 +98,7 @@ class Settler:
             server_address=label(facts.server_address),
             server_port=_int(facts.server_port),
             response_model=response_model,
+            unsettled=unsettled,
             contexts=left.contexts or {},
         )
 
@@ -114,6 +121,8 @@ class Settler:
         """
         told, saved = facts.tokens, facts.tokens_saved
         if left.error_class is not None:
+            if told is None and facts.unsettled:
+                return None, 0, None
             return told or 0, 0, facts.counted_by if told else None
         if told is not None and (saved is not None or misses == texts):
             return told, saved or 0, facts.counted_by
@@ -173,6 +182,7 @@ class _Facts:
     phase_seconds: dict[str, float] = field(default_factory=dict)
     counted_by: TokenMethod = "provider"
     local: bool | None = None
+    unsettled: bool = False  # it, or a try within it, failed and may have been billed
 
     @classmethod
     def of(cls, left: CallContext) -> _Facts:
@@ -181,10 +191,19 @@ class _Facts:
             left.server_address, left.server_port, left.tokens, left.cost_nano_usd, left.cache_hits, left.duplicates,
             left.tokens_saved, dict(left.phase_seconds or {}), left.counted_by, left.local,
         )  # fmt: skip
+        failed = left.error_class is not None
+        every = [(each, cls.of(each)) for each in tuple(left.inner or ())]
+        told = left.tokens is not None or left.cost_nano_usd is not None
+        facts.unsettled = not told and (
+            any(of.unsettled for _, of in every) or (failed and not every and not left.never_billed)
+        )
         # A try that failed within (and was made again) cost no tokens that anybody told.
-        inner = [cls.of(each) for each in tuple(left.inner or ()) if each.error_class is None]
+        inner = [of for each, of in every if each.error_class is None]
         if inner:
             facts._take_in(inner)
+            # What was embedded before it failed was billed, and nobody counted it.
+            if failed and not told and any(of.tokens is None and of.cost_nano_usd is None for of in inner):
+                facts.unsettled = True
         return facts
 
     def _take_in(self, inner: list[_Facts]) -> None:

@@ -38,7 +38,7 @@ def snapshot(world: World, now: float, window_seconds: int) -> dict[str, Any]:
 def _numbers(scope: Scope, totals: Totals, covered_seconds: float, models: list[str]) -> Numbers:
     return Numbers(
         texts=totals.texts,
-        errors=totals.error_count,
+        errors=totals.failed_count,
         batches=totals.batches,
         effective_batches=_sample(scope, totals).effective_batches,
         cache_hits=totals.cache_hits,

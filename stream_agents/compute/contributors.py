@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal
 
-from embedwatch.events import WORKING_PHASES, Contributor
+from embedwatch.events import CANCELLED, WORKING_PHASES, Contributor
 from embedwatch.rules import Rule
 from embedwatch.sketch import Sketch
 from stream_agents.compute.scopes import Scope
@@ -153,7 +153,7 @@ def _moved(rule: Rule, mine: Totals, past: Totals, whole_past: Totals, now_s: fl
         share, usual_share = mine.latency.share_above(rule.threshold), usual.latency.share_above(rule.threshold)
         return mine.latency.count * ((share or 0.0) - (usual_share if known and usual_share else 0.0))
     if rule.metric in ERROR_RATES:
-        return mine.error_count - (mine.texts * usual.error_count / usual.texts if known else 0.0)
+        return mine.failed_count - (mine.texts * usual.failed_count / usual.texts if known else 0.0)
     if rule.metric == "cache_hit_rate_pct":
         usual_pct = usual.cache_hit_rate_pct() if known else None
         looked_up = mine.cache_hits + mine.misses
@@ -181,11 +181,14 @@ def phases(totals: Totals, before: Totals) -> tuple[Contributor, ...]:
 
 
 def error_classes(totals: Totals, before: Totals) -> tuple[Contributor, ...]:
-    """Error classes with their errors in per cent of all texts: those above their usual rate."""
+    """Error classes with their errors in per cent of all texts: those above their usual rate. `cancelled` is in no
+    rate, and moves none."""
     if not totals.texts:
         return ()
     parts: list[Part] = []
     for name, count in totals.errors.items():
+        if name == CANCELLED:
+            continue
         usual = before.errors.get(name, 0) / before.texts if before.texts >= MIN_TEXTS else None
         parts.append(
             (name, 100.0 * count / totals.texts, None if usual is None else 100.0 * usual,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from embedwatch.events import PHASES, BatchEvent
 from stream_agents.compute.unpriced import unpriced_saved_tokens
+from stream_agents.compute.wasted import wasted_nano_usd
 
 #: Pairs of model and tenant with series of their own; what comes later is counted under `OTHER`.
 MAX_SERIES = 500
@@ -17,15 +18,17 @@ OTHER = "other"
 COUNTED = (
     "texts", "cache_hits", "duplicates", "misses", "batches", "tokens_received", "tokens_embedded", "tokens_saved",
     "truncated_texts", "padding_tokens", "cost_nano_usd", "saved_nano_usd", "unpriced_tokens", "cache_errors",
-    "duplicate_tokens",
+    "duplicate_tokens", "unsettled_texts", "uncounted_texts",
 )  # fmt: skip
+
+_FOUND = ("unpriced_saved_tokens", "wasted_nano_usd")
 
 
 @dataclass(slots=True)
 class Counts:
     """Sums of integers by field of the event, errors by class, seconds by phase and those the model was busy."""
 
-    sums: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*COUNTED, "unpriced_saved_tokens"), 0))
+    sums: dict[str, int] = field(default_factory=lambda: dict.fromkeys((*COUNTED, *_FOUND), 0))
     errors: dict[str, int] = field(default_factory=dict)
     phase_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
     busy_seconds: float = 0.0
@@ -50,6 +53,7 @@ class Counters:
         for name in COUNTED:
             sums[name] += getattr(event, name)
         sums["unpriced_saved_tokens"] += unpriced_saved_tokens(event)
+        sums["wasted_nano_usd"] += wasted_nano_usd(event)
         sums["batches"] -= min(event.tenant_repeated_batches, event.batches)
         counts.own_batches += event.batches - min(event.repeated_batches, event.batches)
         for error, count in event.errors.items():

@@ -94,8 +94,12 @@ def read(
     if rule.metric == "daily_cost_usd":
         totals = world.day(world.today(now), scope)
         spent = to_usd(known_nano_usd(totals.cost_nano_usd, totals.unpriced_tokens))
-        note = f"{totals.unpriced_tokens:,} tokens without a price are not in it" if totals.unpriced_tokens else ""
-        return Reading(spent, totals.texts, NO_PRICE, _spenders(world, now, scope), note=note)
+        notes = []
+        if totals.unpriced_tokens:
+            notes.append(f"{totals.unpriced_tokens:,} tokens without a price are not in it")
+        if totals.unsettled_texts:
+            notes.append(f"{totals.unsettled_texts:,} texts of failed calls may have been billed beside it")
+        return Reading(spent, totals.texts, NO_PRICE, _spenders(world, now, scope), note="; ".join(notes))
     if rule.metric == "daily_forecast_usd":
         texts, expected = world.day(world.today(now), scope).texts, world.forecast(now, scope)
         spenders = _spenders(world, now, scope)

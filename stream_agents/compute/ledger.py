@@ -38,9 +38,10 @@ from stream_agents.compute.scopes import ALL, OTHER, scope_key, scopes_of
 from stream_agents.compute.sums import BOOKED, Sums
 
 #: 2 added what a day's spend was over time, 3 the corrections that are not said yet, and put the history in a record of
-#: its own; 4 added the time zone and what has no price. Older records are read; a newer one is refused.
-STATE_VERSION = 4
-OLDER_VERSIONS = (1, 2, 3)
+#: its own; 4 added the time zone and what has no price, 5 what was given up, not settled, not counted, or wasted. Older
+#: records are read; a newer one is refused.
+STATE_VERSION = 5
+OLDER_VERSIONS = (1, 2, 3, 4)
 #: Today, yesterday and the day before: late events and `report --day yesterday` need no more.
 KEEP_DAYS = 3
 #: A clock may be wrong by hours (a zone taken for UTC), not by days.

@@ -35,7 +35,8 @@ def phase_rows(totals: Totals) -> dict[str, dict[str, float | None]]:
 
 
 def error_rates_pct(totals: Totals) -> dict[str, float]:
-    """Texts without a vector, by class of error, of all texts; only the classes that came."""
+    """Texts without a vector, by class of error, of all texts; only the classes that came. All but `cancelled` add up
+    to the error rate."""
     if not totals.texts:
         return {}
     return {name: 100.0 * count / totals.texts for name, count in sorted(totals.errors.items())}

@@ -72,6 +72,7 @@ def performance(totals: Totals, covered_seconds: float | None) -> dict[str, Any]
         "throughput_tokens_per_s": None if covered_seconds is None else totals.tokens_embedded / covered_seconds,
         "texts": totals.texts,
         "errors": totals.error_count,
+        "cancelled_texts": totals.error_count - totals.failed_count,
         "errors_by_class": dict(sorted(totals.errors.items())),
         "error_rate_pct": totals.error_rate_pct(),
         "error_rate_pct_by_class": error_rates_pct(totals),
@@ -95,10 +96,11 @@ def day_summary(
     """
     totals = world.day(day, scope)
     priced_texts = totals.texts - totals.errors - totals.unpriced_texts
-    priced_tokens = totals.tokens_embedded - totals.unpriced_tokens
-    cost = known_nano_usd(totals.cost_nano_usd, totals.unpriced_tokens)
+    # Of a cost of tokens that nobody has counted there is no price of a token.
+    priced_tokens = 0 if totals.uncounted_texts else totals.tokens_embedded - totals.unpriced_tokens
+    cost = known_nano_usd(totals.cost_nano_usd, totals.gaps)
     saved = known_nano_usd(totals.saved_nano_usd, totals.unpriced_saved_tokens)
-    whole = not totals.unpriced_tokens and not totals.unpriced_saved_tokens
+    whole = not totals.gaps and not totals.unpriced_saved_tokens
     without_cache = None if cost is None or saved is None else cost + saved
     return {
         "day": day,
@@ -106,8 +108,11 @@ def day_summary(
         **{name: getattr(totals, name) for name in DayTotals.__struct_fields__},
         "cost_nano_usd": cost,
         "saved_nano_usd": saved,
-        "cost_state": money_state(totals.cost_nano_usd, totals.unpriced_tokens),
+        "cost_state": money_state(totals.cost_nano_usd, totals.gaps),
         "saved_state": money_state(totals.saved_nano_usd, totals.unpriced_saved_tokens),
+        # Like the cost, of what is known: null where nothing is.
+        "wasted_nano_usd": (wasted := None if cost is None else totals.wasted_nano_usd),
+        "wasted_usd": to_usd(wasted),
         "cost_usd": to_usd(cost),
         "saved_usd": to_usd(saved),
         # The guide divides the cost by one minus the hit rate, which fails at 100 %; savings here are measured.

@@ -65,7 +65,7 @@ def _row(totals: Totals, start: int, step_seconds: int, now: float, whole: bool)
         "phase_ms_per_text": {phase: phases[phase]["per_text_ms"] for phase in PHASES},
         "tokens_embedded": totals.tokens_embedded if known else None,
         "tokens_saved": totals.tokens_saved if known else None,
-        "cost_nano_usd": known_nano_usd(totals.cost_nano_usd, totals.unpriced_tokens) if known else None,
+        "cost_nano_usd": known_nano_usd(totals.cost_nano_usd, totals.gaps) if known else None,
         "saved_nano_usd": known_nano_usd(totals.saved_nano_usd, totals.unpriced_saved_tokens) if known else None,
         "unpriced_tokens": totals.unpriced_tokens if known else None,
         "unpriced_saved_tokens": totals.unpriced_saved_tokens if known else None,
@@ -88,7 +88,7 @@ def spend_today(world: World, now: float, *, scope: Scope, rules: Iterable[Rule]
         if booked is not None:
             add_curve(curve, quarters(booked.spend_nano_usd, booked.bucket_seconds))
             untimed += booked.untimed_nano_usd
-    spent = known_nano_usd(totals.cost_nano_usd, totals.unpriced_tokens)
+    spent = known_nano_usd(totals.cost_nano_usd, totals.gaps)
     running = int((now - begin) // BUCKET_SECONDS)
     curve = (curve + [0] * (running + 1 - len(curve)))[: running + 1]  # a clock that ran ahead counts at the end
     sums = list(accumulate(curve, initial=untimed))
@@ -104,7 +104,7 @@ def spend_today(world: World, now: float, *, scope: Scope, rules: Iterable[Rule]
         "day_end_seconds": end,
         "points": [] if spent is None else points,
         "cost_nano_usd": spent,
-        "cost_state": money_state(totals.cost_nano_usd, totals.unpriced_tokens),
+        "cost_state": money_state(totals.cost_nano_usd, totals.gaps),
         "unpriced_tokens": totals.unpriced_tokens,
         "untimed_nano_usd": untimed,
         "forecast_nano_usd": None if expected.nano_usd is None else round(expected.nano_usd),

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 
 from embedwatch.errors import InvalidEvent
-from embedwatch.events import PHASES, BatchEvent, PhaseSeconds
+from embedwatch.events import PHASES, BatchEvent, PhaseSeconds, failed_texts
 from embedwatch.rules import MAX_WINDOW_SECONDS, PANE_SECONDS
 from embedwatch.sketch import Sketch
 from stream_agents.compute.adding import adder
@@ -65,6 +65,8 @@ class Totals:
     batch_share: float = 0.0
     unpriced_saved_tokens: int = 0
     duplicate_tokens: int = 0
+    unsettled_texts: int = 0
+    uncounted_texts: int = 0
 
     def add(
         self, event: BatchEvent, latency: Sketch, queue_wait: Sketch, time_seconds: float, earlier: float = 0.0
@@ -127,12 +129,23 @@ class Totals:
         return more
 
     @property
+    def gaps(self) -> int:
+        """Above 0: the cost lacks something that is not known."""
+        return self.unpriced_tokens + self.unsettled_texts
+
+    @property
     def error_count(self) -> int:
+        """Texts without a vector."""
         return sum(self.errors.values())
 
+    @property
+    def failed_count(self) -> int:
+        """Those of them that their callers had not given up."""
+        return failed_texts(self.errors)
+
     def error_rate_pct(self) -> float | None:
-        """Texts without a vector, of all texts; None when there were none."""
-        return 100.0 * self.error_count / self.texts if self.texts else None
+        """Texts that failed, of all texts; None when there were none. Who gives up is no failing provider."""
+        return 100.0 * self.failed_count / self.texts if self.texts else None
 
     def cache_hit_rate_pct(self) -> float | None:
         """Hits of all look-ups with an answer: hits / (hits + misses), of texts. None when there was none.
@@ -160,7 +173,7 @@ class Totals:
 _SUMS = (
     "texts", "cache_hits", "duplicates", "misses", "batches", "tokens_received", "tokens_embedded", "tokens_saved",
     "truncated_texts", "padding_tokens", "cost_nano_usd", "saved_nano_usd", "unpriced_tokens", "cache_errors",
-    "busy_seconds", "unpriced_saved_tokens", "duplicate_tokens",
+    "busy_seconds", "unpriced_saved_tokens", "duplicate_tokens", "unsettled_texts", "uncounted_texts",
 )  # fmt: skip
 _add_sums = adder(_SUMS)
 #: What an older sender does not tell is not added as it stands.

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from embedwatch.events import BatchEvent
+from embedwatch.events import BatchEvent, failed_texts
 from embedwatch.sketch import Sketch
 from stream_agents.compute.adding import adder
 from stream_agents.compute.merges import Merges
@@ -32,7 +32,7 @@ class WorkerSums(msgspec.Struct, array_like=True):
     cache_hits: int = 0
     misses: int = 0
     tokens_embedded: int = 0
-    errors: int = 0
+    errors: int = 0  # that are failures: without those whose callers gave up
     latency_texts: int = 0
     latency_ms: float = 0.0
     first_seconds: float = math.inf  # time of the earliest event
@@ -47,7 +47,7 @@ class WorkerSums(msgspec.Struct, array_like=True):
     def add(self, event: BatchEvent, latency: Sketch, time_seconds: float) -> None:
         _add_counts(self, event)
         if event.errors:
-            self.errors += sum(event.errors.values())
+            self.errors += failed_texts(event.errors)
         self.latency_texts += latency.count
         self.latency_ms += latency.total
         if time_seconds < self.first_seconds:

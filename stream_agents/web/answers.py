@@ -40,7 +40,10 @@ class Phase(Struct):
 
 
 class Performance(Struct):
-    """A window's speed and errors. `covered_seconds` is what rates are over; null: not known."""
+    """A window's speed and errors. `covered_seconds` is what rates are over; null: not known.
+
+    `errors` are texts without a vector; `cancelled_texts`, those of them whose callers gave up, are in no error rate.
+    """
 
     latency_ms: Statistics
     queue_wait_ms: Statistics
@@ -50,6 +53,7 @@ class Performance(Struct):
     throughput_tokens_per_s: float | None
     texts: int
     errors: int
+    cancelled_texts: int
     errors_by_class: dict[ErrorClass, int]
     error_rate_pct: float | None
     error_rate_pct_by_class: dict[ErrorClass, float]
@@ -108,9 +112,12 @@ class Day(DayTotals, kw_only=True):
 
     Money that is not known because a model has no price is null, never 0. `cost_state` says how much of the cost is
     known: `known` is all of it; `partial` is the part that has a price, beside `unpriced_texts` and `unpriced_tokens`
-    that have none; `unknown` is nothing, and null. `saved_state` says it of the savings, beside
-    `unpriced_saved_tokens`. Costs of a text or token are over the texts or tokens that have a price; `savings_pct` is
-    there where both sums are `known`.
+    that have none, and `unsettled_texts` of failed calls that may have been billed; `unknown` is nothing, and null.
+    `saved_state` says it of the savings, beside `unpriced_saved_tokens`. Costs of a text or token are over the texts or
+    tokens that have a price, and of a token null beside `uncounted_texts`, which have a cost and whose tokens nobody
+    counted; `savings_pct` is there where both sums are `known`.
+
+    `wasted_nano_usd` is of the cost: what was paid for texts that got no vector, as far as it is known (it is no less).
 
     Forecast and burn (`fast`: 15 minutes, `slow`: two hours) are of today only. `late_*` is what was booked when the
     day was closed: it is over and the grace (`agents.late_grace_seconds`) has passed; each such correction is an event
@@ -124,6 +131,8 @@ class Day(DayTotals, kw_only=True):
     saved_nano_usd: int | None  # type: ignore[assignment]
     gpu_hour_nano_usd: int | None  # type: ignore[assignment]
     late_cost_nano_usd: int | None  # type: ignore[assignment]
+    wasted_nano_usd: int | None  # type: ignore[assignment]
+    wasted_usd: float | None
     cost_state: MoneyState
     saved_state: MoneyState
     cost_usd: float | None

@@ -51,10 +51,11 @@ _MINUTE = (
            "Low while texts wait: see whether every worker is up, then compare the time by phase.", by=_EACH),
     _gauge("throughput_tokens_per_second", "tokens per second", "Tokens embedded over the last minute.",
            "Low while texts wait: see whether every worker is up, then compare the time by phase.", by=_EACH),
-    _gauge("error_ratio", "ratio", "Texts without a vector, of all texts of the last minute.",
+    _gauge("error_ratio", "ratio", "Texts that failed, of all texts of the last minute; not those given up.",
            "Above 0.01: `error_class_ratio` says of which kind, `embedwatch dlq list` shows them.", by=_EACH),
     _gauge("error_class_ratio", "ratio", "Texts without a vector, by class of error, of all texts of the last minute.",
-           "`rate_limited`, `timeout`, `connection`: the endpoint. `out_of_memory`: a smaller batch. Else the texts.",
+           "`rate_limited`, `timeout`, `connection`: the endpoint. `out_of_memory`: a smaller batch. `cancelled`: the "
+           "callers gave up, see how long they wait. Else the texts.",
            "class", by=_EACH),
     _gauge("cache_hit_ratio", "ratio", "Cache hits, of hits and misses, over the last minute.",
            "Below 0.4: is the cache reachable and large enough, and did a setting of the model change? A new setting "
@@ -79,6 +80,8 @@ _DAY = (
            "See which model and tenant spend most; pause or cache what can wait.", by=_EACH),
     _gauge("saved_usd_today", "USD", "Spend the cache has saved since midnight; absent where nothing has a price.",
            "Little beside the spend: look at the hit ratio.", by=_EACH),
+    _gauge("wasted_usd_today", "USD", "Of the spend since midnight, what was paid for texts that got no vector.",
+           "Above 0: see `errors` by class; what fails after it was paid for is paid for again."),
     _gauge("texts_today", "texts", "Texts since midnight.", _ROUTINE, by=_EACH),
     _gauge("errors_today", "texts", "Texts without a vector since midnight.", "`embedwatch dlq list` shows them."),
     _gauge("cache_hits_today", "texts", "Texts found in the cache since midnight.", _ROUTINE),
@@ -89,6 +92,8 @@ _DAY = (
     _gauge("unpriced_saved_tokens_today", "tokens",
            "Tokens that need not be embedded, at no known price, since midnight.",
            "Above 0: the day's savings are too low. Give the model a price."),
+    _gauge("unsettled_texts_today", "texts", "Texts of failed calls that may have been billed, since midnight.",
+           "Above 0: the day's spend may be too low. See `errors` by class, and the provider's own bill."),
 )  # fmt: skip
 
 _BUDGETS = (
@@ -126,9 +131,15 @@ _COUNTERS = (
              "Rises: give the model a price (`pricing.usd_per_million_tokens`).", *_MT),
     _counter("unpriced_saved_tokens", "tokens", "Tokens that need not be embedded, at no known price.",
              "Rises: give the model a price.", *_MT),
+    _counter("unsettled_texts", "texts", "Texts of failed calls that may have been billed.",
+             "Rises: see `errors` by class; what they cost is on the provider's bill, and in no sum here.", *_MT),
+    _counter("uncounted_texts", "texts", "Texts embedded at a known cost whose tokens nobody has counted.",
+             "Rises: they are in no sum of tokens; let the caller say its tokens.", *_MT),
     _counter("cost_usd", "USD", "Spend on what has a price; absent where nothing has one.",
              "For exact sums of a day take `embedwatch report --day`: a rate over a scrape is an estimate.", *_MT),
     _counter("saved_usd", "USD", "Spend the cache has saved; absent where nothing has a price.", _ROUTINE, *_MT),
+    _counter("wasted_usd", "USD", "Of the spend, what was paid for texts that got no vector; no less was wasted.",
+             "Rises: see `errors` by class; what fails after it was paid for is paid for again.", *_MT),
     _counter("busy_seconds", "seconds", "Time the model worked.", _ROUTINE, *_MT),
     _counter("phase_seconds", "seconds", "Time by phase, summed over batches; of queue_wait the mean of each event's "
              "texts.", "The phase that grew is where to look.", *_MT, "phase"),

@@ -29,17 +29,22 @@ STATUSES: tuple[LagStatus, ...] = ("OK", "REWOUND", "STALLED", "STOPPED", "UNKNO
 
 
 def _cost_usd(day: DayTotals) -> float | None:
-    return to_usd(known_nano_usd(day.cost_nano_usd, day.unpriced_tokens))
+    return to_usd(known_nano_usd(day.cost_nano_usd, day.gaps))
 
 
 def _saved_usd(day: DayTotals) -> float | None:
     return to_usd(known_nano_usd(day.saved_nano_usd, day.unpriced_saved_tokens))
 
 
+def _wasted_usd(day: DayTotals) -> float | None:
+    return None if _cost_usd(day) is None else to_usd(day.wasted_nano_usd)
+
+
 #: Gauges of the day so far.
 DAY: tuple[tuple[str, Callable[[DayTotals], float | None]], ...] = (
     ("cost_usd_today", _cost_usd),
     ("saved_usd_today", _saved_usd),
+    ("wasted_usd_today", _wasted_usd),
     ("texts_today", attrgetter("texts")),
     ("errors_today", attrgetter("errors")),
     ("cache_hits_today", attrgetter("cache_hits")),
@@ -47,6 +52,7 @@ DAY: tuple[tuple[str, Callable[[DayTotals], float | None]], ...] = (
     ("tokens_embedded_today", attrgetter("tokens_embedded")),
     ("unpriced_tokens_today", attrgetter("unpriced_tokens")),
     ("unpriced_saved_tokens_today", attrgetter("unpriced_saved_tokens")),
+    ("unsettled_texts_today", attrgetter("unsettled_texts")),
 )
 #: Those that single models and tenants have, too.
 OF_EACH = ("cost_usd_today", "saved_usd_today", "texts_today", "tokens_embedded_today", "unpriced_tokens_today")
@@ -57,7 +63,8 @@ COUNTED: tuple[tuple[str, str], ...] = (
     ("tokens_embedded", "tokens_embedded"), ("tokens_saved", "tokens_saved"),
     ("duplicate_tokens", "duplicate_tokens"), ("padding_tokens", "padding_tokens"),
     ("truncated_texts", "truncated_texts"), ("unpriced_tokens", "unpriced_tokens"),
-    ("unpriced_saved_tokens", "unpriced_saved_tokens"),
+    ("unpriced_saved_tokens", "unpriced_saved_tokens"), ("unsettled_texts", "unsettled_texts"),
+    ("uncounted_texts", "uncounted_texts"),
 )  # fmt: skip
 
 
@@ -123,6 +130,7 @@ def counted(counters: Counters) -> Iterator[Metric]:
     for field, without_price, name in (
         ("cost_nano_usd", "unpriced_tokens", "cost_usd"),
         ("saved_nano_usd", "unpriced_saved_tokens", "saved_usd"),
+        ("wasted_nano_usd", "unpriced_tokens", "wasted_usd"),
     ):
         family = counter(name)
         for names, counts in rows:

@@ -10,7 +10,11 @@ const plural = (many, one) => `${count(many)} ${one}${many === 1 ? "" : "s"}`;
 const budgetOf = (today) => [...today.budgets].sort((a, b) => (b.spent_pct ?? 0) - (a.spent_pct ?? 0))[0];
 
 function unpriced(today) {
-  return today.cost_state === "known" ? null : `${plural(today.unpriced_tokens, "token")} without a price`;
+  return join(
+    today.unpriced_tokens && `${plural(today.unpriced_tokens, "token")} without a price`,
+    today.wasted_nano_usd && `${usd(today.wasted_usd)} wasted`,
+    today.unsettled_texts && `${plural(today.unsettled_texts, "text")} of failed calls may be billed`,
+  );
 }
 
 function drainReason({ queue }) {
@@ -70,7 +74,7 @@ const TILES = [
     id: "errors", name: "Error rate", metrics: ["error_rate_pct"],
     of: ({ performance: p }) => ({
       value: known(p.error_rate_pct) ? percent(p.error_rate_pct) : null,
-      sub: p.texts ? join(`${count(p.errors)} of ${plural(p.texts, "text")}`, Object.entries(p.errors_by_class).map(([name, many]) => `${name} ${count(many)}`).join(", ")) : "no text in this time",
+      sub: p.texts ? join(`${count(p.errors - (p.cancelled_texts || 0))} of ${plural(p.texts, "text")}`, Object.entries(p.errors_by_class).map(([name, many]) => `${name} ${count(many)}`).join(", ")) : "no text in this time",
     }),
   },
   {

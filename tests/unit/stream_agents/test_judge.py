@@ -94,6 +94,17 @@ def test_a_value_at_its_threshold_is_not_above_it(threshold: float, judgement: s
     assert one(f"thresholds: {{error_rate_pct: {threshold}}}", world).judgement == judgement
 
 
+def test_callers_that_give_up_are_no_errors_of_whoever_they_asked() -> None:
+    rule = "thresholds: {error_rate_pct: 1}"
+    found = one(rule, world_of(batch_event(texts=100, errors={"cancelled": 50})))
+    assert (found.judgement, found.value, found.samples) == ("ok", 0.0, 100)
+    found = one(rule, world_of(batch_event(texts=100, errors={"cancelled": 50, "timeout": 2})))
+    assert (found.judgement, found.value) == ("breached", 2.0)
+    assert [(part.kind, part.name) for part in found.contributors if part.kind == "error_class"] == [
+        ("error_class", "timeout")
+    ]
+
+
 @pytest.mark.parametrize(("threshold", "judgement"), [(19.99, "ok"), (20, "ok"), (20.01, "breached")])
 def test_a_value_at_its_threshold_is_not_below_it(threshold: float, judgement: str) -> None:
     world = world_of(batch_event(texts=100, cache_hits=20, misses=80))

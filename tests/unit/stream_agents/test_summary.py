@@ -69,6 +69,13 @@ def test_the_numbers_of_one_batch() -> None:
     assert (today["day"], today["timezone"]) == ("2027-01-15", "UTC")
 
 
+def test_cancelled_texts_are_counted_beside_those_that_failed() -> None:
+    performance = summary(world_of(batch_event(misses=5, errors={"timeout": 1, "cancelled": 2})), NOW)["performance"]
+    assert (performance["errors"], performance["cancelled_texts"], performance["error_rate_pct"]) == (3, 2, 10.0)
+    assert performance["errors_by_class"] == {"cancelled": 2, "timeout": 1}
+    assert performance["error_rate_pct_by_class"] == {"cancelled": 20.0, "timeout": 10.0}
+
+
 def test_a_cache_that_serves_everything_saves_all_of_it_and_divides_by_nothing() -> None:
     event = batch_event(
         cache_hits=10, misses=0, tokens_embedded=0, tokens_saved=1000, cost_nano_usd=0, saved_nano_usd=5000,

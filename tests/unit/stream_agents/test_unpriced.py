@@ -71,7 +71,7 @@ NOTHING_KNOWN = {
     "cost_without_cache_usd": None, "savings_pct": None, "cost_per_text_usd": None, "cost_per_1000_texts_usd": None,
     "cost_per_million_tokens_usd": None, "busy_cost_usd": None, "allocated_nano_usd": None, "allocated_cost_usd": None,
     "forecast_usd": None, "late_cost_nano_usd": 0, "late_cost_usd": 0.0, "cost_state": "unknown",
-    "saved_state": "unknown",
+    "saved_state": "unknown", "wasted_nano_usd": None, "wasted_usd": None,
 }  # fmt: skip
 
 

@@ -32,7 +32,7 @@ def plain(workers: Workers) -> dict[Any, tuple[Any, ...]]:
 def test_what_is_kept_of_a_worker() -> None:
     windows = Windows(max_scopes=9)
     slow = Sketch.of([400.0] * 9).to_text()
-    windows.add(event(0, "a", latency_sketch=slow, errors={"timeout": 1}, texts=10, tenant="t"), NOW)
+    windows.add(event(0, "a", latency_sketch=slow, errors={"timeout": 1, "cancelled": 3}, texts=10, tenant="t"), NOW)
     windows.add(event(1, "a", ago=2), NOW)
     windows.add(event(2, "b", model="n"), NOW)
     found = windows.workers_window(60, NOW)

@@ -176,6 +176,8 @@ def test_the_time_of_a_failed_pass_is_paid_for_by_the_texts_in_it(make_rig: Call
     rig.pipeline.run([rig.single("a", "one", tenant="good"), rig.single("b", "poison", tenant="bad")])
     costs = {event.tenant: event.cost_nano_usd for event in rig.events()}
     assert costs == {"good": 1_500_000, "bad": 1_500_000}
+    wasted = {event.tenant: event.wasted_nano_usd for event in rig.events()}
+    assert wasted == {"good": 0, "bad": 1_500_000}
 
 
 def test_labels_that_are_too_long_are_clipped_so_that_the_event_can_be_read(rig: Any) -> None:

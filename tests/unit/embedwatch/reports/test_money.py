@@ -13,7 +13,7 @@ from embedwatch.reports.money import decimals_for, exact, printed, rounded, show
 AMOUNTS = st.lists(st.integers(0, 10**18), max_size=30)
 
 
-@given(AMOUNTS, st.sampled_from([2, 4, 6, 9]))
+@given(AMOUNTS, st.sampled_from([0, 2, 4, 6, 9]))
 def test_the_printed_parts_add_up_to_the_printed_whole_and_none_is_off_by_a_digit(
     parts: list[int], decimals: int
 ) -> None:
@@ -27,6 +27,19 @@ def test_the_printed_parts_add_up_to_the_printed_whole_and_none_is_off_by_a_digi
 @given(st.integers(0, 10**20))
 def test_the_exact_form_is_exact(amount: int) -> None:
     assert Decimal(exact(amount)).scaleb(9) == amount
+
+
+def test_the_exact_form_has_all_nine_digits() -> None:
+    assert exact(12_000_000_001) == "12.000000001"
+    assert exact(0) == "0.000000000"
+
+
+@pytest.mark.parametrize(
+    ("nano_usd", "decimals"), [(0, 2), (10**12, 2), (10**9, 2), (10**8, 4), (10**6, 6), (10**3, 9), (1, 9)]
+)
+def test_small_sums_have_more_digits(nano_usd: int, decimals: int) -> None:
+    assert decimals_for(nano_usd) == decimals
+    assert rounded(nano_usd, decimals) or not nano_usd
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,12 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from embedwatch.reports.build import Known, build
 from embedwatch.reports.delimited import as_csv
 from embedwatch.reports.model import Report, Row
-from embedwatch.reports.money import decimals_for, exact, printed, rounded
 from embedwatch.reports.period import resolve
 from embedwatch.reports.sections import sections
 from embedwatch.scopes import parse_scope
@@ -112,27 +110,6 @@ def test_what_has_no_name_is_called_so_and_stands_last() -> None:
     capped = build(known_of(rows, 4, 200_000), WEEK, ["tenant"])
     assert capped.groups[-1].label == "(no tenant, or beyond the cap)"
     assert build(known_of(rows, 2, 200_000), WEEK, ["model"]).groups[-1].label == "(other models)"
-
-
-@given(st.lists(st.integers(0, 10**13), max_size=30), st.sampled_from((0, 2, 4, 6, 9)))
-def test_printed_amounts_add_up_and_none_is_off_by_a_digit(parts: list[int], decimals: int) -> None:
-    found = printed(parts, decimals)
-    assert sum(found, Decimal(0)) == rounded(sum(parts), decimals)
-    for part, amount in zip(parts, found, strict=True):
-        assert abs(Decimal(part).scaleb(-9) - amount) < Decimal(1).scaleb(-decimals)
-
-
-@pytest.mark.parametrize(
-    ("nano_usd", "decimals"), [(0, 2), (10**12, 2), (10**9, 2), (10**8, 4), (10**6, 6), (10**3, 9), (1, 9)]
-)
-def test_small_sums_have_more_digits(nano_usd: int, decimals: int) -> None:
-    assert decimals_for(nano_usd) == decimals
-    assert rounded(nano_usd, decimals) or not nano_usd
-
-
-def test_exact_is_exact() -> None:
-    assert exact(12_000_000_001) == "12.000000001"
-    assert exact(0) == "0.000000000"
 
 
 def _csv_adds_up(report: Report) -> None:

@@ -73,9 +73,12 @@ def test_sums_of_events_are_sums_of_calls_and_no_reader_refuses_one(made: list[C
         assert sum(getattr(event, name) for event in events) == sum(getattr(call, name) for call in made), name
     for name in ("cost_nano_usd", "saved_nano_usd"):
         assert sum(getattr(event, name) for event in events) == sum(getattr(call, name) or 0 for call in made), name
+    uncounted = [call for call in made if call.tokens is None and call.cost_nano_usd is not None]
+    assert sum(event.uncounted_texts for event in events) == sum(call.misses for call in uncounted)
     assert sum(event.tokens_embedded for event in events) == sum(
-        call.misses if call.tokens is None else call.tokens for call in made
+        call.misses if call.tokens is None else call.tokens for call in made if call not in uncounted
     )
+    assert sum(event.unsettled_texts for event in events) == sum(call.texts for call in made if call.unsettled)
     errors: Counter[str] = Counter()
     for event in events:
         errors.update(event.errors)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from embedwatch.sdk import (
     count_tokens,
     print_dashboard,
 )
+from embedwatch.sdk.day import DayCost
 from tests.harness.sdk import Client, watched
 
 SMALL = "text-embedding-3-small"
@@ -65,7 +67,8 @@ def test_metrics_count_what_the_guide_counts() -> None:
     assert summary["avg_latency_ms"] == pytest.approx(60.0)  # of the calls that succeeded, over all of them
     assert summary["error_rate"] == 25.0
     assert summary["throughput_texts_per_sec"] == pytest.approx(2.6)
-    assert (summary["total_cost_usd"], summary["cost_state"]) == (0.003, "known")
+    # What the call that failed cost, nobody said.
+    assert (summary["total_cost_usd"], summary["cost_state"]) == (0.003, "partial")
     metrics.record_operation(1, 1.0)
     assert metrics.summary()["cost_state"] == "partial"
 
@@ -239,6 +242,54 @@ def test_an_alert_is_told_once_and_then_its_end() -> None:
     ]
     assert alerts.check_metrics({"queue_depth": 2000})[0]["type"] == "HIGH_QUEUE_DEPTH"
     assert alerts.get_alerts() == told
+
+
+def test_alerts_on_the_days_cost_and_the_queue_work_on_a_summary(caplog: pytest.LogCaptureFixture) -> None:
+    wall = Clock(1_800_000_000.0)  # 09:00 in Berlin
+    metrics = EmbeddingMetrics(timezone="Europe/Berlin", wall_clock=wall)
+    depth: list[float] = [2000]
+    alerts = AlertSystem({"daily_cost_usd": 1, "queue_depth": 1000}, notify=lambda _: None, queue_depth=depth.pop)
+    metrics.record_operation(10, 5.0, cost=1.5)
+    assert [alert["type"] for alert in alerts.check_metrics(metrics.summary())] == [
+        "BUDGET_EXCEEDED", "HIGH_QUEUE_DEPTH",
+    ]  # fmt: skip
+    wall.now += 15 * 3600 - 1
+    assert metrics.summary()["daily_cost_usd"] == 1.5
+    wall.now += 1  # midnight in Berlin
+    summary = metrics.summary()
+    assert (summary["daily_cost_usd"], summary["daily_cost_state"], summary["total_cost_usd"]) == (0.0, "known", 1.5)
+    assert [alert["state"] for alert in alerts.check_metrics(summary)] == ["resolved"]
+    assert alerts.unknown() == {"queue_depth": "queue_depth() raised IndexError"}
+    metrics.record_operation(10, 5.0, error=True)
+    assert metrics.summary()["daily_cost_usd"] is None
+    assert not caplog.records
+
+
+def test_a_call_that_is_told_late_is_on_its_own_day() -> None:
+    day = DayCost(ZoneInfo("UTC"))
+    midnight = 1_800_057_600.0
+    for nano_usd, end_seconds in ((1, midnight - 1), (10, midnight), (100, midnight - 0.5), (1000, midnight + 5)):
+        day.add(nano_usd, False, end_seconds)
+    assert day.today(midnight + 9) == (1010, 0)
+    assert day.today(midnight + 86_400) == (0, 0)
+
+
+def test_what_cannot_be_judged_is_said_and_stops_no_other_alert(caplog: pytest.LogCaptureFixture) -> None:
+    alerts = AlertSystem(THRESHOLDS, notify=lambda _: None)
+    found = {"latency_p95_ms": "650", "error_rate_pct": True, "cache_hit_rate_pct": float("nan"), "daily_cost_usd": 101}
+    for _ in range(2):
+        alerts.check_metrics(found)
+    assert alerts.firing() == {"BUDGET_EXCEEDED"}
+    assert alerts.unknown() == {
+        "latency_p95_ms": "no number, but str", "error_rate_pct": "no number, but bool",
+        "cache_hit_rate_pct": "no number, but float", "queue_depth": "the metrics have no such number",
+    }  # fmt: skip
+    assert [record.message for record in caplog.records] == [
+        "alerts: the threshold queue_depth cannot be judged, the metrics have no such number: give "
+        "AlertSystem(queue_depth=...)"
+    ]
+    with pytest.raises(ConfigError, match="latency_p95_ms is 'slow'"):
+        AlertSystem({"latency_p95_ms": "slow"})  # type: ignore[dict-item]
 
 
 def test_thresholds_may_be_few_and_must_be_known(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import copy
 import gc
@@ -96,7 +97,13 @@ class Unusual(BaseException):
         (type("APITimeoutError", (Exception,), {})(), "timeout"),
         (type("APIConnectionError", (Exception,), {})(), "connection"),
         (Unusual(), "other"),
-        (KeyboardInterrupt(), "other"),
+        (KeyboardInterrupt(), "cancelled"),
+        (GeneratorExit(), "cancelled"),
+        (SystemExit(429), "cancelled"),
+        (asyncio.CancelledError(), "cancelled"),
+        (concurrent.futures.CancelledError(), "cancelled"),
+        (type("Cancelled", (BaseException,), {})(), "cancelled"),  # as trio's and anyio's
+        (type("ClientClosedRequest", (Exception,), {"status_code": 499})(), "cancelled"),
     ],
 )
 def test_an_exception_is_counted_under_its_class_and_goes_on_unchanged(error: BaseException, error_class: str) -> None:
@@ -110,7 +117,21 @@ def test_an_exception_is_counted_under_its_class_and_goes_on_unchanged(error: Ba
         assert monitor.flush()
     assert (calls[0].errors, calls[0].misses, calls[0].error_class) == (2, 0, error_class)
     assert calls[0].error_type == type(error).__name__
-    assert calls[0].tokens == 0
+    refused = error_class in ("rate_limited", "unknown_model")
+    assert calls[0].tokens == (0 if refused else None)
+
+
+def test_a_call_that_was_given_up_is_counted_and_raises_no_error_rate() -> None:
+    with watched() as (monitor, _):
+        for error in (asyncio.CancelledError(), KeyboardInterrupt(), ValueError(), None):
+            with contextlib.suppress(BaseException), monitor.call(["a", "b"]):
+                if error is not None:
+                    raise error
+        summary = monitor.summary()
+    assert (summary["total_calls"], summary["failed_calls"], summary["cancelled_calls"]) == (4, 1, 2)
+    assert summary["error_rate_pct"] == summary["error_rate"] == 25.0
+    assert summary["errors_by_class"] == {"cancelled": 2, "model_error": 1}
+    assert summary["failed_texts"] == 6  # without a vector
 
 
 def test_an_exception_that_breaks_when_it_is_looked_at_goes_on_too() -> None:

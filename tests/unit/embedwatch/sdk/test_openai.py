@@ -230,7 +230,7 @@ def test_an_async_create_behind_a_plain_decorator_is_measured_to_its_end(api, wa
     assert [(call.tokens, call.errors) for call in watched.calls()] == [(BILLED, 0), (0, 2)]
 
 
-def test_a_cancelled_call_is_counted_as_failed(api, watched):
+def test_a_cancelled_call_is_counted_as_cancelled(api, watched):
     async def cancel() -> None:
         async with AsyncOpenAI(api_key="k", base_url=api.url) as client:
             task = asyncio.ensure_future(asked(watched.monitor.wrap(client)))
@@ -245,7 +245,7 @@ def test_a_cancelled_call_is_counted_as_failed(api, watched):
         asyncio.run(cancel())
     finally:
         api.gate.set()
-    assert watched.call().errors == 2
+    assert (watched.call().errors, watched.call().error_class) == (2, "cancelled")
 
 
 def test_labels_of_the_caller_come_first(client, api):
