@@ -30,6 +30,8 @@ from embedwatch.yamlfile import closest, read_yaml
 PREFIX = "EMBEDWATCH_"
 #: Variables of commands' own options; `cli` knows which there are.
 OPTION_PREFIXES = (
+    "AGENTS_RESTORE_",
+    "AGENTS_SAVE_",
     "DEMO_",
     "UP_",
     "PRODUCE_",

@@ -32,7 +32,8 @@ ANY = {
 }  # fmt: skip
 #: Needed for a command to get as far as its options.
 ARGUMENTS = {
-    ("collect",): ["out.npy"], ("agents", "save"): ["state.gz"], ("agents", "restore"): ["state.gz"], ("produce",): ["texts.txt"], ("compare",): ["a", "b"], ("baseline", "save"): ["v1"],
+    ("collect",): ["out.npy"], ("agents", "save"): ["state.gz"], ("agents", "restore"): ["state.gz"],
+    ("produce",): ["texts.txt"], ("compare",): ["a", "b"], ("baseline", "save"): ["v1"],
     ("baseline", "diff"): ["v1"], ("dlq", "show"): ["0:17"], ("dlq", "replay"): ["--yes"],
     ("alerts", "show"): ["x"], ("alerts", "ack"): ["x"], ("alerts", "snooze"): ["x", "--for", "1h"],
     ("silence", "add"): ["--all", "--for", "1h"], ("silence", "end"): ["3f9a1c04"],
