@@ -52,7 +52,7 @@ def add_routes(
         router.add_get(route.path, handler, allow_head="HEAD" in route.methods)
     router.add_get("/ui/{file}", routes.file)
     # The server asks the more exact paths first, Faust's too.
-    router.add_route("*", "/{path:.*}", nothing_there(ROUTES))
+    router.add_route("*", r"/{path:[\s\S]*}", nothing_there(ROUTES))  # a line break, too, is a path
 
 
 class Routes:
