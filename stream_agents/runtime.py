@@ -27,7 +27,7 @@ from stream_agents.compute.guard import Gap, GapGuard
 from stream_agents.compute.judge import Announcer, judge
 from stream_agents.compute.ledger import PartitionState, check_bookable
 from stream_agents.compute.merger import Merger
-from stream_agents.compute.rejections import sender_of
+from stream_agents.compute.rejections import event_id_of, sender_of
 from stream_agents.compute.scaling import Brain
 from stream_agents.compute.world import World
 from stream_agents.deciding import Decider
@@ -234,7 +234,8 @@ class Runtime:
             if sum(state.rejected.values()) in (1, 10, 100, 1000):
                 log.warning(
                     "an event that does not decode, partition %d offset %d: %s", partition, offset, problem,
-                    extra={"partition": partition, "offset": offset, "reason": problem.reason},
+                    extra={"partition": partition, "offset": offset, "reason": problem.reason,
+                           "event_id": event_id_of(value)},
                 )  # fmt: skip
         state.accepted_gaps += offset > state.next_offset
         state.next_offset = offset + 1

@@ -764,3 +764,14 @@ def test_a_broker_that_is_away_makes_the_numbers_those_of_then() -> None:
     assert runtime.unready() == ["the broker has not answered for 30 s"]
     runtime.alerts.heard(clock.now())
     assert runtime.unready() == []
+
+
+def test_a_refused_event_is_found_in_the_log_by_its_id_and_its_place(caplog: pytest.LogCaptureFixture) -> None:
+    broken = encode(batch_event(7)).replace(b'"texts":10', b'"texts":-1')
+    log = log_of(broken)
+    runtime = runtime_on(log)
+    runtime.recover({}, {0})
+    asyncio.run(deliver(log, runtime))
+    (record,) = [each for each in caplog.records if each.levelname == "WARNING"]
+    found = tuple(record.__dict__[name] for name in ("event_id", "partition", "offset", "reason"))
+    assert found == ("w:7", 0, 0, "invalid")
