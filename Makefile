@@ -8,7 +8,7 @@ export PYTHONUNBUFFERED := 1
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; exit; }; done; echo python3)
 
-.PHONY: help demo test check bench bench-gpu chaos setup setup-dev lint types contracts locks-check lock reference reference-check \
+.PHONY: help demo test check bench bench-gpu chaos fuzz setup setup-dev lint types contracts locks-check lock reference reference-check \
 	compose-check promtool fmt clean
 
 help: ## list the targets
@@ -36,6 +36,9 @@ bench-gpu: setup-dev ## the worker's steps on a GPU, one table; ARGS=--tiny trie
 
 chaos: setup-dev ## kill -9 workers and agents at random and count (RUNS=20)
 	@EMBEDWATCH_TEST_REQUIRE=embedded,kafka EMBEDWATCH_TEST_CHAOS_RUNS=$(or $(RUNS),20) $(BIN)/python -m pytest tests/chaos -m chaos $(ARGS)
+
+fuzz: setup-dev ## hostile input to every decoder, by coverage (SECONDS=60 each; TARGETS=codec,rules; ARGS=--write)
+	@$(BIN)/python tools/fuzz.py --seconds $(or $(SECONDS),60) --targets "$(TARGETS)" $(ARGS)
 
 lint:
 	@$(BIN)/ruff check .

@@ -203,7 +203,8 @@ class AlertingService:
         if count & (count - 1) == 0:  # the 1st, 2nd, 4th, ...: a flood of them must not become a flood of lines
             place = f"{record.topic}-{record.partition}-{record.offset}"
             line = "alerting: no verdict at %s: %s (kept in dead letters; %d of this kind so far)"
-            log.error(line, place, clean(str(error), 300), count)
+            about = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+            log.error(line, place, clean(str(error), 300), count, extra={**about, "reason": error.reason})
         self._letters.append(dead_letter(record, error, self._clock.now()))
 
     # --- ownership ---

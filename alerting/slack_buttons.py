@@ -13,7 +13,7 @@ from msgspec import Struct
 from alerting.message import DASHBOARD
 from alerting.parcels import Parcel
 from alerting.wording import clean
-from embedwatch.events import AlertAction
+from embedwatch.events import AlertAction, Label
 
 PREFIX = "embedwatch."
 ACKNOWLEDGE, SNOOZE_HOUR, SNOOZE_TOMORROW = (PREFIX + name for name in ("acknowledge", "snooze_1h", "snooze_tomorrow"))
@@ -37,7 +37,7 @@ CLOCKS_SECONDS = 3600.0
 class _Value(Struct, frozen=True):
     """What a button carries: the alert as it was seen."""
 
-    alert_id: str
+    alert_id: Label
     episode: int
 
 
@@ -77,7 +77,7 @@ def asked(payload: Mapping[str, Any], now: float, zone: tzinfo) -> AlertAction |
         return None
     try:
         value = msgspec.json.decode(str(pressed.get("value", "")), type=_Value)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return None
     at = _moment(pressed.get("action_ts"), now)
     until = None

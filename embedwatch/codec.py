@@ -24,6 +24,9 @@ from embedwatch.events import (
 #: A metric event is a few KiB (its sketches are the bulk). A larger one is not ours.
 MAX_EVENT_BYTES = 256 * 1024
 
+#: Of what is wrong with an event. It names what the sender wrote, which may be long, and goes into logs and headers.
+MAX_DETAIL_CHARS = 500
+
 _encoder = msgspec.json.Encoder()
 _metric_decoder = msgspec.json.Decoder(MetricEvent)
 _verdict_decoder = msgspec.json.Decoder(Verdict)
@@ -97,9 +100,9 @@ def _decode(decoder: msgspec.json.Decoder[Any], data: bytes | None) -> Any:
     try:
         event = decoder.decode(data)
     except msgspec.ValidationError as error:
-        raise InvalidEvent("invalid", str(error)) from None
+        raise InvalidEvent("invalid", str(error)[:MAX_DETAIL_CHARS]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidEvent("not_json", str(error)) from None
+        raise InvalidEvent("not_json", str(error)[:MAX_DETAIL_CHARS]) from None
     if event.v != VERSION:
-        raise InvalidEvent("wrong_version", f"v is {event.v}, this reader knows {VERSION}")
+        raise InvalidEvent("wrong_version", f"v is {str(event.v)[:40]}, this reader knows {VERSION}")
     return event

@@ -87,7 +87,7 @@ def letter_of(
 
     `timestamp_ms` is the record's own time, for letters that do not say theirs.
     """
-    time_seconds = _number(header(headers, "time"), float)
+    time_seconds = _seconds(header(headers, "time"))
     if time_seconds is None or not math.isfinite(time_seconds):
         time_seconds = None if timestamp_ms is None or timestamp_ms < 0 else timestamp_ms / 1000
     return Letter(
@@ -104,12 +104,12 @@ def letter_of(
         tenant=header(headers, "tenant"),
         origin=header(headers, "source"),
         source_topic=header(headers, "source_topic"),
-        source_partition=_number(header(headers, "source_partition"), int),
-        source_offset=_number(header(headers, "source_offset"), int),
-        index=_number(header(headers, "index"), int),
+        source_partition=_number(header(headers, "source_partition")),
+        source_offset=_number(header(headers, "source_offset")),
+        index=_number(header(headers, "index")),
         form=header(headers, "format"),
-        clipped_from_bytes=_number(header(headers, "clipped_from_bytes"), int),
-        replays=_number(header(headers, REPLAYS), int) or 0,
+        clipped_from_bytes=_number(header(headers, "clipped_from_bytes")),
+        replays=_number(header(headers, REPLAYS)) or 0,
     )
 
 
@@ -272,8 +272,13 @@ def printable(text: str, most: int | None = None) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _number(text: str | None, kind: Any) -> Any:
+def _number(text: str | None) -> int | None:
+    """A count or a place. A negative one is neither: it would be taken from the end, or never reach its limit."""
+    return int(text) if text is not None and text.isascii() and text.isdecimal() and len(text) <= 18 else None
+
+
+def _seconds(text: str | None) -> float | None:
     try:
-        return None if text is None else kind(text)
+        return None if text is None else float(text)
     except ValueError:
         return None

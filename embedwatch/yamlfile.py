@@ -17,6 +17,9 @@ MAX_FILE_BYTES = 1024 * 1024
 #: Anchors may be used, but a file that grows beyond this when they are followed was made to hang its reader.
 MAX_ENTRIES = 100_000
 
+#: Of a whole number, as it is written. A longer one is no setting, fits into no float, and may be too long to be shown.
+MAX_DIGITS = 100
+
 Path_ = tuple[str | int, ...]
 
 
@@ -48,8 +51,12 @@ class YamlFile:
         return f"{self.name}, line {self._lines[path]}" if path else self.name
 
     def _walk(self, node: yaml.Node, path: Path_) -> None:
-        if isinstance(node, yaml.MappingNode):
+        if isinstance(node, yaml.ScalarNode):
+            self._check(node)
+        elif isinstance(node, yaml.MappingNode):
             for key, value in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    self._check(key)
                 inner = (*path, str(key.value))
                 if inner in self._lines:
                     raise ConfigError(
@@ -63,6 +70,13 @@ class YamlFile:
                 inner = (*path, index)
                 self._note(inner, value)
                 self._walk(value, inner)
+
+    def _check(self, node: yaml.ScalarNode) -> None:
+        if node.tag == "tag:yaml.org,2002:int" and len(node.value) > MAX_DIGITS:
+            raise ConfigError(
+                f"{self.name}, line {node.start_mark.line + 1}: a number of {len(node.value):,} digits; "
+                f"at most {MAX_DIGITS} are read"
+            )
 
     def _note(self, path: Path_, node: yaml.Node) -> None:
         if len(self._lines) >= MAX_ENTRIES:

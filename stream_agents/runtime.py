@@ -27,7 +27,7 @@ from stream_agents.compute.guard import Gap, GapGuard
 from stream_agents.compute.judge import Announcer, judge
 from stream_agents.compute.ledger import PartitionState, check_bookable
 from stream_agents.compute.merger import Merger
-from stream_agents.compute.rejections import sender_of
+from stream_agents.compute.rejections import event_id_of, sender_of
 from stream_agents.compute.scaling import Brain
 from stream_agents.compute.world import World
 from stream_agents.deciding import Decider
@@ -44,6 +44,8 @@ MAX_PENDING = 20_000
 IDLE_CHECK_SECONDS = 5.0
 #: A gap open this long makes the numbers unreliable: what lies behind it is not counted.
 LASTING_GAP_SECONDS = 5.0
+#: So long without a word of the broker, or with records that it does not take, the numbers are not those of now.
+BROKER_SILENT_SECONDS = 30.0
 #: Money comes first: after so many failures in a row states are written although the other processes are not told.
 PATIENT_FAILURES = 3
 #: Dead letters on their way at once: each waits for the broker.
@@ -83,6 +85,8 @@ class Runtime:
         self._pending: list[Delivery] = []
         self._pending_records = 0
         self._writing_records = 0
+        self._unwritten_since: float | None = None  # monotonic: the oldest record counted and not known to be written
+        self._written_at: float | None = None  # monotonic: when the broker last acknowledged a state
         self._dirty: set[int] = set()
         self._rejects: list[Callable[[], Awaitable[None]]] = []
         self._watched: dict[int, tuple[float, int]] = {}  # partition: when to compare with the log, next offset then
@@ -126,6 +130,7 @@ class Runtime:
         self.sayer.forget()
         self.keeper.forget()
         self._pending_records = 0
+        self._unwritten_since = None
         self._rejects.clear()
         self.guard.clear()
         self._gap_since.clear()
@@ -152,7 +157,20 @@ class Runtime:
         lasting = [p for p, since in self._gap_since.items() if now - since >= LASTING_GAP_SECONDS]
         if lasting:
             reasons.append(f"gaps are open in partitions {sorted(lasting)}")
+        reasons += self._broker_away(now)
         return reasons + self.merger.trouble(self.clock.now())
+
+    def _broker_away(self, monotonic: float) -> list[str]:
+        """A broker that is away shows in no count: what was read stays as it was."""
+        waiting = 0.0 if self._unwritten_since is None else monotonic - self._unwritten_since
+        if waiting >= BROKER_SILENT_SECONDS:
+            return [f"{self.pending_records} records wait for {waiting:.0f} s for the broker to take the state"]
+        silent = self.alerts.silent_seconds(self.clock.now())
+        if self._written_at is not None and silent is not None:
+            silent = min(silent, monotonic - self._written_at)
+        if silent is not None and silent >= BROKER_SILENT_SECONDS:
+            return [f"the broker has not answered for {silent:.0f} s"]
+        return []
 
     @property
     def pending_records(self) -> int:
@@ -200,6 +218,8 @@ class Runtime:
                 self._count(partition, offset, value, state)
         self._pending.append(delivery)
         self._pending_records += len(records)
+        if self._unwritten_since is None:
+            self._unwritten_since = self.clock.monotonic()
 
     def _count(self, partition: int, offset: int, value: bytes | None, state: PartitionState) -> None:
         try:
@@ -212,7 +232,11 @@ class Runtime:
             self._news.set()
             self._rejects.append(partial(self.edges.reject, partition, offset, value, problem))
             if sum(state.rejected.values()) in (1, 10, 100, 1000):
-                log.warning("an event that does not decode, partition %d offset %d: %s", partition, offset, problem)
+                log.warning(
+                    "an event that does not decode, partition %d offset %d: %s", partition, offset, problem,
+                    extra={"partition": partition, "offset": offset, "reason": problem.reason,
+                           "event_id": event_id_of(value)},
+                )  # fmt: skip
         state.accepted_gaps += offset > state.next_offset
         state.next_offset = offset + 1
 
@@ -312,6 +336,9 @@ class Runtime:
             return  # rebalanced meanwhile: these records were forgotten and come again
         for delivery in pending:
             delivery.ack()
+        if records:
+            self._written_at = self.clock.monotonic()
+        self._unwritten_since = self.clock.monotonic() if self._pending else None
         self.flushes += 1
         self._flushed.set()
         said = await self.sayer.say(corrections, mine, lambda: generation == self._generation)

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
 
-from embedwatch.errors import InputError
+from embedwatch.errors import InputError, InvalidEvent
 from embedwatch.events import PHASES, WORKING_PHASES, ScalingEvent, WindowEvent
 from embedwatch.pricing import known_nano_usd
 from embedwatch.reports import advice
@@ -309,7 +309,7 @@ def _merged(sketches: Iterable[str]) -> Sketch:
     for text in sketches:
         try:
             out.merge(Sketch.from_text(text))
-        except ValueError:
+        except InvalidEvent:
             continue  # of a window that nobody else can read either
     return out
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from embedwatch.codec import decode_kept
 from embedwatch.errors import InvalidEvent
 from embedwatch.events import DayEvent, DayScope, ScalingEvent, WindowEvent
+from embedwatch.scopes import parse_scope
 
 #: Sums of a day and scope that add up over partitions, scopes and days.
 FIELDS = tuple(name for name in DayScope.__struct_fields__ if name not in ("spend_nano_usd", "last_correction_seconds"))
@@ -85,12 +86,24 @@ class _Part:
         if any(_identity(other) != _identity(event) for other in self.pieces.values()):
             self.pieces = {}
         self.pieces[event.piece] = event
-        if set(self.pieces) == set(range(event.pieces)):
+        if len(self.pieces) == event.pieces:  # each is below that number, else it was refused
             self.whole, self.pieces = tuple(self.pieces.values()), {}
 
 
 def _identity(event: DayEvent) -> tuple[int, float, int]:
     return event.until_offset, event.time_seconds, event.pieces
+
+
+def _fits(event: DayEvent | WindowEvent | ScalingEvent) -> bool:
+    """Whether it is what its types cannot say: a piece of so many, and sums of scopes."""
+    if isinstance(event, ScalingEvent):
+        return True
+    try:
+        for key in event.scopes if isinstance(event, DayEvent) else (event.scope,):
+            parse_scope(key)
+    except ValueError:
+        return False
+    return not isinstance(event, DayEvent) or event.piece < event.pieces
 
 
 class Kept:
@@ -116,6 +129,9 @@ class Kept:
         try:
             event = decode_kept(value)
         except InvalidEvent:
+            self.refused += 1
+            return
+        if not _fits(event):
             self.refused += 1
             return
         low, high = wanted_seconds

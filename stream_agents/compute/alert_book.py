@@ -88,6 +88,10 @@ class AlertBook:
         self._heard_seconds = now
         self._trouble = None
 
+    def silent_seconds(self, now: float) -> float | None:
+        """How long the broker has not answered; None: it was not heard of yet."""
+        return None if self._heard_seconds is None else now - self._heard_seconds
+
     def troubled(self, reason: str) -> None:
         """The topic cannot be read now."""
         self._trouble = reason

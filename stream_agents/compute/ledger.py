@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from copy import copy
+from datetime import date
 from operator import attrgetter
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -34,7 +35,7 @@ from stream_agents.compute.days import days_before as days_before
 from stream_agents.compute.days import days_of
 from stream_agents.compute.history import HISTORY_DAYS, History
 from stream_agents.compute.rejections import Rejections
-from stream_agents.compute.scopes import ALL, OTHER, scope_key, scopes_of
+from stream_agents.compute.scopes import ALL, OTHER, parse_scope, scope_key, scopes_of
 from stream_agents.compute.sums import BOOKED, Sums
 
 #: 2 added what a day's spend was over time, 3 the corrections that are not said yet, and put the history in a record of
@@ -302,9 +303,28 @@ class PartitionState(msgspec.Struct):
         if record.get("v") != STATE_VERSION:
             raise ValueError(f"state of version {record.get('v')!r}; this agent knows {STATE_VERSION}")
         try:
-            return msgspec.convert(record, cls)
-        except msgspec.ValidationError as error:
-            raise ValueError(f"not a state record: {error}") from None
+            state = msgspec.convert(record, cls)
+            state._check()
+        except (msgspec.ValidationError, ValueError) as error:  # the first is a ValueError that names no state
+            raise ValueError(f"not a state record: {str(error)[:500]}") from None
+        return state
+
+    def _check(self) -> None:
+        """Raises ValueError for what the types allow and no agent has written: every answer would fail on it."""
+        if self.next_offset < 0:
+            raise ValueError(f"next_offset is {self.next_offset}")
+        for day in {*self.days, *self.unsaid, *self.reopened, *self.allocation.alive_ms}:
+            if date.fromisoformat(day).isoformat() != day:
+                raise ValueError(f"{day!r} is not a day as this agent writes it")
+        for scopes in self.days.values():
+            for scope, booked in scopes.items():
+                parse_scope(scope)
+                if booked.bucket_seconds not in (BUCKET_SECONDS, HOUR_SECONDS):
+                    raise ValueError(f"bucket_seconds is {booked.bucket_seconds}")
+        for scope, curves in self.history.spend.items():
+            parse_scope(scope)
+            for curve in curves.values():
+                unpacked(curve)
 
 
 _NO_HISTORY = History()

@@ -31,6 +31,8 @@ SAMPLE_SLOTS = 600
 #: Above it a record is not ours.
 MAX_RECORD_BYTES = 8 * 1024 * 1024
 MAX_OPEN_PANES = 64
+#: Of a pane: a thousand scopes fit into one.
+MAX_PIECES = 1000
 NO_WORKERS = msgspec.Raw(b"[]")
 
 Sample = HeartbeatEvent | LagEvent | CacheEvent | ScalingEvent
@@ -205,6 +207,8 @@ def decode_partial(value: bytes | None) -> Partial:
         found: Partial = _decoder.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidEvent("invalid", f"not a partial: {error}") from None
+    if isinstance(found, Pane) and not 0 <= found.piece < found.pieces <= MAX_PIECES:
+        raise InvalidEvent("invalid", f"piece {found.piece} of {found.pieces} of a pane")
     return found
 
 
@@ -250,7 +254,7 @@ class Pieces:
             found = {}
         found[pane.piece] = pane
         self._open.pop(place, None)
-        if set(found) == set(range(pane.pieces)):
+        if len(found) == pane.pieces:  # each is below that number, else it was refused
             scopes = {name: data for number in range(pane.pieces) for name, data in found[number].scopes.items()}
             return WholePane(scopes, found[pane.pieces - 1].workers)
         self._open[place] = (identity, found)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 
@@ -22,6 +23,7 @@ OTHER_WORKERS = "other"
 
 class _Sender(msgspec.Struct):
     worker: str = UNKNOWN_WORKER
+    event_id: Any = None
 
 
 _decoder = msgspec.json.Decoder(_Sender)
@@ -33,6 +35,15 @@ def sender_of(value: bytes | None) -> str:
         return short_name(_decoder.decode(value or b"").worker[:256]) or UNKNOWN_WORKER
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return UNKNOWN_WORKER
+
+
+def event_id_of(value: bytes | None) -> str | None:
+    """The event's own id, for the log, as far as it can be read; cut."""
+    try:
+        found = _decoder.decode(value or b"").event_id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    return found[:256] if isinstance(found, str) and found else None
 
 
 class Rejections(msgspec.Struct):

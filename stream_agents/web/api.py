@@ -53,7 +53,7 @@ def add_routes(
     router.add_get("/ui/", routes.page_below)
     router.add_get("/ui/{file}", routes.file)
     # The server asks the more exact paths first, Faust's too.
-    router.add_route("*", "/{path:.*}", nothing_there(ROUTES))
+    router.add_route("*", r"/{path:[\s\S]*}", nothing_there(ROUTES))  # a line break, too, is a path
 
 
 class Routes:
@@ -186,7 +186,7 @@ class Routes:
         return answer({"status": "ok"})
 
     async def readyz(self, request: web.Request) -> web.Response:
-        """Partitions are assigned, the state is recovered, no gap is open."""
+        """Partitions are assigned, the state is recovered, no gap is open, and the broker answers."""
         reasons = self.runtime.unready()
         return answer({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
 

@@ -14,6 +14,8 @@ DEFAULT_HISTORY_SECONDS = 3600
 DEFAULT_STEP_SECONDS = 60
 MAX_STEP_SECONDS = 600
 MAX_SCOPE_CHARS = 2000
+#: `embedwatch.scopes.asked_scope`, for clients; names are percent-encoded.
+SCOPE_PATTERN = r"^(all|scope=other|model=[^,]*(,tenant=[^,]*)?|tenant=[^,]*(,model=[^,]*)?)$"
 #: Of `/events`. Each costs the agents the numbers of a moment once a second.
 MAX_STREAMS = 100
 
@@ -51,10 +53,12 @@ class Route:
 SCOPE = Parameter(
     "scope",
     "Whose numbers: `all`, `model=NAME`, `tenant=NAME` or `model=NAME,tenant=NAME`; names are percent-encoded.",
-    {"type": "string", "maxLength": MAX_SCOPE_CHARS, "default": "all"},
+    {"type": "string", "maxLength": MAX_SCOPE_CHARS, "pattern": SCOPE_PATTERN, "default": "all"},
     "all",
 )
-ONE_SCOPE = Parameter("scope", "Only this scope.", {"type": "string", "maxLength": MAX_SCOPE_CHARS}, "all")
+ONE_SCOPE = Parameter(
+    "scope", "Only this scope.", {"type": "string", "maxLength": MAX_SCOPE_CHARS, "pattern": SCOPE_PATTERN}, "all"
+)
 SLIDING = Parameter(
     "window_seconds",
     f"Length of the sliding window that ends now, a multiple of {PANE_SECONDS}.",
@@ -215,7 +219,8 @@ ROUTES: tuple[Route, ...] = (
     ),
     Route("/healthz", "healthz", "Alive", "The process runs and its loop turns.", answers.Health),
     Route(
-        "/readyz", "readyz", "Ready", "Partitions are assigned, the state is recovered, no gap is open.", answers.Ready,
+        "/readyz", "readyz", "Ready",
+        "Partitions are assigned, the state is recovered, no gap is open, and the broker answers.", answers.Ready,
         more={503: ("Not ready; `reasons` says why.", answers.Ready)},
     ),
     Route("/openapi.json", "openapi", "This description", "OpenAPI 3.1.", dict),

@@ -60,7 +60,11 @@ def mistake(tree: Any, call: Call, folder: Path) -> str | None:
 
 
 def known_variables(tree: Any) -> set[str]:
-    return cli.variables(tree) | {env for env, _, _ in listed(Settings())} | {f"{PREFIX}CONFIG", f"{PREFIX}LOG_LEVEL"}
+    return (
+        cli.variables(tree)
+        | {env for env, _, _ in listed(Settings())}
+        | {f"{PREFIX}CONFIG", f"{PREFIX}LOG_LEVEL", f"{PREFIX}LOG_FORMAT"}
+    )
 
 
 def find(tree: Any, arguments: list[str]) -> tuple[Any, list[str], list[str]]:

@@ -146,6 +146,8 @@ def test_a_time_that_cannot_be_is_now(value: Any) -> None:
         pressed(action_id="somebody.elses"),
         pressed(value="no json"),
         pressed(value='{"alert_id":1}'),
+        pressed(value=f'{{"alert_id":"{"x" * 257}","episode":1}}'),  # the topic takes no longer one
+        pressed(value='{"alert_id":"\ud800","episode":1}'),
     ],
 )
 def test_what_is_not_ours_asks_for_nothing(payload: dict[str, Any]) -> None:

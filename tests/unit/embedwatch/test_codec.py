@@ -163,3 +163,10 @@ def test_a_batch_whose_parts_do_not_add_up_is_refused_and_says_which(change: dic
 )
 def test_a_batch_of_one_kind_of_texts_only_or_of_none_adds_up(change: dict[str, Any]) -> None:
     assert isinstance(decode_metric(changed(**change)), events.BatchEvent)
+
+
+def test_what_is_wrong_is_told_in_some_words_however_long_the_sender_was() -> None:
+    with pytest.raises(InvalidEvent) as caught:
+        decode_metric(b'{"type":"' + b"x" * 100_000 + b'"}')
+    assert caught.value.reason == "invalid"
+    assert len(str(caught.value)) < 600

@@ -199,6 +199,14 @@ def test_a_letter_with_nothing_in_its_headers_is_not_refused() -> None:
     assert letter.source is None
 
 
+@pytest.mark.parametrize("text", [b"-1", b"1_0", b" 1", "１".encode(), b"9" * 19, b"1.0"])
+def test_a_number_that_is_no_count_and_no_place_is_not_known(text: bytes) -> None:
+    names = ("source_partition", "source_offset", "index", "clipped_from_bytes")
+    letter = letter_of(0, 1, None, None, [(name, text) for name in (*names, REPLAYS)])
+    assert (letter.source_partition, letter.source_offset, letter.index, letter.clipped_from_bytes) == (None,) * 4
+    assert letter.replays == 0, "one below zero would come back more often than its limit"
+
+
 @pytest.mark.parametrize(
     ("selection", "taken"),
     [

@@ -241,6 +241,14 @@ def test_a_record_is_a_copy_that_later_bookings_do_not_touch() -> None:
         ({"v": STATE_VERSION}, "not a state record: .*next_offset"),
         ({"v": STATE_VERSION, "next_offset": "1"}, "not a state record"),
         ({"v": STATE_VERSION, "next_offset": 1, "days": {"d": {"all": {"texts": 1.5}}}}, "not a state record"),
+        ({"v": STATE_VERSION, "next_offset": -1}, "not a state record: next_offset is -1"),
+        ({"v": STATE_VERSION, "next_offset": 1, "days": {"soon": {}}}, "not a state record: .*soon"),
+        ({"v": STATE_VERSION, "next_offset": 1, "days": {"20270115": {}}}, "not a day as this agent writes it"),
+        ({"v": STATE_VERSION, "next_offset": 1, "days": {"2027-01-15": {"nonsense": {}}}}, "not a scope"),
+        (
+            {"v": STATE_VERSION, "next_offset": 1, "days": {"2027-01-15": {"all": {"bucket_seconds": 0}}}},
+            "not a state record: bucket_seconds is 0",
+        ),
     ],
 )
 def test_a_record_that_is_no_state_is_refused_rather_than_counted_on(record: dict[str, Any], words: str) -> None:

@@ -78,6 +78,8 @@ def test_another_application_on_the_same_topic_is_not_heard(merger: Merger) -> N
         (b'{"type":"checkpoint","v":1,"partition":-1,"next_offset":1,"time_seconds":1}', "invalid"),
         (pane()[0][1].replace(b'"texts":10', b'"texts":"x"'), "invalid"),
         (pane()[0][1].replace(b'"all"', b'"nonsense"'), "invalid"),
+        (pane()[0][1].replace(b'"pieces":1', b'"pieces":9007199254740992'), "invalid"),
+        (pane()[0][1].replace(b'"piece":0', b'"piece":1'), "invalid"),
         (pane()[0][1].replace(b'"v":1', b'"v":2'), "wrong_version"),
     ],
 )  # fmt: skip

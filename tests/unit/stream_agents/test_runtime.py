@@ -735,3 +735,43 @@ def test_absurd_seconds_are_refused(absurd: dict[str, Any]) -> None:
         assert runtime.world.partitions[0].rejected == {"invalid": 1}
 
     asyncio.run(scenario())
+
+
+def test_a_broker_that_is_away_makes_the_numbers_those_of_then() -> None:
+    log, clock = log_of(batch_event(), batch_event(1)), SetClock()
+    runtime = runtime_on(log, clock=clock)
+    runtime.recover({}, {0})
+
+    async def run() -> None:
+        await deliver(log, runtime)
+        log.write_plan = ["lost"]
+        with pytest.raises(TimeoutError):
+            await runtime.flush()
+        clock.passed_seconds = 29.0
+        assert runtime.unready() == []
+        clock.passed_seconds = 42.0
+        assert runtime.unready() == ["1 records wait for 42 s for the broker to take the state"]
+        await runtime.flush()
+        assert runtime.unready() == []
+
+    asyncio.run(run())
+    # Nothing is left to be written: then it tells by the topic that is read all the time.
+    runtime.alerts.heard(clock.now())
+    clock.passed_seconds += 29.0
+    clock.moved_seconds += 40.0
+    assert runtime.unready() == [], "it has taken a state since"
+    clock.passed_seconds += 1.0
+    assert runtime.unready() == ["the broker has not answered for 30 s"]
+    runtime.alerts.heard(clock.now())
+    assert runtime.unready() == []
+
+
+def test_a_refused_event_is_found_in_the_log_by_its_id_and_its_place(caplog: pytest.LogCaptureFixture) -> None:
+    broken = encode(batch_event(7)).replace(b'"texts":10', b'"texts":-1')
+    log = log_of(broken)
+    runtime = runtime_on(log)
+    runtime.recover({}, {0})
+    asyncio.run(deliver(log, runtime))
+    (record,) = [each for each in caplog.records if each.levelname == "WARNING"]
+    found = tuple(record.__dict__[name] for name in ("event_id", "partition", "offset", "reason"))
+    assert found == ("w:7", 0, 0, "invalid")

@@ -140,7 +140,14 @@ def test_another_path_or_method_is_json_of_the_same_shape() -> None:
 
     async def asking() -> None:
         async with serving(runtime) as client:
-            for path in ("/api/v1/sumary", "/api/v1", "/api/v1/summary/", "/nothing?scope=all", "/" + "x" * 5000):
+            for path in (
+                "/api/v1/sumary",
+                "/api/v1",
+                "/api/v1/summary/",
+                "/nothing?scope=all",
+                "/a%0Ab",
+                "/" + "x" * 5000,
+            ):
                 async with client.get(path) as response:
                     data = await response.json()
                     assert (response.status, data["parameter"], data["known"]) == (404, None, paths), path

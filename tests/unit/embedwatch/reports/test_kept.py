@@ -11,14 +11,16 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from embedwatch.codec import decode_kept, encode
 from embedwatch.events import BatchEvent, DayEvent, day_key
+from embedwatch.reports.build import build
 from embedwatch.reports.groups import grouped
 from embedwatch.reports.kept import FIELDS, Sums
 from embedwatch.scopes import Scope, parse_scope
 from tests.harness.agents_log import NOW, batch_event
-from tests.harness.reports import Records, of_events, taken
+from tests.harness.reports import NOVEMBER, Records, month, of_events, taken
 
 UTC = ZoneInfo("UTC")
 DAY = 86_400
@@ -134,3 +136,27 @@ def test_the_order_of_partitions_does_not_matter() -> None:
     records = of_events(some, DAYS, UTC)
     shuffled = rng.sample(records, len(records))
     assert taken(records, DAYS, "UTC").closed_days() == taken(shuffled, DAYS, "UTC").closed_days()
+
+
+def test_a_record_that_says_it_has_countless_pieces_is_waited_for_and_takes_no_memory() -> None:
+    ((key, value),) = of_events([[batch_event(time_seconds=NOW - DAY)]], DAYS[2:], UTC)
+    endless = value.replace(b'"pieces":1', b'"pieces":9007199254740992')
+    assert endless != value
+    assert taken([(key, endless)], DAYS, "UTC").closed_days() == {}
+
+
+@pytest.mark.parametrize(("was", "becomes"), [(b'"piece":0', b'"piece":1'), (b'"all"', b'"nonsense"')])
+def test_what_is_no_piece_and_no_scope_is_refused_and_counted(was: bytes, becomes: bytes) -> None:
+    ((key, value),) = of_events([[batch_event(time_seconds=NOW - DAY)]], DAYS[2:], UTC)
+    assert was in value
+    kept = taken([(key, value.replace(was, becomes))], DAYS, "UTC")
+    assert (kept.refused, kept.closed_days()) == (1, {})
+
+
+def test_an_hour_whose_sketch_cannot_be_read_costs_a_report_nothing_but_its_latencies() -> None:
+    known = month()
+    spoilt = [replace(hour, latency_sketch="AAAA", queue_wait_sketch="no base64") for hour in known.hours[:1]]
+    known.hours = [*spoilt, *known.hours[1:]]
+    measured = build(known, NOVEMBER, ()).measured
+    assert measured is not None
+    assert measured.latency is not None

@@ -1,0 +1,115 @@
+"""Logs: for people or as JSON, of one kind only so many a minute, with nothing in them that acts."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from embedwatch import logs
+from embedwatch.errors import ConfigError
+from embedwatch.log_rates import LineRates
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+@pytest.fixture
+def root() -> Iterator[logging.Logger]:
+    """As it was before, afterwards."""
+    logger = logging.getLogger()
+    handlers, level = logger.handlers[:], logger.level
+    yield logger
+    logger.handlers[:], logger.level = handlers, level
+
+
+def lines_of(
+    form: logging.Formatter, *records: logging.LogRecord, clock: Clock | None = None, most: int = 60
+) -> list[str]:
+    out = io.StringIO()
+    handler = logs.BoundedHandler(out, LineRates(most), clock or Clock())
+    handler.setFormatter(form)
+    for record in records:
+        handler.handle(record)
+    handler.close()
+    return out.getvalue().splitlines()
+
+
+def record(text: str, *values: object, level: int = logging.WARNING, **about: object) -> logging.LogRecord:
+    found = logging.LogRecord("agents", level, __file__, 1, text, values, None)
+    found.__dict__.update(about)
+    return found
+
+
+def test_lines_of_one_kind_are_bounded_and_the_rest_is_told_by_its_number() -> None:
+    rates = LineRates(most=2)
+    assert [rates.may("a", now) for now in (0.0, 1.0, 2.0, 59.9)] == [True, True, False, False]
+    assert rates.may("b", 2.0), "another kind"
+    assert rates.over(59.0) == []
+    assert rates.over(60.0) == [("a", 2)]
+    assert rates.over(60.0) == []
+    assert rates.may("a", 60.0)
+    assert rates.rest() == []
+
+
+def test_kinds_without_end_take_no_memory_without_end_and_what_was_left_out_is_told() -> None:
+    rates = LineRates(most=1, max_kinds=10)
+    told = []
+    for number in range(1000):
+        for _ in range(2):
+            rates.may(number, 1.0)
+        told += rates.over(1.0)
+    assert told + rates.rest() == [(number, 1) for number in range(1000)]
+
+
+def test_a_clock_that_goes_back_holds_nothing_back() -> None:
+    rates = LineRates(most=1)
+    assert rates.may("a", 1000.0)
+    assert rates.may("a", 10.0)
+
+
+def test_a_flood_of_one_line_is_some_lines_and_how_many_more_there_were() -> None:
+    clock = Clock()
+    flood = [record("an event that does not decode, offset %d", offset) for offset in range(1000)]
+    told = lines_of(logs.OneLine(), *flood, record("other"), clock=clock)
+    assert len(told) == 62
+    assert told[-1].endswith("and 940 more of this kind, within a minute: an event that does not decode, offset %d")
+    assert len(lines_of(logs.OneLine(), *[record("x", level=logging.DEBUG)] * 200)) == 200
+
+
+def test_what_others_wrote_begins_no_line_of_its_own_and_moves_no_cursor() -> None:
+    (line,) = lines_of(logs.OneLine(), record("worker %s", "w\n2027-01-01 ERROR agents: all is lost\x1b[2J"))
+    assert line.endswith(r"worker w\n2027-01-01 ERROR agents: all is lost\x1b[2J")
+
+
+def test_as_json_each_record_is_one_object_with_what_it_is_about() -> None:
+    try:
+        int("no")
+    except ValueError as error:
+        failed = record("it failed: %s", "é\n", partition=3, offset=17, event_id="w:7", reason=None, token="xoxb-1")
+        failed.exc_info = (ValueError, error, error.__traceback__)
+    (line,) = lines_of(logs.JsonLines(), failed)
+    data = json.loads(line)
+    assert data.pop("error").endswith("with base 10: 'no'")
+    assert data.pop("time").endswith("+00:00")
+    assert data == {
+        "level": "WARNING", "logger": "agents", "message": "it failed: é\n", "partition": 3, "offset": 17,
+        "event_id": "w:7",
+    }  # fmt: skip
+
+
+def test_the_form_is_a_variable(root: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBEDWATCH_LOG_FORMAT", "JSON")
+    logs.configure()
+    assert isinstance(root.handlers[0].formatter, logs.JsonLines)
+    monkeypatch.setenv("EMBEDWATCH_LOG_FORMAT", "xml")
+    with pytest.raises(ConfigError, match="LOG_FORMAT='xml': known forms are text, json"):
+        logs.configure()
