@@ -59,6 +59,9 @@ A flag comes before the environment variable, that before the file named by `--c
 before the default. In the file a setting stands under its section. An empty variable counts as not set. A name that is
 not known is an error. `embedwatch check --show-settings` prints the values in force.
 
+A secret is given by its variable or in the file, never by a flag; or its variable with `_FILE` at the end
+(`EMBEDWATCH_KAFKA_SASL_PASSWORD_FILE=/run/secrets/kafka`) names a file that holds nothing else. It is printed nowhere.
+
 An editor that knows JSON Schema checks the file while it is written: its first line is
 `# yaml-language-server: $schema=...` with the path of [config.schema.json](config.schema.json), or, for the rules file,
 of [rules.schema.json](rules.schema.json). [deploy/embedwatch.yaml](../../deploy/embedwatch.yaml) and
