@@ -241,7 +241,8 @@ def _agents(settings: Settings) -> Iterable[Check]:
     """Readiness, clock, version and page."""
     from embedwatch.agents_api import AgentsApi, default_url
 
-    with AgentsApi(default_url(settings), timeout_seconds=ASK_SECONDS) as api:
+    token = settings.agents.web_token
+    with AgentsApi(default_url(settings), token=token, timeout_seconds=ASK_SECONDS) as api:
         began = time.time()
         ready, reasons = api.ready()
         if ready:

@@ -172,6 +172,10 @@ def sasl_options(kafka: KafkaSettings) -> dict[str, Any]:
     """kafka-python's names for them, empty without SASL. Holds the password: never log it. Raises `ConfigError`."""
     if kafka.sasl_mechanism is None:
         return {}
+    needed = ("sasl_token_file",) if kafka.sasl_mechanism == "OAUTHBEARER" else ("sasl_username", "sasl_password")
+    missing = [f"kafka.{name}" for name in needed if not getattr(kafka, name)]
+    if missing:
+        raise ConfigError(f"kafka.sasl_mechanism {kafka.sasl_mechanism} needs {' and '.join(missing)}")
     if kafka.sasl_mechanism == "OAUTHBEARER" and kafka.sasl_token_file is not None:
         read_token(kafka.sasl_token_file)  # told now, in words; in the client's thread it would be one of many retries
         return {"sasl_mechanism": "OAUTHBEARER", "sasl_oauth_token_provider": _TokenFile(kafka.sasl_token_file)}

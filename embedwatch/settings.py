@@ -96,7 +96,7 @@ class KafkaSettings(Section):
         return value
 
     @model_validator(mode="after")
-    def _sasl_whole(self) -> Self:
+    def _sasl_fits(self) -> Self:
         """What a client would find out only at the broker, or never: a mechanism that no protocol uses."""
         sasl, mechanism = self.security_protocol.startswith("SASL"), self.sasl_mechanism
         if sasl and mechanism is None:
@@ -111,11 +111,6 @@ class KafkaSettings(Section):
                 f"sasl_mechanism {mechanism} needs security_protocol SASL_SSL (or SASL_PLAINTEXT), is "
                 f"{self.security_protocol}: nobody would be told who asks"
             )
-        token = mechanism == "OAUTHBEARER"
-        needed = ("sasl_token_file",) if token else ("sasl_username", "sasl_password")
-        missing = [name for name in needed if not getattr(self, name)]
-        if missing:
-            raise ValueError(f"sasl_mechanism {mechanism} needs {' and '.join(missing)}")
         return self
 
 
@@ -299,6 +294,20 @@ class AgentSettings(Section):
     )
     web_host: str = Field("127.0.0.1", description="address the HTTP API binds to; 0.0.0.0: every interface")
     web_port: Port = Field(6066, description="port of the HTTP API")
+    allowed_hosts: str = Field(
+        "",
+        max_length=4000,
+        pattern=r"^[A-Za-z0-9._ ,:\[\]-]*$",
+        description="further names by which the HTTP API is asked, separated by commas; others are refused",
+    )
+    web_token: SecretStr | None = Field(
+        None,
+        description="with it the HTTP API answers only who sends it (Authorization: Bearer); from environment or file "
+        "only",
+    )
+    web_requests_per_second: float = Field(
+        50.0, ge=1, le=10_000, description="of one client of the HTTP API, steadily; four times as many at once"
+    )
     data_dir: Path | None = Field(None, description="scratch folder; a temporary one by default")
     rules: Path | None = Field(None, description="rules file; the defaults of the guide without it")
     flush_seconds: float = Field(1.0, gt=0, le=60, description="how often the exact totals are written to Kafka")
@@ -311,6 +320,19 @@ class AgentSettings(Section):
     late_grace_seconds: float = Field(
         30.0, ge=1, le=600, description="how long a window, and a day that is over, waits for late events"
     )
+
+    @field_validator("web_token")
+    @classmethod
+    def _token_long(cls, value: SecretStr | None) -> SecretStr | None:
+        text = None if value is None else value.get_secret_value().strip()
+        if text is not None and not re.fullmatch(r"[\x21-\x7e]{16,1000}", text):
+            raise ValueError("is 16 to 1000 characters without blanks; `openssl rand -hex 32` makes one")
+        return None if text is None else SecretStr(text)
+
+    @property
+    def host_names(self) -> tuple[str, ...]:
+        """`allowed_hosts` one by one."""
+        return tuple(name for part in self.allowed_hosts.split(",") if (name := part.strip()))
 
     @field_validator("window_seconds")
     @classmethod

@@ -55,6 +55,7 @@ from stream_agents.runtime import Runtime
 from stream_agents.sampler import LagSampler
 from stream_agents.transport import BUFFERED_CHUNKS, Chunks, ReadCommittedTransport
 from stream_agents.web.api import add_routes
+from stream_agents.web.protect import protect
 
 log = logging.getLogger("agents")
 
@@ -423,4 +424,5 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
             await catch_up(TIDY_SECONDS / 2)
 
     add_routes(app.web.web_app.router, runtime, clock, lambda: bool(app.should_stop))
+    protect(app.web.web_app, settings.agents, clock)
     return app, runtime, sampler

@@ -57,7 +57,8 @@ def checklist(
     check_window(window_seconds)
     settings = load(config, {"kafka.bootstrap_servers": bootstrap_servers, "kafka.topic_prefix": topic_prefix})
     quieten_kafka()
-    with AgentsApi(agents_url or default_url(settings)) as api, waiting("asking agents, broker and receivers", as_json):
+    url, token = agents_url or default_url(settings), settings.agents.web_token
+    with AgentsApi(url, token=token) as api, waiting("asking agents, broker and receivers", as_json):
         found = evaluate(gather(settings, api, window_seconds=window_seconds, baselines=folder))
     if as_json:
         typer.echo(

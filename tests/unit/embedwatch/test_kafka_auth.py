@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from embedwatch.errors import ConfigError
+from embedwatch.kafka import admin_client, client_options
 from embedwatch.kafka_auth import MAX_TOKEN_BYTES, read_token, tls_context
 from embedwatch.settings import KafkaSettings, Settings, load
 from stream_agents.app import broker_options
@@ -26,18 +27,6 @@ TOKEN = "abc.def-_~+/=="
             {"SECURITY_PROTOCOL": "SSL", "SASL_MECHANISM": "OAUTHBEARER"},
             "needs security_protocol SASL_SSL (or SASL_PLAINTEXT), is SSL",
         ),
-        (
-            {"SECURITY_PROTOCOL": "SASL_SSL", "SASL_MECHANISM": "SCRAM-SHA-512"},
-            "sasl_mechanism SCRAM-SHA-512 needs sasl_username and sasl_password",
-        ),
-        (
-            {"SECURITY_PROTOCOL": "SASL_SSL", "SASL_MECHANISM": "PLAIN", "SASL_USERNAME": "ada"},
-            "sasl_mechanism PLAIN needs sasl_password",
-        ),
-        (
-            {"SECURITY_PROTOCOL": "SASL_SSL", "SASL_MECHANISM": "OAUTHBEARER", "SASL_PASSWORD": "hush-hush"},
-            "sasl_mechanism OAUTHBEARER needs sasl_token_file",
-        ),
     ],
 )
 def test_settings_that_no_client_could_use_are_told_at_the_start(given: dict[str, str], words: str) -> None:
@@ -45,6 +34,23 @@ def test_settings_that_no_client_could_use_are_told_at_the_start(given: dict[str
         load(environ={f"EMBEDWATCH_KAFKA_{name}": value for name, value in given.items()})
     assert words in str(caught.value)
     assert "hush-hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"sasl_mechanism": "SCRAM-SHA-512"}, "SCRAM-SHA-512 needs kafka.sasl_username and kafka.sasl_password"),
+        ({"sasl_mechanism": "PLAIN", "sasl_username": "ada"}, "PLAIN needs kafka.sasl_password"),
+        ({"sasl_mechanism": "OAUTHBEARER", "sasl_password": "hush-hush"}, "OAUTHBEARER needs kafka.sasl_token_file"),
+    ],
+)
+def test_what_a_mechanism_needs_is_told_before_a_broker_is_asked(given: dict[str, str], words: str) -> None:
+    """Not by the settings alone: a file of settings may leave the password to the environment."""
+    settings = KafkaSettings(security_protocol="SASL_SSL", **given)  # type: ignore[arg-type]
+    for make in (lambda: admin_client(settings), lambda: client_options(settings, "test")):
+        with pytest.raises(ConfigError, match=words.replace(".", r"\.")) as caught:
+            make()
+        assert "hush-hush" not in str(caught.value)
 
 
 def by_token(path: Path) -> KafkaSettings:
