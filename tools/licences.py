@@ -149,7 +149,8 @@ def written(found: Mapping[str, str]) -> str:
 # Licences of what is installed
 
 Every package of `requirements/all.txt` with the licence that its own metadata name (SPDX). `make check` fails for one
-outside the list in [tools/licences.py](../../tools/licences.py). Who says only "BSD" is counted as BSD-3-Clause. Allowed for one package alone:
+outside the list in [tools/licences.py](../../tools/licences.py). Who says only "BSD" is counted as
+BSD-3-Clause. Allowed for one package alone:
 
 {why}
 - NVIDIA's libraries: free to use, not open. PyPI's torch for Linux brings them; an image built with torch for CPUs

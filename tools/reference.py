@@ -29,7 +29,7 @@ from stream_agents.web import exposition, families, openapi, series
 
 # As a script it has only its own folder on the path.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
-from tools import reference_commands, reference_schemas
+from tools import reference_commands, reference_limits, reference_schemas
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 MIB = 1024 * 1024
@@ -254,6 +254,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "api.md": openapi.page,
     "report.schema.json": report_schema,
     "metrics.md": metrics_page,
+    "limits.md": lambda: reference_limits.page(NOTE.format(source="tools/reference_limits.py"), _table),
 }
 
 

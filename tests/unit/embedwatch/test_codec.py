@@ -163,3 +163,11 @@ def test_a_batch_whose_parts_do_not_add_up_is_refused_and_says_which(change: dic
 )
 def test_a_batch_of_one_kind_of_texts_only_or_of_none_adds_up(change: dict[str, Any]) -> None:
     assert isinstance(decode_metric(changed(**change)), events.BatchEvent)
+
+
+def test_the_largest_event_is_read_and_one_byte_more_is_refused() -> None:
+    data = encode(BATCH)
+    full = data + b" " * (MAX_EVENT_BYTES - len(data))
+    assert decode_metric(full) == BATCH
+    with pytest.raises(InvalidEvent, match="too_large"):
+        decode_metric(full + b" ")
