@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient
+from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr, ValidationError
@@ -17,7 +17,7 @@ from embedwatch.settings import AgentSettings
 from stream_agents.web import admission
 from stream_agents.web.admission import BURST_SECONDS, MAX_BODY_BYTES, MAX_CLIENTS, Asked, Gate, client_key, gate
 from stream_agents.web.assets import HEADERS as PAGE_HEADERS
-from stream_agents.web.protect import HEADERS
+from stream_agents.web.protect import HEADERS, protect
 from stream_agents.web.routes import ROUTES
 from tests.harness.agents_log import SetClock, log_of, runtime_on
 from tests.harness.agents_web import busy_runtime, serving
@@ -293,3 +293,21 @@ def test_a_token_that_could_be_guessed_or_cannot_be_sent_is_refused(token: str) 
 def test_it_listens_at_loopback_unless_told_otherwise() -> None:
     assert AgentSettings().web_host == "127.0.0.1"
     assert not gate(AgentSettings().web_host, AgentSettings().host_names, 1.0).any_address
+
+
+def test_routes_that_are_not_ours_are_not_served() -> None:
+    """Faust adds its own to the same server."""
+
+    async def foreign(request: web.Request) -> web.Response:
+        return web.Response(text="tables")
+
+    async def asking() -> list[int]:
+        app = web.Application()
+        app.router.add_get("/router/", foreign)
+        app.router.add_get("/scopes", foreign)
+        app.router.add_get("/healthz", foreign)
+        protect(app, AgentSettings(), SetClock())
+        async with TestClient(TestServer(app)) as client:
+            return [(await client.get(path)).status for path in ("/router/", "/scopes", "/healthz")]
+
+    assert asyncio.run(asking()) == [404, 404, 200]
