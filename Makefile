@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; exit; }; done; echo python3)
 
 .PHONY: help demo test check bench bench-gpu chaos fuzz setup setup-dev lint types contracts locks-check lock reference reference-check \
-	compose-check promtool fmt clean
+	licences-check licences audit compose-check promtool fmt clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -26,7 +26,7 @@ demo: setup ## real texts, a real model, live numbers, an alert that fires and c
 test: setup-dev ## unit, contract, integration and end-to-end tests
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: setup-dev lint types contracts locks-check reference-check ## ruff, mypy --strict, import contracts, lock files, reference
+check: setup-dev lint types contracts locks-check reference-check licences-check ## ruff, mypy --strict, import contracts, lock files, reference, licences
 
 bench: setup-dev ## measure every claim about speed; ONLY=id,id measures some
 	@$(BIN)/python -m benchmarks --only "$(ONLY)"
@@ -63,6 +63,15 @@ reference-check:
 reference: setup-dev ## remake docs/reference and the dashboards of deploy/grafana from the code
 	@$(BIN)/python tools/reference.py make
 	@$(BIN)/python -m deploy.grafana.make make
+
+licences-check:
+	@$(BIN)/python tools/licences.py check
+
+licences: setup-dev ## remake docs/reference/licences.md from the lock file and what is installed
+	@$(BIN)/python tools/licences.py make
+
+audit: setup-dev ## ask for advisories against the packages of the lock, by pip-audit; says when it could not (exit code 3)
+	@$(BIN)/python tools/audit.py
 
 compose-check: setup-dev ## docker-compose.yml and Dockerfile against the code, and by Docker where it is installed
 	@$(BIN)/python -m pytest -q tests/unit/deploy

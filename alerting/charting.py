@@ -13,6 +13,8 @@ from collections.abc import Callable
 from datetime import tzinfo
 from typing import Any
 
+from pydantic import SecretStr
+
 from alerting import chart
 from alerting.message import subject
 from alerting.parcels import SendFailed
@@ -108,11 +110,13 @@ def _scope(verdict: Verdict) -> Scope:
     return tuple((name, verdict.scope[name]) for name in ("model", "tenant") if name in verdict.scope)
 
 
-def last_hour(url: str, timeout_seconds: float) -> Callable[[str], list[dict[str, Any]]]:
+def last_hour(
+    url: str, timeout_seconds: float, token: SecretStr | None = None
+) -> Callable[[str], list[dict[str, Any]]]:
     """Asks the agents there. Raises `EmbedwatchError`."""
 
     def ask(scope: str) -> list[dict[str, Any]]:
-        with AgentsApi(url, timeout_seconds=timeout_seconds) as agents:
+        with AgentsApi(url, token=token, timeout_seconds=timeout_seconds) as agents:
             return agents.windows(scope, MAX_WINDOWS)
 
     return ask

@@ -122,7 +122,7 @@ def charts(settings: Settings, receivers: Iterable[Receiver]) -> Iterator[None]:
     api = SlackApi(
         _bot_token(alerts.slack_bot_token.get_secret_value()), api_url=alerts.slack_api_url, timeout_seconds=timeout
     )
-    windows = last_hour(alerts.agents_url or default_url(settings), timeout)
+    windows = last_hour(alerts.agents_url or default_url(settings), timeout, settings.agents.web_token)
     found = Charts(api, windows, ZoneInfo(settings.budget.timezone))
     for receiver in receivers:
         if isinstance(receiver, SlackBot):

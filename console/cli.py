@@ -80,7 +80,7 @@ def app(
     url = agents_url or default_url(settings)
     clock = SystemClock()
     live = not once and not as_json
-    with AgentsApi(url) as api:
+    with AgentsApi(url, token=settings.agents.web_token) as api:
         if live:
             _need_terminal()
             import textual  # noqa: F401  (before the agents are asked: a missing package is told first)
@@ -118,7 +118,7 @@ def _watch(settings: Settings, url: str, source: Any, wish: Any, who: str, look:
         return Acts(ActWriter(settings.model_copy(update={"kafka": hasty}), client_id="embedwatch-top"), told)
 
     clock = SystemClock()
-    with AgentsApi(url) as second:
+    with AgentsApi(url, token=settings.agents.web_token) as second:
         shown = TopApp(source, ApiSource(second, clock), acts, who, wish, clock, look, first)
         return run(shown, no_colour=bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM", "") in MONOCHROME)
 

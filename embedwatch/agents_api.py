@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
+from pydantic import SecretStr
 
 from embedwatch.errors import ConfigError, ConnectionFailed
 from embedwatch.settings import Settings
@@ -21,19 +22,30 @@ def default_url(settings: Settings) -> str:
 
 
 class AgentsApi:
-    """One connection, kept open. Raises `ConfigError` for a URL that is none.
+    """One connection, kept open. `token` is what the agents want to see (`agents.web_token`).
+
+    Raises `ConfigError` for a URL that is none.
 
     Its methods raise `ConnectionFailed` when the agents are not there or not ready, and `ConfigError` for a parameter
     that they refuse.
     """
 
-    def __init__(self, url: str, *, timeout_seconds: float = 5.0, transport: httpx.BaseTransport | None = None) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: SecretStr | None = None,
+        timeout_seconds: float = 5.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         address = url.rstrip("/")
         self.url = _without_user(address)  # as it is told to people
         try:
             _check_address(httpx.URL(address))
             # `trust_env=False`: a proxy for the outside world is no way to an agent.
             self._client = httpx.Client(base_url=address, timeout=timeout_seconds, trust_env=False, transport=transport)
+            if token is not None:
+                self._client.headers["Authorization"] = f"Bearer {token.get_secret_value()}"
         except (httpx.InvalidURL, ValueError) as error:
             told = _without_user(url)
             raise ConfigError(f"--agents-url: {told!r} is not the address of an HTTP server: {error}") from None
@@ -121,6 +133,8 @@ class AgentsApi:
             data = None
         if answer.status_code == 400 and isinstance(data, dict) and "error" in data:
             raise ConfigError(str(data["error"]))
+        if answer.status_code in (401, 403, 429) and isinstance(data, dict) and "error" in data:
+            raise ConnectionFailed(f"the stream agents at {self.url} refuse: {data['error']}")
         if answer.status_code not in good or not isinstance(data, dict):
             raise ConnectionFailed(
                 f"what answers at {self.url} is not the stream agents (status {answer.status_code} for {path})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -221,6 +222,12 @@ def _cache(settings: Settings) -> Iterable[Check]:
         )  # fmt: skip
         return
     except (redis.RedisError, OSError) as error:
+        if _of_certificate(error):
+            yield Check(
+                "cache", "failed", f"{where}: its certificate is not trusted, or not for that name", 4,
+                "add ?ssl_ca_certs=FILE with the authority that signed it to EMBEDWATCH_CACHE_URL",
+            )  # fmt: skip
+            return
         what = f"{where} does not answer ({type(error).__name__}); workers go on without it, at full price"
         yield Check("cache", "failed", what, 4)
         return
@@ -237,11 +244,19 @@ def _cache(settings: Settings) -> Iterable[Check]:
     yield Check("cache", "ok", f"{where} answers, limit {limit / 1024 / 1024:,.0f} MiB, {policy}")
 
 
+def _of_certificate(error: BaseException | None) -> bool:
+    """Whether a certificate that was not believed is behind it."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 def _agents(settings: Settings) -> Iterable[Check]:
     """Readiness, clock, version and page."""
     from embedwatch.agents_api import AgentsApi, default_url
 
-    with AgentsApi(default_url(settings), timeout_seconds=ASK_SECONDS) as api:
+    token = settings.agents.web_token
+    with AgentsApi(default_url(settings), token=token, timeout_seconds=ASK_SECONDS) as api:
         began = time.time()
         ready, reasons = api.ready()
         if ready:

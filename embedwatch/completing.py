@@ -40,7 +40,8 @@ def _api(context: Context) -> Any:
 
     given = context.params
     url = given.get("agents_url")
-    return AgentsApi(url or default_url(load(given.get("config"))), timeout_seconds=ASK_SECONDS)
+    settings = load(given.get("config"))
+    return AgentsApi(url or default_url(settings), token=settings.agents.web_token, timeout_seconds=ASK_SECONDS)
 
 
 def scopes(ctx: Context, incomplete: str) -> list[str]:

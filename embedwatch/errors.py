@@ -49,6 +49,10 @@ class ConnectionFailed(EmbedwatchError):
     exit_code = 4
 
 
+class NotLetIn(ConnectionFailed):
+    """It is there and refuses us: who we are, or its certificate. To ask again would not help."""
+
+
 class DeliveryError(EmbedwatchError):
     """Something could not be published. Carries how much did arrive."""
 

@@ -15,7 +15,8 @@ from kafka import errors as kafka_errors
 from kafka.admin import NewTopic
 from kafka.errors import KafkaError
 
-from embedwatch.errors import ConnectionFailed
+from embedwatch.errors import ConnectionFailed, NotLetIn
+from embedwatch.kafka_auth import refusal, sasl_options, speaks_tls, tls_context
 from embedwatch.rebalances import finish_every_rebalance
 from embedwatch.settings import KafkaSettings
 from embedwatch.topics import TEXTS_MAX_MESSAGE_BYTES, TopicSpec
@@ -40,19 +41,20 @@ __all__ = [
 
 
 def client_options(kafka: KafkaSettings, client_id: str) -> dict[str, Any]:
-    """What every kafka-python client is given. Holds the password: never log it."""
+    """What every kafka-python client is given. Holds the password: never log it.
+
+    Raises `ConfigError` for a file of authorities or of a token that cannot be used.
+    """
     options: dict[str, Any] = {
         "bootstrap_servers": [part.strip() for part in kafka.bootstrap_servers.split(",")],
         "client_id": client_id,
         "security_protocol": kafka.security_protocol,
         "bootstrap_timeout_ms": int(kafka.connect_timeout_seconds * 1000),
+        **sasl_options(kafka),
     }
-    if kafka.ssl_cafile is not None:
-        options["ssl_cafile"] = str(kafka.ssl_cafile)
-    if kafka.sasl_mechanism is not None:
-        options["sasl_mechanism"] = kafka.sasl_mechanism
-        options["sasl_plain_username"] = kafka.sasl_username
-        options["sasl_plain_password"] = kafka.sasl_password.get_secret_value() if kafka.sasl_password else None
+    context = tls_context(kafka)
+    if context is not None:
+        options["ssl_context"] = context
     return options
 
 
@@ -73,6 +75,9 @@ def describe_error(error: BaseException) -> str:
         "TopicAuthorizationFailedError": "not allowed to use this topic",
         "GroupAuthorizationFailedError": "not allowed to use this consumer group",
         "SaslAuthenticationFailedError": "user name or password refused",
+        "AuthenticationFailedError": "user name or password refused",  # aiokafka's name for it
+        "ClusterAuthorizationFailedError": "not allowed to do this to the cluster",
+        "TransactionalIdAuthorizationFailedError": "not allowed to use this transactional id",
         "UnsupportedVersionError": "the broker is too old for this",
     }
     text = str(error).strip().splitlines()
@@ -80,15 +85,33 @@ def describe_error(error: BaseException) -> str:
 
 
 def _no_broker(kafka: KafkaSettings, error: BaseException) -> ConnectionFailed:
-    why = nobody_there(kafka) or describe_error(error)
+    why = nobody_there(kafka) or _wants_tls(kafka) or describe_error(error)
     return ConnectionFailed(
         f"Kafka at {kafka.bootstrap_servers}: {why}. Is the broker running? "
         "Set --bootstrap-servers or EMBEDWATCH_KAFKA_BOOTSTRAP_SERVERS, or use `embedwatch up` to start one here."
     )
 
 
+def _wants_tls(kafka: KafkaSettings) -> str | None:
+    """A broker that is asked without TLS and wants it says nothing that a client could tell."""
+    if "SSL" in kafka.security_protocol:
+        return None
+    host, _, port = kafka.bootstrap_servers.split(",")[0].strip().rpartition(":")
+    if not speaks_tls(host.strip("[]"), int(port)):
+        return None
+    return "TLS is spoken there: set kafka.security_protocol to SSL or SASL_SSL"
+
+
+def _be_let_in(kafka: KafkaSettings) -> None:
+    """Raises `NotLetIn` at once where a broker is there and refuses us."""
+    why = refusal(kafka)
+    if why is not None:
+        raise NotLetIn(f"Kafka at {kafka.bootstrap_servers}: {why}")
+
+
 def admin_client(kafka: KafkaSettings, client_id: str = "embedwatch-admin", **more: Any) -> KafkaAdminClient:
-    """Raises `ConnectionFailed` when no broker answers within `connect_timeout_seconds`."""
+    """Raises `ConnectionFailed` when no broker answers within `connect_timeout_seconds`, `NotLetIn` when it refuses."""
+    _be_let_in(kafka)
     try:
         return KafkaAdminClient(**client_options(kafka, client_id), **more)
     except (kafka_errors.KafkaError, OSError, ValueError) as error:
@@ -110,6 +133,7 @@ def producer(kafka: KafkaSettings, client_id: str, **more: Any) -> KafkaProducer
         "delivery_timeout_ms": 60_000,
         **more,
     }
+    _be_let_in(kafka)
     try:
         return KafkaProducer(**options)
     except (kafka_errors.KafkaError, OSError, ValueError) as error:
@@ -139,6 +163,7 @@ def consumer(kafka: KafkaSettings, client_id: str, *, group: str | None, **more:
         "isolation_level": "read_committed",
         **more,
     }
+    _be_let_in(kafka)
     try:
         client = KafkaConsumer(**options)
     except (kafka_errors.KafkaError, OSError, ValueError) as error:
@@ -149,15 +174,17 @@ def consumer(kafka: KafkaSettings, client_id: str, *, group: str | None, **more:
 
 
 def wait_for_broker(kafka: KafkaSettings, timeout_seconds: float) -> None:
-    """Until a broker answers a metadata request. Raises `ConnectionFailed` after the timeout."""
+    """Until a broker answers a metadata request. Raises `ConnectionFailed` after the timeout, `NotLetIn` at once."""
     deadline = time.monotonic() + timeout_seconds
-    trouble = _no_broker(kafka, kafka_errors.KafkaConnectionError())
+    trouble: ConnectionFailed | None = None
     while True:
         # A client that cannot start leaves a thread behind (kafka-python 3.0.12): see first that something listens.
         if nobody_there(kafka) is None:
             patience_seconds = min(2.0, max(0.2, deadline - time.monotonic()))
             try:
                 admin = admin_client(kafka.model_copy(update={"connect_timeout_seconds": patience_seconds}))
+            except NotLetIn:
+                raise
             except ConnectionFailed as error:
                 trouble = error
             else:
@@ -169,7 +196,7 @@ def wait_for_broker(kafka: KafkaSettings, timeout_seconds: float) -> None:
                 finally:
                     admin.close()
         if time.monotonic() >= deadline:
-            raise trouble from None
+            raise trouble or _no_broker(kafka, kafka_errors.KafkaConnectionError()) from None
         time.sleep(0.1)
 
 

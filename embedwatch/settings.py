@@ -1,7 +1,8 @@
 """Typed settings, checked as a whole before anything starts and without touching the network.
 
 One order: command-line flag, then environment (`EMBEDWATCH_<SECTION>_<NAME>`), then the YAML file named by `--config`
-or `EMBEDWATCH_CONFIG`, then the default. Secrets are typed as secrets: they never print.
+or `EMBEDWATCH_CONFIG`, then the default. Secrets are typed as secrets: they never print. A secret's variable with
+`_FILE` at its end names a file that holds it, as container engines mount them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 from zoneinfo import ZoneInfo
 
@@ -57,6 +58,11 @@ OPTION_PREFIXES = (
 #: Variables under our prefix that belong to no section below.
 COMMAND_PREFIXES = ("CONFIG", "JSON", "LOG_", "TEST_", "TRACEBACK", *OPTION_PREFIXES)
 
+#: Ends the name of a variable that names a file with a secret instead of holding it: `..._SASL_PASSWORD_FILE`.
+SECRET_FILE = "_FILE"  # noqa: S105 (a part of a name)
+#: A key, a token or an address; a file that is larger is another one.
+MAX_SECRET_BYTES = 64 * 1024
+
 Port = Annotated[int, Field(ge=0, le=65535)]
 
 
@@ -68,11 +74,14 @@ class KafkaSettings(Section):
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
     )
-    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
-        None, description="PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; with one of the SASL protocols"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = Field(
+        None, description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER; with one of the SASL protocols"
     )
     sasl_username: str | None = Field(None, description="user name for SASL")
     sasl_password: SecretStr | None = Field(None, description="password for SASL; from environment or file only")
+    sasl_token_file: Path | None = Field(
+        None, description="OAUTHBEARER: file with the token; read anew for every connection, so that it can be renewed"
+    )
     ssl_cafile: Path | None = Field(None, description="file of the authorities that signed the broker's certificate")
     connect_timeout_seconds: float = Field(10.0, gt=0, le=300, description="how long to look for a broker at start")
     session_timeout_seconds: float = Field(
@@ -87,6 +96,24 @@ class KafkaSettings(Section):
             if not host or not port.isdecimal() or not 0 < int(port) < 65536:
                 raise ValueError(f"{part.strip()!r} is not host:port")
         return value
+
+    @model_validator(mode="after")
+    def _sasl_fits(self) -> Self:
+        """What a client would find out only at the broker, or never: a mechanism that no protocol uses."""
+        sasl, mechanism = self.security_protocol.startswith("SASL"), self.sasl_mechanism
+        if sasl and mechanism is None:
+            raise ValueError(
+                f"security_protocol {self.security_protocol} needs sasl_mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 "
+                "or OAUTHBEARER"
+            )
+        if mechanism is None:
+            return self
+        if not sasl:
+            raise ValueError(
+                f"sasl_mechanism {mechanism} needs security_protocol SASL_SSL (or SASL_PLAINTEXT), is "
+                f"{self.security_protocol}: nobody would be told who asks"
+            )
+        return self
 
 
 def _host_of(url: str) -> str | None:
@@ -269,6 +296,20 @@ class AgentSettings(Section):
     )
     web_host: str = Field("127.0.0.1", description="address the HTTP API binds to; 0.0.0.0: every interface")
     web_port: Port = Field(6066, description="port of the HTTP API")
+    allowed_hosts: str = Field(
+        "",
+        max_length=4000,
+        pattern=r"^[A-Za-z0-9._ ,:\[\]-]*$",
+        description="further names by which the HTTP API is asked, separated by commas; others are refused",
+    )
+    web_token: SecretStr | None = Field(
+        None,
+        description="with it the HTTP API answers only who sends it (Authorization: Bearer); from environment or file "
+        "only",
+    )
+    web_requests_per_second: float = Field(
+        50.0, ge=1, le=10_000, description="of one client of the HTTP API, steadily; four times as many at once"
+    )
     data_dir: Path | None = Field(None, description="scratch folder; a temporary one by default")
     rules: Path | None = Field(None, description="rules file; the defaults of the guide without it")
     flush_seconds: float = Field(1.0, gt=0, le=60, description="how often the exact totals are written to Kafka")
@@ -281,6 +322,19 @@ class AgentSettings(Section):
     late_grace_seconds: float = Field(
         30.0, ge=1, le=600, description="how long a window, and a day that is over, waits for late events"
     )
+
+    @field_validator("web_token")
+    @classmethod
+    def _token_long(cls, value: SecretStr | None) -> SecretStr | None:
+        text = None if value is None else value.get_secret_value().strip()
+        if text is not None and not re.fullmatch(r"[\x21-\x7e]{16,1000}", text):
+            raise ValueError("is 16 to 1000 characters without blanks; `openssl rand -hex 32` makes one")
+        return None if text is None else SecretStr(text)
+
+    @property
+    def host_names(self) -> tuple[str, ...]:
+        """`allowed_hosts` one by one."""
+        return tuple(name for part in self.allowed_hosts.split(",") if (name := part.strip()))
 
     @field_validator("window_seconds")
     @classmethod
@@ -435,18 +489,52 @@ def _read_file(path: Path, put: Any, trouble: list[str]) -> None:
 
 def _read_environment(environ: Mapping[str, str], put: Any, trouble: list[str]) -> None:
     known = {env_name(s, f): (s, f) for s in Settings.model_fields for f in _fields(s)}
+    files = {name + SECRET_FILE: place for name, place in known.items() if _is_secret(*place)}
     for name, value in environ.items():
         if not name.startswith(PREFIX) or value == "":
             continue
         if name in known:
             section, field = known[name]
             put(section, field, _parse(section, field, value), f"environment variable {name}")
+        elif name in files:
+            section, field = files[name]
+            if environ.get(env_name(section, field)):
+                trouble.append(
+                    f"environment variables {env_name(section, field)} and {name} are both set: which counts?"
+                )
+                continue
+            try:
+                put(section, field, _secret_of(Path(value)), f"environment variable {name}")
+            except ConfigError as error:
+                trouble.append(f"environment variable {name}: {error}")
         elif not name.removeprefix(PREFIX).startswith(COMMAND_PREFIXES):
             # Without the prefix, which would make any two of our names look alike.
             short = {known_name.removeprefix(PREFIX): known_name for known_name in known}
             near = difflib.get_close_matches(name.removeprefix(PREFIX), list(short), n=1)
             hint = f"; did you mean {short[near[0]]}?" if near else "; `embedwatch check --show-settings` lists them"
             trouble.append(f"environment variable {name} is not known{hint}")
+
+
+def _secret_of(path: Path) -> str:
+    """What the file holds, without the newline at its end. Raises `ConfigError`, which does not show it."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_SECRET_BYTES + 1)
+        text = data.decode().strip()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is no text in UTF-8") from None
+    if len(data) > MAX_SECRET_BYTES:
+        raise ConfigError(f"{path} is larger than {MAX_SECRET_BYTES // 1024} KiB: that is no secret")
+    if not text:
+        raise ConfigError(f"{path} is empty")
+    return text
+
+
+def secret_variables() -> list[str]:
+    """The variables of all secrets. Each may also be given by a file: its name with `SECRET_FILE` names that."""
+    return [env_name(s, f) for s in Settings.model_fields for f in _fields(s) if _is_secret(s, f)]
 
 
 def _fields(section: str) -> list[str]:

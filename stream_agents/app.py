@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import ssl
 import tempfile
 import uuid
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import faust
+import faust.auth
 from faust.types import TP
 
 from embedwatch import kafka
@@ -38,6 +38,7 @@ from embedwatch.events import (
     hour_key,
     window_key,
 )
+from embedwatch.kafka_auth import tls_context
 from embedwatch.rules import Rule
 from embedwatch.scaling.aims import aims_of
 from embedwatch.settings import Settings
@@ -48,12 +49,13 @@ from stream_agents.compute.merger import Merger
 from stream_agents.compute.partials import Record, marker_record
 from stream_agents.compute.scaling import Brain
 from stream_agents.compute.world import World
-from stream_agents.following import Follower
+from stream_agents.following import Follower, TokenFile
 from stream_agents.probe import LogProbe
 from stream_agents.runtime import Runtime
 from stream_agents.sampler import LagSampler
 from stream_agents.transport import BUFFERED_CHUNKS, Chunks, ReadCommittedTransport
 from stream_agents.web.api import add_routes
+from stream_agents.web.protect import protect
 
 log = logging.getLogger("agents")
 
@@ -78,17 +80,20 @@ def broker_options(settings: Settings) -> dict[str, Any]:
     k = settings.kafka
     servers = [f"kafka://{part.strip()}" for part in k.bootstrap_servers.split(",")]
     options: dict[str, Any] = {"broker": ";".join(servers)}
-    context = None
-    if "SSL" in k.security_protocol:
-        context = ssl.create_default_context(cafile=str(k.ssl_cafile) if k.ssl_cafile else None)
-        options["broker_credentials"] = faust.SSLCredentials(context)
-    if k.security_protocol.startswith("SASL"):
+    context = tls_context(k)
+    if k.sasl_mechanism == "OAUTHBEARER" and k.sasl_token_file is not None:
+        options["broker_credentials"] = faust.auth.OAuthCredentials(
+            oauth_cb=TokenFile(k.sasl_token_file), ssl_context=context
+        )
+    elif k.sasl_mechanism is not None:
         options["broker_credentials"] = faust.SASLCredentials(
             username=k.sasl_username,
             password=k.sasl_password.get_secret_value() if k.sasl_password else None,
             mechanism=k.sasl_mechanism,
             ssl_context=context,
         )
+    elif context is not None:
+        options["broker_credentials"] = faust.SSLCredentials(context)
     return options
 
 
@@ -207,8 +212,8 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
     partitions = len(kafka.partitions_of(settings.kafka, topics.metrics))
     if not partitions:
         raise ConnectionFailed(
-            f"Kafka at {settings.kafka.bootstrap_servers}: topic {topics.metrics} does not exist; "
-            "create the topics with `embedwatch topics create`"
+            f"Kafka at {settings.kafka.bootstrap_servers}: topic {topics.metrics} does not exist, or this user may not "
+            "see it; create the topics with `embedwatch topics create`"
         )
     # Installations older than these topics do not have them.
     newer = (topics.partials, topics.corrections, topics.days)
@@ -423,4 +428,5 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
             await catch_up(TIDY_SECONDS / 2)
 
     add_routes(app.web.web_app.router, runtime, clock, lambda: bool(app.should_stop))
+    protect(app.web.web_app, settings.agents, clock)
     return app, runtime, sampler

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.abc import AbstractTokenProvider
 from aiokafka.errors import KafkaError
 
 from embedwatch import kafka
+from embedwatch.kafka_auth import read_token, tls_context
 from embedwatch.settings import KafkaSettings
 
 log = logging.getLogger("agents")
@@ -27,18 +29,30 @@ Take = Callable[[int, bytes | None, bytes | None], object]
 """Given partition, key and value of each record, in the order of the partition."""
 
 
+class TokenFile(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka ships no types
+    """The token for each new connection, as the file has it then."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    async def token(self) -> str:
+        return await asyncio.to_thread(read_token, self._path)
+
+
 def reader_options(settings: KafkaSettings) -> dict[str, Any]:
     """aiokafka's names for the Kafka settings. Holds the password: never log it."""
     options: dict[str, Any] = {
         "bootstrap_servers": [part.strip() for part in settings.bootstrap_servers.split(",")],
         "security_protocol": settings.security_protocol,
     }
-    if "SSL" in settings.security_protocol:
-        options["ssl_context"] = ssl.create_default_context(
-            cafile=str(settings.ssl_cafile) if settings.ssl_cafile else None
-        )
+    context = tls_context(settings)
+    if context is not None:
+        options["ssl_context"] = context
     if settings.sasl_mechanism is not None:
         options["sasl_mechanism"] = settings.sasl_mechanism
+    if settings.sasl_mechanism == "OAUTHBEARER" and settings.sasl_token_file is not None:
+        options["sasl_oauth_token_provider"] = TokenFile(settings.sasl_token_file)
+    elif settings.sasl_mechanism is not None:
         options["sasl_plain_username"] = settings.sasl_username
         options["sasl_plain_password"] = settings.sasl_password.get_secret_value() if settings.sasl_password else None
     return options

@@ -29,7 +29,7 @@ from stream_agents.web import exposition, families, openapi, series
 
 # As a script it has only its own folder on the path.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
-from tools import reference_commands, reference_schemas
+from tools import reference_commands, reference_limits, reference_schemas
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "reference"
 MIB = 1024 * 1024
@@ -58,6 +58,9 @@ _SETTINGS = """\
 A flag comes before the environment variable, that before the file named by `--config` or `EMBEDWATCH_CONFIG`, that
 before the default. In the file a setting stands under its section. An empty variable counts as not set. A name that is
 not known is an error. `embedwatch check --show-settings` prints the values in force.
+
+A secret is given by its variable or in the file, never by a flag; or its variable with `_FILE` at the end
+(`EMBEDWATCH_KAFKA_SASL_PASSWORD_FILE=/run/secrets/kafka`) names a file that holds nothing else. It is printed nowhere.
 
 An editor that knows JSON Schema checks the file while it is written: its first line is
 `# yaml-language-server: $schema=...` with the path of [config.schema.json](config.schema.json), or, for the rules file,
@@ -251,6 +254,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "api.md": openapi.page,
     "report.schema.json": report_schema,
     "metrics.md": metrics_page,
+    "limits.md": lambda: reference_limits.page(NOTE.format(source="tools/reference_limits.py"), _table),
 }
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 
 from embedwatch.errors import ConfigError
-from embedwatch.settings import PREFIX, Settings, env_name, load
+from embedwatch.settings import PREFIX, SECRET_FILE, Settings, env_name, load, secret_variables
 from workers import slots, visible_gpus
 from workers.crew import Member
 from workers.loading import cpu_quota
@@ -70,6 +70,7 @@ def as_environment(settings: Settings) -> dict[str, str | None]:
     Raises `ConfigError`, which names no values, for settings that no variable can hold.
     """
     environ: dict[str, str | None] = {f"{PREFIX}CONFIG": None}
+    environ |= {name + SECRET_FILE: None for name in secret_variables()}  # they are read already
     for section in Settings.model_fields:
         part = getattr(settings, section)
         for name in type(part).model_fields:

@@ -212,7 +212,8 @@ def _source(config: Path | None, agents_url: str | None, window: str) -> tuple[A
         raise ConfigError(str(error)) from None
     if not PANE_SECONDS <= seconds <= MAX_WINDOW_SECONDS or math.fmod(seconds, PANE_SECONDS):
         raise ConfigError(f"--window is a multiple of {PANE_SECONDS} s up to 1 h, is {window[:20]!r}")
-    return AgentsApi(agents_url or default_url(load(config))), int(seconds)
+    settings = load(config)
+    return AgentsApi(agents_url or default_url(settings), token=settings.agents.web_token), int(seconds)
 
 
 def _now(api: AgentsApi, window_seconds: int) -> tuple[Baseline, list[str]]:

@@ -57,8 +57,9 @@ def checklist(
     check_window(window_seconds)
     settings = load(config, {"kafka.bootstrap_servers": bootstrap_servers, "kafka.topic_prefix": topic_prefix})
     quieten_kafka()
+    url, token = agents_url or default_url(settings), settings.agents.web_token
     with (
-        AgentsApi(agents_url or default_url(settings)) as api,
+        AgentsApi(url, token=token) as api,
         waiting("asking agents, broker and receivers", as_json) as tell,
     ):
         facts = gather(

@@ -125,7 +125,7 @@ def report(
     url = agents_url or default_url(settings)
     if asked is None and whole:
         raise ConfigError(f"{given[0]} needs a period: --day, --week or --month; without one the dashboard is printed")
-    with AgentsApi(url) as api:
+    with AgentsApi(url, token=settings.agents.web_token) as api:
         if asked is None and timezone is None:
             _dashboard(api, window_seconds, key, as_json)
             return

@@ -16,9 +16,11 @@ from alerting.states import encode as encode_state
 from embedwatch.codec import encode
 from embedwatch.events import CacheEvent, GpuSample, HeartbeatEvent, LagEvent, ScalingEvent
 from embedwatch.rules import default_rules
+from embedwatch.settings import AgentSettings
 from embedwatch.sketch import Sketch
 from stream_agents.runtime import Runtime
 from stream_agents.web.api import add_routes
+from stream_agents.web.protect import protect
 from tests.harness.agents_log import NOW, SetClock, batch_event, deliver, log_of, runtime_on
 from tests.harness.verdicts import verdict
 
@@ -119,9 +121,14 @@ def alert_states() -> list[AlertState]:
 
 @asynccontextmanager
 async def serving(
-    runtime: Runtime, *, stopping: Callable[[], bool] = lambda: False, clock: SetClock | None = None
+    runtime: Runtime,
+    *,
+    stopping: Callable[[], bool] = lambda: False,
+    clock: SetClock | None = None,
+    settings: AgentSettings | None = None,
 ) -> AsyncIterator[TestClient[web.Request, web.Application]]:
     app = web.Application()
     add_routes(app.router, runtime, clock or SetClock(), stopping)
+    protect(app, settings or AgentSettings(web_requests_per_second=10_000), clock or SetClock())
     async with TestClient(TestServer(app)) as client:
         yield client

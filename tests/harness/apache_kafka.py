@@ -114,7 +114,7 @@ class ApacheKafka:
         self.folder.mkdir(parents=True, exist_ok=True)
         for attempt in range(1, _ATTEMPTS + 1):
             fixed = self._port
-            port = fixed or _quiet_port()
+            port = fixed or quiet_port()
             try:
                 self._launch(port)
                 return
@@ -145,14 +145,21 @@ class ApacheKafka:
         self.stop()
         self.start()
 
+    def more_properties(self, port: int) -> str:
+        """Lines after ours: of two with the same name the last counts. `port` is that of the plain listener."""
+        return ""
+
+    def format_options(self) -> tuple[str, ...]:
+        """Further options of the tool that makes the empty log."""
+        return ()
+
     def _launch(self, port: int) -> None:
         from embedwatch.kafka import wait_for_broker  # slow to import: not for those who run unit tests
 
         data = self.folder / "data"
         properties = self.folder / "server.properties"
-        properties.write_text(
-            _PROPERTIES.format(host=HOST, port=port, controller_port=_quiet_port(), data=data), encoding="utf-8"
-        )
+        written = _PROPERTIES.format(host=HOST, port=port, controller_port=quiet_port(), data=data)
+        properties.write_text(written + self.more_properties(port), encoding="utf-8")
         (self.folder / "log4j2.xml").write_text(_LOG4J, encoding="utf-8")
         if not (data / "meta.properties").exists():
             self._format(properties)
@@ -165,7 +172,8 @@ class ApacheKafka:
         self._say(f"Apache Kafka up in {time.monotonic() - started:.1f} s at {self.bootstrap_servers}")
 
     def _format(self, properties: Path) -> None:
-        command = self._java("kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(properties))
+        options = ("format", "-t", _cluster_id(), "-c", str(properties), *self.format_options())
+        command = self._java("kafka.tools.StorageTool", *options)
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode != 0:
             raise EmbedwatchError(
@@ -195,7 +203,7 @@ def _cluster_id() -> str:
             return text
 
 
-def _quiet_port() -> int:
+def quiet_port() -> int:
     """A free port below the range from which the kernel takes ports of outgoing connections.
 
     A client that reconnects while the broker is down could otherwise be given the broker's own port and meet itself.

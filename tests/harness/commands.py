@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from embedwatch.processes import Child
@@ -23,11 +24,13 @@ def environ(kafka: KafkaSettings) -> dict[str, str]:
     }
 
 
-def run(kafka: KafkaSettings, *arguments: object, code: int = 0) -> subprocess.CompletedProcess[bytes]:
-    """Until it ends, with this exit code and without a stack trace."""
+def run(
+    kafka: KafkaSettings, *arguments: object, code: int = 0, environment: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Until it ends, with this exit code and without a stack trace. `environment` comes on top."""
     done = subprocess.run(
-        [*EMBEDWATCH, *map(str, arguments)], capture_output=True, timeout=90, env=environ(kafka),
-        stdin=subprocess.DEVNULL,
+        [*EMBEDWATCH, *map(str, arguments)], capture_output=True, timeout=90,
+        env=environ(kafka) | dict(environment or {}), stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == code, done.stderr.decode()
     assert b"Traceback" not in done.stderr

@@ -11,7 +11,7 @@ import typer.exceptions
 import yaml
 
 from embedwatch import cli
-from embedwatch.settings import PREFIX, Settings, listed
+from embedwatch.settings import PREFIX, SECRET_FILE, Settings, listed, secret_variables
 from tests.harness.doc_blocks import ROOT, Call
 
 #: Programs that are not ours and of which nothing is checked but that a page needs them.
@@ -60,11 +60,9 @@ def mistake(tree: Any, call: Call, folder: Path) -> str | None:
 
 
 def known_variables(tree: Any) -> set[str]:
-    return (
-        cli.variables(tree)
-        | {env for env, _, _ in listed(Settings())}
-        | {f"{PREFIX}CONFIG", f"{PREFIX}LOG_LEVEL", f"{PREFIX}LOG_FORMAT"}
-    )
+    files = {name + SECRET_FILE for name in secret_variables()}
+    own = {f"{PREFIX}CONFIG", f"{PREFIX}LOG_LEVEL", f"{PREFIX}LOG_FORMAT"}
+    return cli.variables(tree) | {env for env, _, _ in listed(Settings())} | files | own
 
 
 def find(tree: Any, arguments: list[str]) -> tuple[Any, list[str], list[str]]:

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from pydantic import SecretStr
+
 from embedwatch.agents_api import AgentsApi
 from embedwatch.errors import EmbedwatchError
 from embedwatch.settings import PREFIX
@@ -22,13 +24,18 @@ from workers.crew import Member
 
 NAME = "agents"
 URL = f"{PREFIX}AUTOSCALE_AGENTS_URL"
+TOKEN = f"{PREFIX}AUTOSCALE_AGENTS_TOKEN"
 INTERVAL = f"{PREFIX}AUTOSCALE_INTERVAL"
 TIMEOUT_SECONDS = 5.0
 
 
-def member(url: str, interval_seconds: float, listen: Callable[[bytes], None]) -> Member:
+def member(
+    url: str, interval_seconds: float, listen: Callable[[bytes], None], token: SecretStr | None = None
+) -> Member:
     """The process that asks. The address may hold a password: it is on no command line."""
     environ = {URL: url, INTERVAL: repr(interval_seconds)}
+    if token is not None:
+        environ[TOKEN] = token.get_secret_value()
     return Member(NAME, (sys.executable, "-P", "-m", "workers.autoscale.asking"), environ, listen)
 
 
@@ -50,7 +57,8 @@ def _cut(value: Any) -> Any:
 
 def main(environ: Mapping[str, str] = os.environ) -> None:
     interval_seconds = float(environ[INTERVAL])
-    with AgentsApi(environ[URL], timeout_seconds=TIMEOUT_SECONDS) as api:
+    token = SecretStr(environ[TOKEN]) if environ.get(TOKEN) else None
+    with AgentsApi(environ[URL], token=token, timeout_seconds=TIMEOUT_SECONDS) as api:
         while True:
             began = time.monotonic()
             os.write(2, json.dumps(ask(api)).encode() + b"\n")

@@ -104,7 +104,8 @@ def app(
         from workers.autoscale import dry
 
         trial = dry.DryRun([slot for slot, _ in places], bounds, ear, clock, as_json=as_json)
-        dry.run(trial, url, interval_seconds, lambda line: print(line, file=sys.stdout, flush=True))
+        token = settings.agents.web_token
+        dry.run(trial, url, interval_seconds, lambda line: print(line, file=sys.stdout, flush=True), token)
         return
     from workers.autoscale import asking
     from workers.autoscale.hands import Hands
@@ -112,7 +113,7 @@ def app(
     from workers.crew import supervise
 
     drain_seconds = settings.worker.drain_seconds
-    asker = asking.member(url, interval_seconds, ear.hear)
+    asker = asking.member(url, interval_seconds, ear.hear, settings.agents.web_token)
     hands = Hands(
         [member for _, member in places], asker, bounds, ear, drain_seconds=drain_seconds, tell=_teller(as_json),
         clock=clock,

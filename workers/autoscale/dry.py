@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 
+from pydantic import SecretStr
+
 from embedwatch.clock import Clock
 from workers.autoscale import asking, telling
 from workers.autoscale.hands import Ear
@@ -48,14 +50,16 @@ class DryRun:
                 self._places[index] = Place(place.name)
 
 
-def run(dry: DryRun, url: str, interval_seconds: float, say: Callable[[str], None]) -> None:
+def run(
+    dry: DryRun, url: str, interval_seconds: float, say: Callable[[str], None], token: SecretStr | None = None
+) -> None:
     """Until SIGTERM or Ctrl-C."""
     import time
 
     from embedwatch.agents_api import AgentsApi
     from embedwatch.processes import stop_on_signals
 
-    with stop_on_signals() as stop, AgentsApi(url, timeout_seconds=asking.TIMEOUT_SECONDS) as api:
+    with stop_on_signals() as stop, AgentsApi(url, token=token, timeout_seconds=asking.TIMEOUT_SECONDS) as api:
         while stop.signum is None:
             for line in dry.look(lambda: asking.ask(api)):
                 say(line)

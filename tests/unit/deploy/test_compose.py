@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from embedwatch.cli import build
 from embedwatch.settings import PREFIX, AlertSettings, Settings, WorkerSettings, listed, load
+from stream_agents.web.admission import Asked, gate
 from tests.harness.kafka_jars import kafka_version
 from workers.service import CLOSE_SECONDS
 
@@ -134,6 +135,48 @@ def test_a_service_is_bounded_in_memory_and_log_and_can_be_scaled(service: str, 
     assert size_bytes(interpolate(found["deploy"]["resources"]["limits"]["memory"], {})) >= 256 * 2**20
     assert set(found["logging"]["options"]) == {"max-size", "max-file"}
     assert "container_name" not in found
+
+
+@pytest.mark.parametrize("service", OURS)
+def test_a_service_of_ours_has_no_rights_and_writes_nothing_but_scratch_files_and_models(service: str) -> None:
+    found = SERVICES[service]
+    assert found["cap_drop"] == ["ALL"]
+    assert "cap_add" not in found
+    assert not found.get("privileged")
+    assert found["security_opt"] == ["no-new-privileges:true"]
+    assert found["read_only"] is True
+    (scratch,) = found["tmpfs"]
+    place, _, options = scratch.partition(":")
+    assert place == "/tmp"  # noqa: S108 (in the container)
+    assert {"noexec", "nosuid", "nodev"} <= set(options.split(","))
+    assert any(option.startswith("size=") for option in options.split(","))
+    for volume in found.get("volumes", []):
+        assert volume.endswith(":ro") or volume == "models:/models"
+    assert found.get("user") is None, "the image's own, which is not root"
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_no_service_gets_new_rights_or_those_of_the_machine(service: str) -> None:
+    found = SERVICES[service]
+    assert found["security_opt"] == ["no-new-privileges:true"]
+    assert not {"privileged", "pid", "ipc", "network_mode", "devices", "userns_mode"} & set(found)
+    assert not any("docker.sock" in volume for volume in found.get("volumes", []))
+
+
+def test_the_agents_are_asked_by_the_name_that_they_answer_to() -> None:
+    settings = load(
+        environ={name: value for name, value in SERVICES["agents"]["environment"].items() if value[:1] != "$"}
+    )
+    asked = {SERVICES["alerts"]["environment"]["EMBEDWATCH_ALERTS_AGENTS_URL"].split("/")[2]}
+    scraped = yaml.safe_load((FILE.parent / "deploy/prometheus/prometheus.yml").read_text())
+    asked |= {
+        target for job in scraped["scrape_configs"] for each in job["static_configs"] for target in each["targets"]
+    }
+    guard = gate(settings.agents.web_host, settings.agents.host_names, 50.0)
+    for host in {*asked, "127.0.0.1:6066"}:
+        assert guard.judge(Asked("GET", "172.18.0.2", host), 0.0) is None
+    refused = guard.judge(Asked("GET", "172.18.0.2", "evil.example"), 0.0)
+    assert refused is not None
 
 
 def test_ports_are_published_on_loopback_only(interpolate: Interpolate) -> None:

@@ -170,3 +170,11 @@ def test_what_is_wrong_is_told_in_some_words_however_long_the_sender_was() -> No
         decode_metric(b'{"type":"' + b"x" * 100_000 + b'"}')
     assert caught.value.reason == "invalid"
     assert len(str(caught.value)) < 600
+
+
+def test_the_largest_event_is_read_and_one_byte_more_is_refused() -> None:
+    data = encode(BATCH)
+    full = data + b" " * (MAX_EVENT_BYTES - len(data))
+    assert decode_metric(full) == BATCH
+    with pytest.raises(InvalidEvent, match="too_large"):
+        decode_metric(full + b" ")

@@ -17,6 +17,7 @@ from embedwatch.rules import (
     BUDGET_STEPS_PCT,
     DEFAULT_THRESHOLDS,
     MAX_RULES,
+    MAX_WINDOW_SECONDS,
     METRICS,
     Rule,
     default_rules,
@@ -315,6 +316,14 @@ rules:
 def test_a_file_that_is_no_rules_file_is_refused(text: str, words: str) -> None:
     (found,) = mistakes(text)
     assert words in found
+
+
+def test_the_longest_window_is_taken_and_a_longer_one_is_not() -> None:
+    rule = "rules:\n  - {{name: r, metric: latency_p95_ms, threshold: 1, window: {}s}}\n"
+    (longest,) = parsed(rule.format(MAX_WINDOW_SECONDS))
+    assert longest.window_seconds == MAX_WINDOW_SECONDS
+    (found,) = mistakes(rule.format(MAX_WINDOW_SECONDS + 10))
+    assert "window" in found
 
 
 def test_the_number_of_rules_is_bounded() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedwatch.wire import decode_texts, encode_chunk
+from embedwatch.wire import MAX_CHUNK_BYTES, MAX_CHUNK_TEXTS, decode_texts, encode_chunk
 from producers.packing import Chunk, Labels, Limits, Packer, to_message
 from producers.text import SourceText
 
@@ -30,6 +30,13 @@ def pack(found: list[SourceText], limits: Limits, gaps: list[float] | None = Non
         chunks += packer.due(now)
         chunks += packer.add(item, place, now)
     return chunks + packer.flush()
+
+
+def test_a_chunk_of_as_many_texts_as_there_may_be_is_one_message_and_one_more_begins_another() -> None:
+    found = texts([("a", "x", None)] * (MAX_CHUNK_TEXTS + 1))
+    assert [chunk.value_bytes <= MAX_CHUNK_BYTES for chunk in pack(found[:MAX_CHUNK_TEXTS], Limits())] == [True]
+    sizes = [to_message(chunk, Labels("m", None)).texts for chunk in pack(found, Limits())]
+    assert sizes == [MAX_CHUNK_TEXTS, 1]
 
 
 @given(

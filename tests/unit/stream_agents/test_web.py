@@ -18,7 +18,7 @@ from embedwatch.sketch import Sketch
 from stream_agents.runtime import LASTING_GAP_SECONDS, Runtime
 from stream_agents.web.api import add_routes
 from stream_agents.web.problems import MACHINES
-from stream_agents.web.routes import ROUTES, Route
+from stream_agents.web.routes import MAX_LIMIT, MAX_SCOPE_CHARS, ROUTES, Route
 from tests.harness.agents_log import NOW, SetClock, batch_event, deliver, log_at, log_of, runtime_on
 from tests.harness.agents_web import busy_runtime, serving
 
@@ -345,3 +345,13 @@ def test_a_cache_that_cannot_be_asked_says_why() -> None:
 
     ((_, data),) = ask(asyncio.run(run()), "/api/v1/summary")
     assert (data["cache"]["available"], data["cache"]["reason"], data["cache"]["entries"]) == (False, "refused", None)
+
+
+def test_the_longest_scope_and_the_most_rows_are_taken_and_one_more_is_not() -> None:
+    scope = "model=" + "a" * (MAX_SCOPE_CHARS - len("model="))
+    asked = [f"/api/v1/summary?scope={scope}", f"/api/v1/summary?scope={scope}a"]
+    asked += [f"/api/v1/windows?limit={MAX_LIMIT}", f"/api/v1/windows?limit={MAX_LIMIT + 1}"]
+    answers = ask(busy(), *asked)
+    assert [status for status, _ in answers] == [200, 400, 200, 400]
+    assert f"at most {MAX_SCOPE_CHARS:,}" in answers[1][1]["error"]
+    assert str(MAX_LIMIT) in answers[3][1]["error"]

@@ -63,6 +63,7 @@ def test_a_chunk_that_does_not_decode_is_one_dead_letter_with_all_its_bytes(rig:
 
 
 def test_a_chunk_of_too_many_texts_is_refused_whole(rig: Any) -> None:
+    assert len(rig.chunk([(str(i), "x") for i in range(MAX_MESSAGE_TEXTS)]).items) == MAX_MESSAGE_TEXTS
     message = rig.chunk([(str(i), "x") for i in range(MAX_MESSAGE_TEXTS + 1)])
     assert classes(message) == {0: "malformed_message"}
     assert len(message.items) == 1

