@@ -31,7 +31,7 @@ HOST = "127.0.0.1"
 START_TIMEOUT_SECONDS = 60.0
 _ATTEMPTS = 3
 
-_LOG4J = """\
+LOG4J = """\
 <Configuration status="warn" shutdownHook="disable">
   <Appenders>
     <File name="file" fileName="${sys:embedwatch.log}">
@@ -114,7 +114,7 @@ class ApacheKafka:
         self.folder.mkdir(parents=True, exist_ok=True)
         for attempt in range(1, _ATTEMPTS + 1):
             fixed = self._port
-            port = fixed or _quiet_port()
+            port = fixed or quiet_port()
             try:
                 self._launch(port)
                 return
@@ -151,9 +151,9 @@ class ApacheKafka:
         data = self.folder / "data"
         properties = self.folder / "server.properties"
         properties.write_text(
-            _PROPERTIES.format(host=HOST, port=port, controller_port=_quiet_port(), data=data), encoding="utf-8"
+            _PROPERTIES.format(host=HOST, port=port, controller_port=quiet_port(), data=data), encoding="utf-8"
         )
-        (self.folder / "log4j2.xml").write_text(_LOG4J, encoding="utf-8")
+        (self.folder / "log4j2.xml").write_text(LOG4J, encoding="utf-8")
         if not (data / "meta.properties").exists():
             self._format(properties)
         self._port = port
@@ -165,7 +165,7 @@ class ApacheKafka:
         self._say(f"Apache Kafka up in {time.monotonic() - started:.1f} s at {self.bootstrap_servers}")
 
     def _format(self, properties: Path) -> None:
-        command = self._java("kafka.tools.StorageTool", "format", "-t", _cluster_id(), "-c", str(properties))
+        command = self._java("kafka.tools.StorageTool", "format", "-t", cluster_id(), "-c", str(properties))
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode != 0:
             raise EmbedwatchError(
@@ -187,7 +187,7 @@ class ApacheKafka:
         return "".join(p.read_text(encoding="utf-8", errors="replace") for p in (self._out, self.log) if p.exists())
 
 
-def _cluster_id() -> str:
+def cluster_id() -> str:
     """As Kafka writes a random UUID; one that begins with a dash would be read as an option."""
     while True:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
@@ -195,7 +195,7 @@ def _cluster_id() -> str:
             return text
 
 
-def _quiet_port() -> int:
+def quiet_port() -> int:
     """A free port below the range from which the kernel takes ports of outgoing connections.
 
     A client that reconnects while the broker is down could otherwise be given the broker's own port and meet itself.
