@@ -24,10 +24,10 @@ from tests.harness.requirements import missing
 
 SEED = int(os.environ.get("EMBEDWATCH_TEST_CHAOS_SEED", "1"))
 FAULTS = int(os.environ.get("EMBEDWATCH_TEST_CHAOS_FAULTS", "200"))
-#: The short form: one fault of each sort, on what it hurts most.
+#: The short form: what has hurt most.
 SHORT: tuple[tuple[Kind, Victim], ...] = (
-    ("kill", "broker"), ("cut", "worker"), ("kill", "agents"), ("freeze", "alerting"), ("restart", "worker"),
-    ("slow", "redis"), ("kill", "autoscaler"), ("silent", "producer"),
+    ("kill", "broker"), ("cut", "worker"), ("kill", "agents"), ("freeze", "alerting"), ("slow", "redis"),
+    ("silent", "producer"),
 )  # fmt: skip
 #: Everything is drained and compared after so many steps, and at the end.
 CHECK_EVERY = 12
