@@ -106,7 +106,8 @@ def plan(seed: int, faults: int, possible: Sequence[tuple[Kind, Victim]]) -> lis
 @dataclass(slots=True)
 class Outcome:
     """What came of one fault. `recovery_seconds`: from its end until texts that were sent while it lasted and after it
-    are embedded and counted, and the alert about what they cost is in Slack."""
+    are embedded and counted, and the alert about what they cost is in Slack. It holds what went
+    wrong beside it, too."""
 
     fault: Fault
     recovery_seconds: float

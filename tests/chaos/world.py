@@ -14,6 +14,8 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -281,9 +283,6 @@ class World:
             time.sleep(0.1)
 
     def get(self, path: str) -> tuple[int, Any]:
-        import urllib.error
-        import urllib.request
-
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=5) as answer:
                 return answer.status, json.loads(answer.read())
