@@ -72,7 +72,7 @@ def draw(path: Path, document: dict[str, Any]) -> None:
     seconds = [sample["seconds"] for sample in samples]
     behind.plot(seconds, [sample["behind"] for sample in samples], color="0.3", linewidth=1)
     memory.set_ylabel("memory (RSS), MiB")
-    memory.legend(loc="upper left", fontsize=8, ncols=3)
+    memory.legend(loc="center", fontsize=8, ncols=3)
     handles.set_ylabel("open handles")
     handles.set_yscale("log")
     behind.set_ylabel("texts sent and not counted")
