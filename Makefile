@@ -8,7 +8,7 @@ export PYTHONUNBUFFERED := 1
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && { echo $$p; exit; }; done; echo python3)
 
-.PHONY: help demo test check bench bench-gpu chaos fuzz setup setup-dev lint types contracts locks-check lock reference reference-check \
+.PHONY: help demo test check bench bench-gpu chaos soak fuzz setup setup-dev lint types contracts locks-check lock reference reference-check \
 	licences-check licences audit compose-check promtool fmt clean
 
 help: ## list the targets
@@ -34,8 +34,13 @@ bench: setup-dev ## measure every claim about speed; ONLY=id,id measures some
 bench-gpu: setup-dev ## the worker's steps on a GPU, one table; ARGS=--tiny tries the script on a CPU
 	@$(BIN)/python benchmarks/gpu.py $(ARGS)
 
-chaos: setup-dev ## kill -9 workers and agents at random and count (RUNS=20)
-	@EMBEDWATCH_TEST_REQUIRE=embedded,kafka EMBEDWATCH_TEST_CHAOS_RUNS=$(or $(RUNS),20) $(BIN)/python -m pytest tests/chaos -m chaos $(ARGS)
+chaos: setup-dev ## break everything 200 times and count what is lost (FAULTS=n SEED=n RUNS=n OUT=file.json)
+	@EMBEDWATCH_TEST_REQUIRE=embedded,kafka,redis EMBEDWATCH_TEST_CHAOS_RUNS=$(or $(RUNS),4) \
+		EMBEDWATCH_TEST_CHAOS_FAULTS=$(or $(FAULTS),200) EMBEDWATCH_TEST_CHAOS_SEED=$(or $(SEED),1) \
+		EMBEDWATCH_TEST_CHAOS_OUT="$(OUT)" $(BIN)/python -m pytest tests/chaos -m chaos $(ARGS)
+
+soak: setup-dev ## 2 million texts through the whole flow: memory, handles, lag, totals, as a plot (TEXTS=n)
+	@$(BIN)/python -m tests.chaos.soak --texts $(or $(TEXTS),2000000) $(ARGS)
 
 fuzz: setup-dev ## hostile input to every decoder, by coverage (SECONDS=60 each; TARGETS=codec,rules; ARGS=--write)
 	@$(BIN)/python tools/fuzz.py --seconds $(or $(SECONDS),60) --targets "$(TARGETS)" $(ARGS)

@@ -195,7 +195,7 @@ def _publish(settings: Settings, action: AlertAction) -> None:
 
     from alerting import store
     from embedwatch.codec import encode
-    from embedwatch.kafka import describe_error, producer
+    from embedwatch.kafka import describe_error, drop_producer, producer
 
     store.make_topics(settings)
     client = producer(settings.kafka, "embedwatch-alerts-act", linger_ms=0)
@@ -209,7 +209,7 @@ def _publish(settings: Settings, action: AlertAction) -> None:
             delivered=0,
         ) from None
     finally:
-        client.close(timeout=2)
+        drop_producer(client, 2)
 
 
 def _until_taken(settings: Settings, action: AlertAction, wait_seconds: float) -> AlertState | None:

@@ -22,6 +22,7 @@ from embedwatch.kafka import (
     consumer,
     create_topics,
     describe_error,
+    drop_producer,
     partitions_of,
     producer,
     true_end_offsets,
@@ -225,7 +226,7 @@ class Store:
     def close(self) -> None:
         if self._producer is not None:
             client, self._producer = self._producer, None
-            client.close(timeout=1)
+            drop_producer(client, 1)
 
     def _client(self) -> KafkaProducer:
         if self._producer is None:

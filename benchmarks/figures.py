@@ -223,7 +223,7 @@ def _need(row: Need) -> str:
 
 def _chaos(found: Any) -> str:
     if not found:
-        return "`make chaos` breaks processes, brokers and the network at random and counts. Its table is not in this version."
+        return "`make chaos` breaks every part of the flow at random and counts. Its table is not in this version."
     lines = [
         "`make chaos` runs the whole flow and breaks one part of it after another, by a seed. After each round "
         "everything "

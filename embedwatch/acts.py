@@ -10,7 +10,7 @@ from kafka import errors as kafka_errors
 from embedwatch.codec import encode
 from embedwatch.errors import ConnectionFailed
 from embedwatch.events import AlertAction
-from embedwatch.kafka import describe_error, producer
+from embedwatch.kafka import describe_error, drop_producer, producer
 from embedwatch.settings import Settings
 
 #: Slack shows a failure to whoever pressed a button after 3 s.
@@ -56,4 +56,4 @@ class ActWriter:
         with self._lock:
             client, self._producer = self._producer, None
         if client is not None:
-            client.close(timeout=1)
+            drop_producer(client, 1)

@@ -5,6 +5,7 @@ Only this module and the stages' own service loops import kafka-python; what com
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import time
 from collections.abc import Iterable, Mapping
@@ -32,6 +33,7 @@ __all__ = [
     "create_topics",
     "describe_error",
     "described_topics",
+    "drop_producer",
     "nobody_there",
     "partitions_of",
     "producer",
@@ -148,6 +150,12 @@ def close_producer(client: KafkaProducer, timeout_seconds: float) -> None:
         # Else its destructor flushes again, fails again and prints a stack trace (kafka-python 3.0.12).
         client._closed = True
         raise
+
+
+def drop_producer(client: KafkaProducer, timeout_seconds: float) -> None:
+    """Close one whose records are given up, or acknowledged: what it says of the others is of no interest any more."""
+    with contextlib.suppress(KafkaError):
+        close_producer(client, timeout_seconds)
 
 
 def consumer(kafka: KafkaSettings, client_id: str, *, group: str | None, **more: Any) -> KafkaConsumer:

@@ -270,7 +270,10 @@ class WorkerSettings(Section):
         "at_least_once", description="exactly_once: vectors, metrics and offsets in one Kafka transaction a cycle"
     )
     transaction_timeout_seconds: float = Field(
-        15.0, ge=1, le=900, description="when the broker ends a transaction that a dead worker left open"
+        15.0,
+        ge=1,
+        le=900,
+        description="when the broker ends a transaction that a dead worker left open; a live one waits no longer",
     )
     heartbeat_seconds: float = Field(2.0, gt=0, le=15, description="how often the worker says that it lives")
     drain_seconds: float = Field(20.0, gt=0, le=600, description="how long SIGTERM waits for what is in flight")

@@ -136,6 +136,8 @@ def _checked(order: Order, settings: Settings) -> tuple[Order, ReadOptions]:
 def _connected(
     order: Order, options: ReadOptions, found: Found, settings: Settings, stop: Stop, clock: Clock, as_json: bool
 ) -> int:
+    from embedwatch.kafka import close_producer  # slow to import: not before the options are known to be right
+
     topic = settings.topics.texts
     producer = _connect(order, settings, topic)
     tally = Tally()
@@ -163,7 +165,7 @@ def _connected(
                 failure = error
     finally:
         with contextlib.suppress(Exception):  # everything that can be known is counted; closing must not hide it
-            producer.close(timeout=0.5 if publisher.in_flight_texts else 5)
+            close_producer(producer, 0.5 if publisher.in_flight_texts else 5)
     seconds = max(clock.monotonic() - started, 1e-9)
     counts = run.counts
     result = Result(

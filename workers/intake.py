@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 #: Raw bytes of one cycle: a bound on memory when texts are huge. At least one message is always taken.
 MAX_CYCLE_BYTES = 16 * 1024 * 1024
 
+#: Troubles that pass are said no more often than this.
+SAY_SECONDS = 5.0
+
 
 class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
     """Notes which partitions were taken away, and whether any are held. kafka-python calls it from its own thread.
@@ -91,6 +94,7 @@ class Intake:
         self._pending_texts = 0
         # Until a message has been seen, it may be a chunk that fills a cycle alone: ask for one.
         self._texts_per_message = float(max_texts)
+        self._said: float | None = None
         self._rebalances = _Rebalances()
         #: How often partitions were taken away. What was read before the last time belongs to others now.
         self.revocations = 0
@@ -118,8 +122,9 @@ class Intake:
         try:
             serve_group(self._consumer, seconds)
         except kafka_errors.KafkaError as error:
-            raise self._unreadable(error) from None
-        self._drop_revoked()
+            self._pass_over(error)
+        finally:
+            self._drop_revoked()  # as after a poll
 
     def take(self, idle_seconds: float) -> list[Message]:
         """The messages of the next cycle; empty when none came for `idle_seconds`.
@@ -192,16 +197,22 @@ class Intake:
                 timeout_ms=math.ceil(timeout_seconds * 1000), max_records=max_records
             )
         except kafka_errors.KafkaError as error:
-            if getattr(error, "retriable", False):
-                log.warning("worker: poll: %s; trying again", describe_error(error))
-                return {}
-            raise self._unreadable(error) from None
+            self._pass_over(error)
+            return {}
         finally:
             self._drop_revoked()  # a poll that ends in an error may have given up partitions before
         return records
 
-    def _unreadable(self, error: Exception) -> ConnectionFailed:
-        return ConnectionFailed(f"Kafka at {self._where}: texts could not be read: {describe_error(error)}")
+    def _pass_over(self, error: Exception) -> None:
+        """A trouble that passes is tried again: of a broker that stays away hears who waits for acknowledgements."""
+        if not getattr(error, "retriable", False):
+            raise ConnectionFailed(
+                f"Kafka at {self._where}: texts could not be read: {describe_error(error)}"
+            ) from None
+        now = self._clock.monotonic()
+        if self._said is None or now - self._said >= SAY_SECONDS:  # it comes back ten times a second
+            self._said = now
+            log.warning("worker: poll: %s; trying again", describe_error(error))
 
     def _drop_revoked(self) -> None:
         revoked = self._rebalances.take()

@@ -73,8 +73,11 @@ def as_environment(settings: Settings) -> dict[str, str | None]:
     environ |= {name + SECRET_FILE: None for name in secret_variables()}  # they are read already
     for section in Settings.model_fields:
         part = getattr(settings, section)
-        for name in type(part).model_fields:
-            environ[env_name(section, name)] = _written(getattr(part, name))
+        for name, field in type(part).model_fields.items():
+            value = getattr(part, name)
+            # Without a variable the default would come back: what is switched off has to be said.
+            off = value is None and field.default is not None
+            environ[env_name(section, name)] = "off" if off else _written(value)
     try:
         again = load(environ={name: value for name, value in environ.items() if value is not None})
     except ConfigError as error:

@@ -11,7 +11,7 @@ from typing import Any
 
 from embedwatch import kafka
 from embedwatch.clock import Clock, SystemClock
-from embedwatch.errors import DeliveryError
+from embedwatch.errors import ConnectionFailed, DeliveryError
 from embedwatch.pricing import PriceBook
 from embedwatch.settings import Settings, redact_url
 from workers import loading
@@ -47,6 +47,7 @@ JOIN_GRACE_SECONDS = 30.0
 CLOSE_SECONDS = 5.0
 #: With transactions: how often in a row, without a cycle committed in between, connections are made anew.
 MAX_NEW_CONNECTIONS = 3
+RECONNECT_SECONDS = 1.0
 
 
 def run(settings: Settings) -> None:
@@ -87,6 +88,7 @@ class _Worker:
         self._committed_texts = 0
         self._line_ended = True
         self._attempts_left = MAX_NEW_CONNECTIONS
+        self._failing_since: float | None = None
         self._poll_size = PollSize()
         self._broker = BrokerWatch(
             where=self._where,
@@ -152,10 +154,7 @@ class _Worker:
                     if not self._may_connect_anew(error):
                         raise
                     log.warning("worker: %s; trying that with new connections", error)
-                self._connections.close()
-                self._given_up = False
-                pipeline.deliver_to(self._open_publisher())  # ends the transaction that is open
-                intake = self._open_intake({embedder.name, worker.model})
+                intake = self._connect_anew(pipeline, {embedder.name, worker.model})
         finally:
             log.info(
                 "worker: stops after %d texts (%d from cache, %d copies, %d failed), %d tokens embedded",
@@ -165,18 +164,39 @@ class _Worker:
     def _may_connect_anew(self, error: DeliveryError) -> bool:
         """Whether these texts can be done again in this process, as a new start would.
 
-        With transactions alone: after a broker came back kafka-python's producer was seen to hear no answer any more,
-        and what is open ends where a new one takes its id, so nothing comes twice.
+        With transactions alone: after a broker was lost kafka-python's producer was seen to hear no answer any more,
+        and what is open ends where a new one takes its id, so nothing comes twice. As often as there is time for it,
+        for a broker may be lost for longer than a transaction lasts.
         """
+        if self._failing_since is None:
+            self._failing_since = self._clock.monotonic()
         again = (
             self._settings.worker.delivery == "exactly_once"
             and not isinstance(error, Fenced)
             and self._line_ended
             and not self._stop.requested
-            and self._attempts_left > 0
+            and (self._attempts_left > 0 or not self._out_of_patience())
         )
         self._attempts_left -= again
         return again
+
+    def _out_of_patience(self) -> bool:
+        patience_seconds = self._settings.worker.broker_retry_seconds
+        return self._failing_since is not None and self._clock.monotonic() - self._failing_since >= patience_seconds
+
+    def _connect_anew(self, pipeline: Pipeline, models: set[str]) -> Intake:
+        """Raises `ConnectionFailed` when the broker stays away."""
+        while True:
+            self._connections.close()
+            self._given_up = False
+            try:
+                pipeline.deliver_to(self._open_publisher())  # ends the transaction that is open
+                return self._open_intake(models)
+            except ConnectionFailed as error:
+                if self._stop.requested or self._out_of_patience():
+                    raise
+                log.warning("worker: %s; trying again", error)
+                self._stop.sleep(RECONNECT_SECONDS)
 
     def _loop(self, intake: Intake, pipeline: Pipeline, meter: Meter, tick: Callable[[], bool]) -> None:
         worker, stop, status = self._settings.worker, self._stop, self.status
@@ -189,7 +209,7 @@ class _Worker:
         def finished(work: Work) -> None:
             self._broker.seen()
             self._committed_texts += len(work)
-            self._attempts_left = MAX_NEW_CONNECTIONS
+            self._attempts_left, self._failing_since = MAX_NEW_CONNECTIONS, None
             tell()
 
         flow = Flow(
@@ -242,7 +262,10 @@ class _Worker:
         worker, client_id = self._settings.worker, f"{self._identity.worker}-vectors"
         timeout_seconds = worker.broker_retry_seconds + 1.0
         # The first message to a topic waits for its partitions: as long as any other may wait for a lost broker.
-        patience: dict[str, Any] = {"max_block_ms": int(worker.broker_retry_seconds * 1000)}
+        patience_seconds = worker.broker_retry_seconds
+        if self._failing_since is not None:  # a new try comes after it, and may find who leads by then
+            patience_seconds = min(patience_seconds, worker.transaction_timeout_seconds)
+        patience: dict[str, Any] = {"max_block_ms": int(patience_seconds * 1000)}
         if worker.delivery == "exactly_once":
             producer = self._producer(
                 client_id,
@@ -250,6 +273,8 @@ class _Worker:
                 transaction_timeout_ms=int(worker.transaction_timeout_seconds * 1000),
                 **patience,
             )
+            # The broker has ended a transaction by then: no answer can come that is worth waiting for.
+            timeout_seconds = min(timeout_seconds, worker.transaction_timeout_seconds)
             self._close_at_end(lambda seconds: kafka.close_producer(producer, seconds), self._connections)
             publisher: KafkaPublisher = TransactionalPublisher(
                 producer, where=self._where, timeout_seconds=timeout_seconds

@@ -31,7 +31,7 @@ HOST = "127.0.0.1"
 START_TIMEOUT_SECONDS = 60.0
 _ATTEMPTS = 3
 
-_LOG4J = """\
+LOG4J = """\
 <Configuration status="warn" shutdownHook="disable">
   <Appenders>
     <File name="file" fileName="${sys:embedwatch.log}">
@@ -160,7 +160,7 @@ class ApacheKafka:
         properties = self.folder / "server.properties"
         written = _PROPERTIES.format(host=HOST, port=port, controller_port=quiet_port(), data=data)
         properties.write_text(written + self.more_properties(port), encoding="utf-8")
-        (self.folder / "log4j2.xml").write_text(_LOG4J, encoding="utf-8")
+        (self.folder / "log4j2.xml").write_text(LOG4J, encoding="utf-8")
         if not (data / "meta.properties").exists():
             self._format(properties)
         self._port = port
@@ -172,7 +172,7 @@ class ApacheKafka:
         self._say(f"Apache Kafka up in {time.monotonic() - started:.1f} s at {self.bootstrap_servers}")
 
     def _format(self, properties: Path) -> None:
-        options = ("format", "-t", _cluster_id(), "-c", str(properties), *self.format_options())
+        options = ("format", "-t", cluster_id(), "-c", str(properties), *self.format_options())
         command = self._java("kafka.tools.StorageTool", *options)
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode != 0:
@@ -195,7 +195,7 @@ class ApacheKafka:
         return "".join(p.read_text(encoding="utf-8", errors="replace") for p in (self._out, self.log) if p.exists())
 
 
-def _cluster_id() -> str:
+def cluster_id() -> str:
     """As Kafka writes a random UUID; one that begins with a dash would be read as an option."""
     while True:
         text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")

@@ -252,6 +252,25 @@ def test_partitions_that_go_while_it_takes_nothing_take_their_messages_along(set
     assert (setup.intake.pending_texts, setup.intake.revocations) == (0, 1)
 
 
+def test_a_connection_that_breaks_while_the_group_is_served_is_tried_again(setup: Setup) -> None:
+    setup.singles(1)
+    setup.consumer.poll_error = kafka_errors.KafkaConnectionError("socket disconnected")
+    setup.intake.serve(0.05)
+    setup.consumer.poll_error = None
+    assert len(setup.intake.take(0.25)) == 1
+
+
+def test_a_trouble_that_comes_back_all_the_time_is_not_said_all_the_time(
+    setup: Setup, caplog: pytest.LogCaptureFixture
+) -> None:
+    setup.consumer.poll_error = kafka_errors.NodeNotReadyError()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(100):
+            setup.intake.take(0.25)
+            setup.rig.clock.pass_by(0.1)
+    assert caplog.text.count("trying again") == 2
+
+
 def test_a_group_that_cannot_be_served_is_an_error_in_words(setup: Setup) -> None:
     setup.consumer.poll_error = kafka_errors.GroupAuthorizationFailedError()
     with pytest.raises(ConnectionFailed, match="not allowed to use this consumer group"):

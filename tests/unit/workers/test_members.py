@@ -74,9 +74,10 @@ def test_a_pool_has_a_member_for_every_place_also_for_one(monkeypatch: pytest.Mo
     idle=st.none() | st.floats(1e-9, 1e9),
     folder=st.none() | PRINTABLE,
     console=st.booleans(),
+    digest=st.sampled_from(("off", "09:00", "17:30:15")),
 )
 def test_settings_come_out_of_the_environment_as_they_went_in(
-    password: str, prices: dict[str, Decimal], idle: float | None, folder: str | None, console: bool
+    password: str, prices: dict[str, Decimal], idle: float | None, folder: str | None, console: bool, digest: str
 ) -> None:
     settings = Settings.model_validate(
         {
@@ -84,7 +85,7 @@ def test_settings_come_out_of_the_environment_as_they_went_in(
             "pricing": {"usd_per_million_tokens": prices},
             "worker": {"idle_exit_seconds": idle},
             "agents": {"data_dir": folder},
-            "alerts": {"console": console},
+            "alerts": {"console": console, "digest_at": digest},
         }
     )
     assert received(as_environment(settings)) == settings
