@@ -11,6 +11,9 @@ from embedwatch.errors import EmbedwatchError
 from embedwatch.settings import KafkaSettings
 
 TIMEOUT_SECONDS = 5.0
+#: A kept client whose partition has another leader by now may hear nothing until kafka-python's own 30 s are over
+#: (3.0.12): a new one asks anew who leads.
+START_SECONDS = 2.0
 #: As many offsets as one answer holds: with transactions every commit leaves a gap, and one answer explains them all.
 MOST_OFFSETS = 2000
 FETCH_BYTES = 1024 * 1024
@@ -48,7 +51,7 @@ class LogProbe:
         client = self._client
         client.unsubscribe()  # drops what was fetched for an earlier question
         client.assign([tp])
-        start = client.beginning_offsets([tp])[tp]
+        start = client.beginning_offsets([tp], timeout_ms=int(START_SECONDS * 1000))[tp]
         client.seek(tp, max(offset, start))
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while time.monotonic() < deadline:
@@ -56,6 +59,7 @@ class LogProbe:
             end = client.highwater(tp)
             if found or (end is not None and client.position(tp) >= end):
                 return found
+        self.close()  # as after an error
         return None
 
     def close(self) -> None:
