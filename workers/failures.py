@@ -26,6 +26,14 @@ class Failure:
     reason: str
 
 
+def may_be_billed(failure: Failure) -> bool:
+    """Whether an endpoint that others run may have billed what failed so: it answered, and the answer was of no use.
+
+    One that refuses a text does not bill it, and where no answer comes the worker asks again or stops.
+    """
+    return failure.stage == "embed" and failure.error_class in ("bad_response", "not_finite")
+
+
 class EmbedError(Exception):
     """A backend's failure with its class. Backends raise it where they know more than the exception's type tells."""
 

@@ -19,6 +19,7 @@ from embedwatch.events import BatchEvent, ErrorClass, PhaseSeconds, TokenMethod
 from embedwatch.pricing import Price
 from embedwatch.sketch import Sketch
 from workers.decode import label
+from workers.failures import may_be_billed
 from workers.work import DUPLICATE, ERROR, HIT, MISS, Work
 
 
@@ -39,11 +40,14 @@ class Meter:
     """Prices and counts cycles. Holds what has been spent so far: a machine paid by the hour has no price per token
     but the measured one."""
 
-    def __init__(self, identity: Identity, *, model: str, token_method: TokenMethod, price: Price) -> None:
+    def __init__(
+        self, identity: Identity, *, model: str, token_method: TokenMethod, price: Price, local: bool = True
+    ) -> None:
         self._identity = identity
         self._model = model[:256]
         self._token_method = token_method
         self._price = price
+        self._local = local  # else somebody else computes, and bills it
         self._spent_nano_usd = 0
         self._spent_tokens = 0
         self.texts = 0
@@ -99,9 +103,8 @@ class Meter:
         saved_tokens = int(work.tokens[indices[(outcome == HIT) | (outcome == DUPLICATE)]].sum())
         duplicate_tokens = int(work.tokens[indices[outcome == DUPLICATE]].sum())
         embedded_tokens = int(work.tokens[missed].sum())
-        errors: dict[ErrorClass, int] = dict(
-            Counter(work.failures[i].error_class for i in indices[outcome == ERROR].tolist())
-        )
+        failed = indices[outcome == ERROR].tolist()
+        errors: dict[ErrorClass, int] = dict(Counter(work.failures[i].error_class for i in failed))
         waits = wait_ms[done][~np.isnan(wait_ms[done])]
         saved = self._saved(saved_tokens)
         busy = float(work.embed_share_seconds[indices].sum())
@@ -148,6 +151,7 @@ class Meter:
             unpriced_saved_tokens=saved_tokens if saved is None else 0,
             duplicate_tokens=duplicate_tokens,
             wasted_nano_usd=min(wasted or 0, cost or 0),
+            unsettled_texts=0 if self._local else sum(may_be_billed(work.failures[i]) for i in failed),
         )
 
     def _saved(self, tokens: int) -> int | None:

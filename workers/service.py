@@ -113,7 +113,9 @@ class _Worker:
         book = PriceBook(settings.pricing.usd_per_million_tokens, settings.pricing.gpu_usd_per_hour)
         price = book.quote(embedder.name, local=embedder.local)
         drill = self._drill(embedder)
-        meter = Meter(self._identity, model=embedder.name, token_method=embedder.token_method, price=price)
+        meter = Meter(
+            self._identity, model=embedder.name, token_method=embedder.token_method, price=price, local=embedder.local
+        )
         telemetry.meter = meter
         pipeline = Pipeline(
             embedder=drill or embedder,

@@ -180,6 +180,17 @@ def test_the_time_of_a_failed_pass_is_paid_for_by_the_texts_in_it(make_rig: Call
     assert wasted == {"good": 0, "bad": 1_500_000}
 
 
+def test_an_answer_of_no_use_may_have_been_billed_by_who_gave_it(rig: Any) -> None:
+    texts = [("a", "one"), ("b", "nan here"), ("c", "poison")]
+    rig.pipeline.run([rig.chunk(texts)])
+    (event,) = rig.events()
+    assert (event.unsettled_texts, sum(event.errors.values())) == (0, 2), "our own machine bills nothing"
+    rig.meter._local = False
+    rig.pipeline.run([rig.chunk(texts)])
+    # What was refused is not billed.
+    assert rig.events()[-1].unsettled_texts == rig.events()[-1].errors["not_finite"] == 1
+
+
 def test_labels_that_are_too_long_are_clipped_so_that_the_event_can_be_read(rig: Any) -> None:
     rig.pipeline.run([rig.single("a", "text", tenant="t" * 999, source="s" * 999)])
     (event,) = rig.events()
