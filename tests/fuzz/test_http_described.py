@@ -52,14 +52,16 @@ def address() -> Iterator[str]:
     loop.close()
 
 
-@pytest.mark.parametrize("mode", ["positive", "negative"])
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("path", "mode"),
+    [(path, "positive") for path in PATHS]
+    # Where there are no parameters, none can be wrong.
+    + [(path, "negative") for path in PATHS if DOCUMENT["paths"][path]["get"].get("parameters")],
+)
 def test_every_answer_is_as_the_description_says(path: str, mode: str, address: str) -> None:
     """No 5xx but an unready 503, statuses, content types and bodies as described; what does not fit is refused."""
     schema = schemathesis.openapi.from_dict(DOCUMENT)
     operation = schema[path]["GET"]
-    if mode == "negative" and not DOCUMENT["paths"][path]["get"].get("parameters"):
-        pytest.skip("it takes no parameters")
     wanted = schemathesis.GenerationMode(mode)
 
     @settings(
