@@ -22,14 +22,15 @@ _USUAL_ROWS = 1024
 
 
 @functools.cache
-def laid_out_weights() -> bool:
-    """Whether this PyTorch has oneDNN with the two operators. The answer is found by using them."""
+def laid_out_weights(dtype: torch.dtype = torch.float32) -> bool:
+    """Whether this PyTorch has oneDNN with the two operators, and this processor what they need for numbers of that
+    kind: many have it for float32 and not for bfloat16. The answer is found by using them."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return False
     try:
-        weight, rows = torch.eye(32), torch.ones(16, 32)
+        weight, rows = torch.eye(32, dtype=dtype), torch.ones(16, 32, dtype=dtype)
         laid_out = torch.ops.mkldnn._reorder_linear_weight(weight, _USUAL_ROWS)
-        out = torch.ops.mkldnn._linear_pointwise(rows, laid_out, torch.zeros(32), "relu", [], "")
+        out = torch.ops.mkldnn._linear_pointwise(rows, laid_out, torch.zeros(32, dtype=dtype), "relu", [], "")
     except (AttributeError, RuntimeError, TypeError):
         return False
     return bool(torch.equal(out, rows))
@@ -49,7 +50,7 @@ class Product:
         self._bias, self._activation = bias, activation
         self._laid_out: Any = None
         self._weight: torch.Tensor | None = weight
-        if weight.device.type == "cpu" and laid_out_weights():
+        if weight.device.type == "cpu" and laid_out_weights(weight.dtype):
             with torch.inference_mode():
                 self._laid_out = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _USUAL_ROWS)
             self._weight = None  # else it would be in memory twice

@@ -178,7 +178,7 @@ def test_products_are_the_same_with_weights_laid_out_and_not(monkeypatch: pytest
     need_model()
     if laid_out and not products.laid_out_weights():
         pytest.skip("this PyTorch has no oneDNN")
-    monkeypatch.setattr(products, "laid_out_weights", lambda: laid_out)
+    monkeypatch.setattr(products, "laid_out_weights", lambda *_: laid_out)
     generator = torch.Generator().manual_seed(3)
     weight, bias = torch.randn(24, 16, generator=generator), torch.randn(24, generator=generator)
     for activation, function in (
