@@ -20,7 +20,7 @@ def check_receivers(settings: Settings) -> Iterable[Check]:
     if not slack:
         only = "" if machines else ", alerts are only printed"
         hint = "set EMBEDWATCH_ALERTS_SLACK_BOT_TOKEN or EMBEDWATCH_ALERTS_SLACK_WEBHOOK_URL"
-        yield Check("slack", "skipped", f"not configured{only}: {hint}")
+        yield Check("slack", "skipped", f"not configured here{only}: {hint}")
     token = app_token(settings)
     if token is not None:
         from alerting.slack_socket import check

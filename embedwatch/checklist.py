@@ -241,8 +241,9 @@ def _alerting(facts: Facts) -> _Found:
     told = ", ".join(sorted(name for name, answers in facts.receivers.items() if answers))
     silent = ", ".join(sorted(name for name, answers in facts.receivers.items() if not answers))
     if not told:
+        nobody = f"{silent} did not answer" if silent else "by the settings given here alerts would only be printed"
         return _no(
-            f"receivers: {f'{silent} did not answer' if silent else 'alerts would only be printed'}",
+            f"receivers: {nobody}",
             "set EMBEDWATCH_ALERTS_SLACK_BOT_TOKEN (or a webhook: EMBEDWATCH_ALERTS_WEBHOOK_URL); then "
             "`embedwatch alerts test`",
         )

@@ -91,11 +91,14 @@ def of_stages() -> list[tuple[str, Checker]]:
 
 
 def _rules(settings: Settings) -> Iterable[Check]:
-    from embedwatch.rules import load_rules
+    from embedwatch.report import counted
+    from embedwatch.rules import DEFAULT_THRESHOLDS, load_rules
 
     rules = load_rules(settings.agents.rules)
     where = str(settings.agents.rules) if settings.agents.rules else "the built-in thresholds (no --rules)"
-    yield Check("rules", "ok", f"{len(rules)} rules from {where}")
+    left_out = [metric for metric in DEFAULT_THRESHOLDS if all(rule.metric != metric for rule in rules)]
+    more = f"; by default also {', '.join(left_out)}, which are not judged then" if left_out else ""
+    yield Check("rules", "ok", f"{counted(len(rules), 'rule')} from {where}{more}")
 
 
 def _scaling(settings: Settings) -> Iterable[Check]:

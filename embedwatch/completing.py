@@ -76,3 +76,32 @@ def baselines(ctx: Context, incomplete: str) -> list[str]:
 def traces(ctx: Context, incomplete: str) -> list[str]:
     """Those of `embedwatch simulate`. Not imported: that would load numpy."""
     return [name for name in ("constant", "ramp", "wave", "burst", "day-100m", "all") if name.startswith(incomplete)]
+
+
+def _begin(incomplete: str, *words: str) -> list[str]:
+    return [word for word in words if word.startswith(incomplete)]
+
+
+def days(incomplete: str) -> list[str]:
+    """Of `embedwatch report --day`; a date is typed."""
+    return _begin(incomplete, "today", "yesterday")
+
+
+def weeks(incomplete: str) -> list[str]:
+    return _begin(incomplete, "this-week", "last-week")
+
+
+def months(incomplete: str) -> list[str]:
+    return _begin(incomplete, "this-month", "last-month")
+
+
+def formats(incomplete: str) -> list[str]:
+    """Of a report."""
+    return _begin(incomplete, "text", "md", "html", "csv", "json")
+
+
+def groups(incomplete: str) -> list[str]:
+    """Of a report's rows: after a comma the next one, of those that are not there yet."""
+    before, comma, last = incomplete.rpartition(",")
+    rest = [word for word in ("model", "tenant", "day") if word not in before.split(",")]
+    return [f"{before}{comma}{word}" for word in rest if word.startswith(last)]

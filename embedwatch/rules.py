@@ -98,7 +98,13 @@ METRICS: dict[str, Metric] = {
     "queue_depth": Metric("HIGH_QUEUE_DEPTH", ">", "texts", windowed=False, scoped=False, what="texts waiting"),
     "lag_seconds": Metric("HIGH_LAG", ">", "s", windowed=False, scoped=False, what="age of the oldest text waiting"),
     "stalled_partitions": Metric(
-        "QUEUE_STALLED", ">", "partitions", windowed=False, scoped=False, what="partitions nobody works on"
+        "QUEUE_STALLED",
+        ">",
+        "partitions",
+        windowed=False,
+        scoped=False,
+        default_severity="critical",
+        what="partitions nobody works on",
     ),
     # From the share on at which scaling holds still: more workers would make more dead letters.
     "queue_failing_pct": Metric(
@@ -109,6 +115,7 @@ METRICS: dict[str, Metric] = {
         scoped=False,
         default_threshold=50,
         default_window_seconds=120,
+        default_severity="critical",
         what="texts that workers took and that got no vector",
     ),
     # Of decisions about workers: not known where nothing is decided.
@@ -151,7 +158,7 @@ METRICS: dict[str, Metric] = {
 }
 
 #: The guide's thresholds, and what makes its numbers untrue: a model without a price, events that could not be counted,
-#: workers that are not heard of. Used where there is no rules file.
+#: workers that are not heard of; and queues that stand still. Used where there is no rules file.
 DEFAULT_THRESHOLDS: dict[str, float] = {
     "latency_p95_ms": 500,
     "error_rate_pct": 1.0,
@@ -163,6 +170,9 @@ DEFAULT_THRESHOLDS: dict[str, float] = {
     # None at all before the one: what follows from it is then not told by itself.
     "workers_silent_seconds": 45,
     "worker_silent_seconds": 60,
+    # What more workers would not help: nothing is scaled then, and somebody has to know.
+    "stalled_partitions": 0,
+    "queue_failing_pct": 50,
 }
 #: Judged by the ledger of a day, whose name is part of the alert's identity.
 DAILY_METRICS = ("daily_cost_usd", "daily_forecast_usd", "budget_burn_pct")

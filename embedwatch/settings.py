@@ -93,7 +93,7 @@ class KafkaSettings(Section):
     def _hosts(cls, value: str) -> str:
         for part in value.split(","):
             host, _, port = part.strip().rpartition(":")
-            if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:
                 raise ValueError(f"{part.strip()!r} is not host:port")
         return value
 

@@ -26,7 +26,7 @@ def register(root: typer.Typer) -> None:
 
     root.command(name="demo")(demo.demo)
     root.command(name="up")(up.up)
-    root.command(name="report")(report.report)
+    root.command(name="report", cls=report.PeriodCommand)(report.report)
     root.add_typer(baseline.app, name="baseline")
     root.command(name="compare", epilog=compare.EXAMPLE)(compare.compare)
     root.command(name="check")(check.check)

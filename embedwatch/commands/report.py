@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from embedwatch import completing, options
 from embedwatch.errors import ConfigError, InputError
@@ -24,6 +25,28 @@ MOST_ROWS = 10_000
 def _option(name: str, help: str, *flags: str, **more: Any) -> Any:
     envvar = f"EMBEDWATCH_REPORT_{name.upper().replace('-', '_')}"
     return typer.Option(*(flags or (f"--{name}",)), envvar=envvar, help=help, **more)
+
+
+#: What is meant where a period is asked for and none is named.
+PRESENT = {"--day": "today", "--week": "this-week", "--month": "this-month"}
+
+
+class PeriodCommand(TyperCommand):
+    """`--month` alone, or before another option, is the present one: Click takes the next word for its value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, with_present(args))
+
+
+def with_present(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the present period named where none is."""
+    out: list[str] = []
+    for number, word in enumerate(arguments):
+        out.append(word)
+        follows = arguments[number + 1] if number + 1 < len(arguments) else "-"
+        if word in PRESENT and follows.startswith("-"):
+            out.append(PRESENT[word])
+    return out
 
 
 def report(
@@ -46,21 +69,40 @@ def report(
         _option("scope", "Whose numbers: all, model=NAME, tenant=NAME, or both.", autocompletion=completing.scopes),
     ] = "all",
     day: Annotated[
-        str | None, _option("day", "What a day came to: today, yesterday or a date such as 2026-07-14.")
+        str | None,
+        _option(
+            "day", "What a day came to: today, yesterday or a date such as 2026-07-14; today where none is said.",
+            autocompletion=completing.days,
+        ),
     ] = None,
     week: Annotated[
-        str | None, _option("week", "What a week came to: this-week, last-week or an ISO week such as 2026-W47.")
+        str | None,
+        _option(
+            "week",
+            "What a week came to: this-week, last-week or an ISO week such as 2026-W47; this-week where none is said.",
+            autocompletion=completing.weeks,
+        ),
     ] = None,
     month: Annotated[
-        str | None, _option("month", "What a month came to: this-month, last-month or a month such as 2026-11.")
+        str | None,
+        _option(
+            "month",
+            "What a month came to: this-month, last-month or a month such as 2026-11; this-month where none is said.",
+            autocompletion=completing.months,
+        ),
     ] = None,
     by: Annotated[
-        str | None, _option("by", "Of a period: rows by model, tenant, day, or several of them: model,tenant.")
+        str | None,
+        _option(
+            "by", "Of a period: rows by model, tenant, day, or several of them: model,tenant.",
+            autocompletion=completing.groups,
+        ),
     ] = None,
     output_format: Annotated[
         str | None,
         _option(
-            "format", "Of a period: text, md, html, csv or json; by default what --output ends with.", "--format", "-f"
+            "format", "Of a period: text, md, html, csv or json; by default what --output ends with.", "--format", "-f",
+            autocompletion=completing.formats,
         ),
     ] = None,
     output: Annotated[

@@ -113,6 +113,8 @@ def simulate(
         raise ConfigError(f"--max-workers {max_workers} is below --min-workers {min_workers}")
     if plot is not None and plot.suffix.lower() not in PICTURES:
         raise ConfigError(f"--plot {str(plot)!r}: its ending says what to draw: {', '.join(PICTURES)}")
+    if plot is not None and (plot.is_dir() or not plot.parent.is_dir()):
+        raise ConfigError(f"--plot: {plot} is a folder, or there is no folder {plot.parent}")
     if recorded is not None and not recorded.is_file():
         raise ConfigError(f"--recorded {str(recorded)!r}: there is no such file")
     settings = load(config, {"kafka.bootstrap_servers": bootstrap_servers, "kafka.topic_prefix": topic_prefix})

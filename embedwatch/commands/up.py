@@ -118,7 +118,11 @@ def up(
                 say(f"a local model has no list price: its tokens count as unpriced until you set {price}")
             servers = stack.settings.kafka.bootstrap_servers
             flag = "" if servers == "127.0.0.1:9092" else f" -b {servers}"
-            screen.say(f"in another terminal: embedwatch produce --stdlib-docs --limit 2000{flag}; embedwatch report")
+            prefix = stack.settings.kafka.topic_prefix
+            flag += "" if prefix == "embedwatch" else f" --topic-prefix {prefix}"
+            url = "" if stack.settings.agents.web_port == type(stack.settings.agents)().web_port else stack.agents_url
+            report = f"embedwatch report{f' --agents-url {url}' if url else ''}"
+            screen.say(f"in another terminal: embedwatch produce --stdlib-docs --limit 2000{flag}; {report}")
             while True:
                 stack.check()
                 time.sleep(0.5)

@@ -74,13 +74,20 @@ def capacity_texts_per_s(sums: WorkerSums) -> float | None:
     than one worker's best, as no step runs quite without a break. Not in those seconds are polls and, with exactly-once
     delivery, commits.
 
-    All texts count as done, those from the cache and copies too, and their time is in the steps: so it is the capacity
-    for texts of the mix that arrived, and a fuller cache makes it higher. Fewer texts arrive than could be done: then
+    Texts from the cache and copies count as done, too, and their time is in the steps: so it is the capacity for texts
+    of the mix that arrived, and a fuller cache makes it higher. Texts that failed do not: what is refused at once says
+    nothing of how fast the others are done. Fewer texts arrive than could be done: then
     batches are thin and it comes out low; how low is bounded by `worker.max_wait_ms`, for which a thin poll waits for
     more. An endpoint that takes long however few texts it gets is the exception: `scaling.worker_texts_per_s`.
     """
     slowest = max(sums.before_seconds, sums.embed_seconds, sums.after_seconds, sums.busy_seconds)
-    return sums.timed_texts / slowest if sums.timed_texts and slowest > 0 else None
+    done = done_texts(sums)
+    return done / slowest if done and slowest > 0 else None
+
+
+def done_texts(sums: WorkerSums) -> int:
+    """Of those whose steps are timed, the ones that got a vector."""
+    return max(sums.timed_texts - sums.errors, 0)
 
 
 def texts_per_message(world: World, queue: Queue, now: float, known: float | None = None) -> float | None:
@@ -199,7 +206,7 @@ class Brain:
         if self.worker_texts_per_s is not None:
             return self.worker_texts_per_s
         sums = by_workers(world, CAPACITY_WINDOW_SECONDS, now)
-        if sums.timed_texts >= MIN_TEXTS or self._capacity is None:
+        if done_texts(sums) >= MIN_TEXTS or self._capacity is None:
             self._capacity = capacity_texts_per_s(sums) or self._capacity
         return self._capacity
 

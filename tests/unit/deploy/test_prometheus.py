@@ -143,11 +143,11 @@ def test_thresholds_are_those_of_the_rules_of_embedwatch(root: Path) -> None:
     ):
         assert limit(alert, series) == METRICS[metric].min_samples
     deployed = {rule.metric: rule for rule in load_rules(root / "deploy" / "rules.yaml")}
+    assert limit("EmbedwatchQueueStalled", "stalled_partitions:max") == deployed["stalled_partitions"].threshold
     assert limit("EmbedwatchQueueFailing", "error_ratio:max") == deployed["queue_failing_pct"].threshold / 100
     assert limit("EmbedwatchQueueFailing", "texts_last_minute:max") == METRICS["queue_failing_pct"].min_samples
     for alert, series, metric in (
         ("EmbedwatchHighLag", "queue_lag_seconds:max", "lag_seconds"),
-        ("EmbedwatchQueueStalled", "stalled_partitions:max", "stalled_partitions"),
         ("EmbedwatchAtCapacity", "desired_workers:max", "workers_over_capacity"),
         ("EmbedwatchCacheUnavailable", "cache_errors_last_minute:max", "cache_errors"),
     ):

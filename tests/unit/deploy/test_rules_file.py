@@ -6,11 +6,11 @@ from pathlib import Path
 from embedwatch.rules import DEFAULT_THRESHOLDS, default_rules, load_rules
 
 
-def test_the_deployed_rules_are_the_defaults_and_four_more(root: Path) -> None:
+def test_the_deployed_rules_are_the_defaults_and_three_more(root: Path) -> None:
     rules = load_rules(root / "deploy" / "rules.yaml")
     assert rules[: len(DEFAULT_THRESHOLDS)] == default_rules()
     assert {rule.alert_type for rule in rules[len(DEFAULT_THRESHOLDS) :]} == {
-        "QUEUE_STALLED", "HIGH_LAG", "AT_CAPACITY", "CACHE_UNAVAILABLE"
+        "HIGH_LAG", "AT_CAPACITY", "CACHE_UNAVAILABLE"
     }  # fmt: skip
 
 

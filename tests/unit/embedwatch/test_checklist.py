@@ -260,7 +260,7 @@ def test_the_command_says_it_in_words_and_as_json(run: Any, serve: Any, monkeypa
     code, out, err = run("checklist", "--agents-url", url, "--window-seconds", "300")
     assert (code, err) == (1, "")
     assert "[x] Latency tracking (p50, p95, p99): p50 / p95 / p99 2,000.0" in out
-    assert "[ ] Alerting system configured: receivers: alerts would only be printed" in out
+    assert "[ ] Alerting system configured: receivers: by the settings given here alerts would only be printed" in out
     assert "      -> `embedwatch baseline save NAME`" in out
     assert "of 17 ticked" in out
     assert "cache hit rate: 29.79 %, target > 60 %: no" in out

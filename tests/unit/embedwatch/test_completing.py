@@ -76,3 +76,15 @@ def test_baselines_are_those_of_the_folder(tmp_path: Path) -> None:
 def test_traces_are_those_that_there_are() -> None:
     assert completing.traces(None, "") == [*SHAPES, "all"]  # type: ignore[arg-type]
     assert ask("complete_bash", "simulate", "--trace", "bu").split() == ["burst"]
+
+
+def test_words_of_a_report_are_completed() -> None:
+    assert completing.months("") == ["this-month", "last-month"]
+    assert (completing.weeks("l"), completing.days("y"), completing.formats("h")) == (
+        ["last-week"],
+        ["yesterday"],
+        ["html"],
+    )
+    assert completing.groups("") == ["model", "tenant", "day"]
+    assert completing.groups("model,") == ["model,tenant", "model,day"]
+    assert completing.groups("model,t") == ["model,tenant"]

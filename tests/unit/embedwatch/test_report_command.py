@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from embedwatch.commands.report import with_present
 from embedwatch.processes import free_port
 from stream_agents.runtime import Runtime
 from tests.harness.agents_log import batch_event, deliver, log_of, runtime_on
@@ -95,3 +96,24 @@ def test_a_period_of_which_nothing_is_known_is_an_error_and_no_page_of_zeros(run
     code, _, err = run("report", *url, "--day", "today", "--by", "model", "--scope", "tenant=acne")
     assert code == 3
     assert "did you mean tenant=acme" in err
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["--month"], ["--month", "this-month"]),
+        (["--week", "--by", "model"], ["--week", "this-week", "--by", "model"]),
+        (["--day", "-o", "x.md"], ["--day", "today", "-o", "x.md"]),
+        (["--month", "2026-11"], ["--month", "2026-11"]),
+        (["--month=last-month"], ["--month=last-month"]),
+        ([], []),
+    ],
+)
+def test_a_period_without_a_name_is_the_present_one(given: list[str], meant: list[str]) -> None:
+    assert with_present(given) == meant
+
+
+def test_the_command_takes_it_so(run: Any) -> None:
+    code, _, err = run("report", "--month", "--by", "nonsense")
+    assert code == 2
+    assert "--by is day, model, tenant" in err

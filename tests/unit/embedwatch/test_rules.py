@@ -56,8 +56,7 @@ def test_the_short_form_is_the_guides() -> None:
     rules = parsed(text)
     assert rules == default_rules() == load_rules(None)
     assert {rule.name: (rule.metric, rule.threshold, rule.severity) for rule in rules} == {
-        metric: (metric, number, "critical" if metric == "workers_silent_seconds" else "warning")
-        for metric, number in DEFAULT_THRESHOLDS.items()
+        metric: (metric, number, METRICS[metric].default_severity) for metric, number in DEFAULT_THRESHOLDS.items()
     }
     latency = rules[0]
     assert latency == Rule(

@@ -74,6 +74,7 @@ def test_the_thresholds_of_the_guide_are_the_ones_used_without_a_rules_file() ->
     assert default_rules()[: len(rules)] == rules
     assert [rule.metric for rule in default_rules()[len(rules) :]] == [
         "unpriced_tokens", "rejected_events", "workers_silent_seconds", "worker_silent_seconds",
+        "stalled_partitions", "queue_failing_pct",
     ]  # fmt: skip
     assert DEFAULT_THRESHOLDS["latency_p95_ms"] == 500
 

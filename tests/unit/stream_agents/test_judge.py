@@ -57,6 +57,7 @@ def test_of_a_quiet_pipeline_nothing_is_ok_but_that_no_worker_is_missed() -> Non
         "latency_p95_ms": "no_data", "error_rate_pct": "no_data", "cache_hit_rate_pct": "no_data",
         "unpriced_tokens": "no_data", "daily_cost_usd": "inconclusive", "queue_depth": "inconclusive",
         "rejected_events": "ok", "worker_silent_seconds": "ok", "workers_silent_seconds": "ok",
+        "stalled_partitions": "inconclusive", "queue_failing_pct": "no_data",
     }  # fmt: skip
     assert all(v.reason for v in verdicts)
 

@@ -83,6 +83,15 @@ def test_capacity_is_that_of_the_slowest_of_the_steps_that_overlap(
     assert capacity_texts_per_s(by_workers(world, 300, NOW)) == expected
 
 
+def test_what_is_refused_at_once_says_nothing_of_how_fast_the_others_are_done() -> None:
+    done = WorkerSums(texts=1000, timed_texts=1000, embed_seconds=20.0)
+    assert capacity_texts_per_s(done) == 50.0
+    refused = WorkerSums(texts=400, timed_texts=400, errors=400, before_seconds=0.08)
+    assert capacity_texts_per_s(refused) is None
+    done.merge(refused)
+    assert capacity_texts_per_s(done) == pytest.approx(50.0)
+
+
 def test_capacity_is_of_the_mix_that_arrives() -> None:
     world = world_of(
         batch_event(time_seconds=NOW - 30, texts=900, cache_hits=900, misses=0,
