@@ -26,6 +26,7 @@ from embedwatch.settings import Settings, env_name
 from embedwatch.topics import Topics
 from stream_agents.compute.counters import MAX_SERIES
 from stream_agents.web import exposition, families, openapi, series
+from workers import own_metrics as worker_metrics
 
 # As a script it has only its own folder on the path.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
@@ -87,7 +88,9 @@ _METRICS = """\
 
 What the agents answer at `/metrics` (`curl http://127.0.0.1:6066/metrics`), for Prometheus. Base units: seconds, USD,
 ratios from 0 to 1. **What is not known is absent**, never 0: a query over it gives nothing, and so does a comparison.
-Workers and alerting expose nothing of their own: workers tell the agents through Kafka, and alerting watches itself.
+Everything about the pipeline is here, for workers tell the agents through Kafka. What the other stages say of
+themselves, each process for itself where it has a `metrics_port`, stands at the end:
+[how](../how-to/run-in-production.md#is-it-well).
 
 Start with [deploy/prometheus](../../deploy/prometheus) (recording rules, alerts) and
 [deploy/grafana](../../deploy/grafana) (dashboards): [how](../how-to/prometheus-and-grafana.md).
@@ -202,6 +205,10 @@ LABELS = {
 }
 
 
+#: What each stage but the agents says of itself.
+STAGES: tuple[tuple[Family, ...], ...] = (worker_metrics.FAMILIES,)
+
+
 def sdk_families() -> list[Family]:
     """What sinks of the SDK expose, in tables `FAMILIES`. Its other modules may import a client, so not they."""
     sinks = [found.name for found in pkgutil.iter_modules(sdk.__path__) if found.name.startswith("sink_")]
@@ -213,13 +220,15 @@ def metrics_page() -> str:
     """Every family that is exposed, by subject."""
     values = [(f"`{name}`", text) for name, text in LABELS.items()]
     head = _METRICS.format(
-        note=NOTE.format(source="stream_agents/web/families.py"),
+        note=NOTE.format(source="the tables `FAMILIES` of each stage"),
         max_labels=exposition.MAX_LABELS,
         max_series=MAX_SERIES,
         labels=_table(("label", "values"), values),
     )
     groups: dict[str, list[Family]] = {}
     for family in families.FAMILIES:
+        groups.setdefault(family.group, []).append(family)
+    for family in [family for table in STAGES for family in table]:
         groups.setdefault(family.group, []).append(family)
     of_sdk = sdk_families()
     if of_sdk:
