@@ -12,12 +12,14 @@ import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from pydantic import BaseModel
 
 from alerting import examples
+from alerting import own_metrics as alerting_metrics
+from alerting.states import Status
 from embedwatch import events, rules_page, sdk
 from embedwatch.errors import EXIT_CODES
 from embedwatch.metric_families import SEVERAL, Family
@@ -195,9 +197,11 @@ LABELS = {
     "provider": "who answers, as OpenTelemetry's GenAI conventions name them: `openai`, `azure.ai.openai`, ...",
     "quantile": ", ".join(f"`{q}`" for q in series.QUANTILES),
     "reason": "one of a few words",
+    "receiver": "name of a receiver, such as `slack`, `webhook`, `pagerduty`, `console`",
     "rule": "name of a rule of the agents' rules file",
     "scope": "`all`, `model=NAME`, `tenant=NAME` or `model=NAME,tenant=NAME`",
     "severity": "`info`, `warning`, `critical`",
+    "state": "of an alert: " + ", ".join(f"`{name}`" for name in get_args(Status)),
     "status": ", ".join(f"`{name}`" for name in series.STATUSES),
     "tenant": "name of a tenant",
     "topic": "the texts topic",
@@ -206,7 +210,7 @@ LABELS = {
 
 
 #: What each stage but the agents says of itself.
-STAGES: tuple[tuple[Family, ...], ...] = (worker_metrics.FAMILIES,)
+STAGES: tuple[tuple[Family, ...], ...] = (worker_metrics.FAMILIES, alerting_metrics.FAMILIES)
 
 
 def sdk_families() -> list[Family]:
