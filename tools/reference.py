@@ -29,6 +29,8 @@ from embedwatch.topics import Topics
 from stream_agents.compute.counters import MAX_SERIES
 from stream_agents.web import exposition, families, openapi, series
 from workers import own_metrics as worker_metrics
+from workers.autoscale import own_metrics as autoscaler_metrics
+from workers.autoscale.steering import State
 
 # As a script it has only its own folder on the path.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
@@ -201,7 +203,10 @@ LABELS = {
     "rule": "name of a rule of the agents' rules file",
     "scope": "`all`, `model=NAME`, `tenant=NAME` or `model=NAME,tenant=NAME`",
     "severity": "`info`, `warning`, `critical`",
-    "state": "of an alert: " + ", ".join(f"`{name}`" for name in get_args(Status)),
+    "state": "of an alert: "
+    + ", ".join(f"`{name}`" for name in get_args(Status))
+    + "; of a place for a worker: "
+    + ", ".join(f"`{name}`" for name in get_args(State)),
     "status": ", ".join(f"`{name}`" for name in series.STATUSES),
     "tenant": "name of a tenant",
     "topic": "the texts topic",
@@ -210,7 +215,9 @@ LABELS = {
 
 
 #: What each stage but the agents says of itself.
-STAGES: tuple[tuple[Family, ...], ...] = (worker_metrics.FAMILIES, alerting_metrics.FAMILIES)
+STAGES: tuple[tuple[Family, ...], ...] = (
+    worker_metrics.FAMILIES, alerting_metrics.FAMILIES, autoscaler_metrics.FAMILIES,
+)  # fmt: skip
 
 
 def sdk_families() -> list[Family]:
