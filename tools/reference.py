@@ -26,6 +26,7 @@ from embedwatch.metric_families import SEVERAL, Family
 from embedwatch.reports import model as report
 from embedwatch.settings import Settings, env_name
 from embedwatch.topics import Topics
+from producers import own_metrics as producer_metrics
 from stream_agents.compute.counters import MAX_SERIES
 from stream_agents.web import exposition, families, openapi, series
 from workers import own_metrics as worker_metrics
@@ -216,7 +217,7 @@ LABELS = {
 
 #: What each stage but the agents says of itself.
 STAGES: tuple[tuple[Family, ...], ...] = (
-    worker_metrics.FAMILIES, alerting_metrics.FAMILIES, autoscaler_metrics.FAMILIES,
+    worker_metrics.FAMILIES, alerting_metrics.FAMILIES, autoscaler_metrics.FAMILIES, producer_metrics.FAMILIES,
 )  # fmt: skip
 
 
