@@ -52,6 +52,9 @@ def run(
         options.setting("budget", "timezone", "--timezone", "--tz", help="IANA zone of the digest and of tomorrow"),
     ] = None,
     send_timeout_seconds: _SendTimeout = None,
+    metrics_port: Annotated[int | None, options.setting("alerts", "metrics_port")] = None,
+    metrics_host: Annotated[str | None, options.setting("alerts", "metrics_host")] = None,
+    metrics_allowed_hosts: Annotated[str | None, options.setting("alerts", "metrics_allowed_hosts")] = None,
     drain_seconds: Annotated[float | None, options.setting("alerts", "drain_seconds")] = None,
 ) -> None:
     """Turn verdicts into alerts and tell Slack: one message per problem, and when it is over.

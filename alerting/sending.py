@@ -109,6 +109,8 @@ class Sender:
         self._failing_since: float | None = None
         self.tried = False  # it has taken something since we began
         self._reason = ""
+        self.sent = self.failures = 0
+        self.last_sent: float | None = None  # Unix seconds
         self._results = results
         self._rng = rng
         self._clock, self._term_seconds = clock or SystemClock(), term_seconds
@@ -139,9 +141,11 @@ class Sender:
         failure, name = result.failure, self.receiver.name
         if failure is None:
             self._failing_since, self.tried = None, True
+            self.sent, self.last_sent = self.sent + 1, self._clock.now()
             if self.pace.succeeded():
                 log.info("%s: works again", name)
             return None
+        self.failures += 1
         if not failure.of_message:
             self._failing_since = monotonic if self._failing_since is None else self._failing_since
             self._reason = failure.reason
@@ -153,7 +157,8 @@ class Sender:
 
     def trouble(self, monotonic: float) -> Trouble | None:
         """Since when it takes nothing, and why; None while it works, as far as was tried."""
-        return None if self._failing_since is None else Trouble(monotonic - self._failing_since, self._reason)
+        since = self._failing_since  # read once: whoever answers /metrics asks from another thread
+        return None if since is None else Trouble(monotonic - since, self._reason)
 
     def close(self, timeout_seconds: float) -> bool:
         """Let the thread end. False when it still waits for its receiver: being a daemon, it ends with the process."""

@@ -28,6 +28,7 @@ from alerting.engine import Engine, Move
 from alerting.heartbeat import Pulse
 from alerting.lifecycle import Heard
 from alerting.membership import KAFKA_TIMEOUT_MS, Membership, NoMember
+from alerting.own_metrics import STUCK_SECONDS, Counts, Told, View
 from alerting.ownership import Ownership
 from alerting.parcels import Result
 from alerting.policy import Policy
@@ -42,6 +43,7 @@ from embedwatch.clock import Clock
 from embedwatch.codec import decode_verdict
 from embedwatch.errors import ConnectionFailed, InvalidEvent
 from embedwatch.kafka import consumer, describe_error, true_end_offsets
+from embedwatch.rebalances import group_heard
 from embedwatch.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -92,6 +94,8 @@ class AlertingService:
         self._to_commit = False
         self._paused = False
         self._consumer: Any = None
+        self._counts = Counts()
+        self._stopping = False
 
     def run(self, stop: threading.Event) -> None:
         """Raises `ConnectionFailed` when the broker is not there at the start, or refuses for good."""
@@ -106,6 +110,7 @@ class AlertingService:
             self._lose()
             while not stop.is_set():
                 self._cycle()
+            self._stopping = True
             self._drain()
         finally:
             self._close()
@@ -113,6 +118,7 @@ class AlertingService:
     def _cycle(self) -> None:
         records = self._poll()
         now, monotonic = self._clock.now(), self._clock.monotonic()
+        self._counts.progress = monotonic
         still_seconds = self._member.stood_still_seconds()
         if still_seconds is not None and self._engine.owned:
             line = (
@@ -142,6 +148,7 @@ class AlertingService:
                 _tell(move)
         if self._save(monotonic):
             self._pulse.stored(monotonic)
+            self._counts.stored = monotonic
             self._commit(monotonic)
             if self._catching_up is None and self._engine.owned is not None:
                 self._still_open.tick(self._engine, monotonic, self._settings.alerts.dashboard_url)
@@ -177,8 +184,8 @@ class AlertingService:
                 except InvalidEvent as error:
                     self._keep(record, error)
                     continue
-                self._pulse.heard(monotonic, now - record.timestamp / 1000.0)
-                self._watch.heard(monotonic, now - record.timestamp / 1000.0)
+                for listener in (self._pulse, self._watch, self._counts):
+                    listener.heard(monotonic, now - record.timestamp / 1000.0)
                 move = self._engine.hear(Heard(verdict, partition.partition, record.offset), now, monotonic)
                 if move is not None:
                     _tell(move)
@@ -332,6 +339,7 @@ class AlertingService:
         self._next_commit = monotonic + COMMIT_SECONDS
         try:
             self._member.commit(self._consumer)
+            self._counts.commits += 1
             self._to_commit = False
         except NoMember:
             self._sent_away()
@@ -391,6 +399,31 @@ class AlertingService:
         self._pause(True)
         self._poll()
 
+    # --- for whoever asks how it is ---
+
+    def view(self) -> View:
+        """From any thread: each value is read once, and a collection is copied in one step."""
+        monotonic, counts, client, term = self._clock.monotonic(), self._counts, self._consumer, self._member.term
+        heard = (counts.last_verdict, term.monotonic if term else None, group_heard(client) if client else None)
+        owned = self._engine.owned
+        return View(
+            owned=owned,
+            reads_backlog=self._catching_up is not None,
+            stopping=self._stopping,
+            verdicts=counts.verdicts,
+            commits=counts.commits,
+            invalid=dict(self._invalid),
+            states=list(self._engine.states.values()) if owned else (),
+            receivers=[_told(sender, monotonic) for sender in self._senders.values()],
+            verdict_seconds_ago=None if counts.last_verdict is None else monotonic - counts.last_verdict,
+            behind_seconds=counts.behind_seconds,
+            # While nothing is its own there is nothing to store.
+            unsaved_seconds=monotonic - counts.stored if owned and counts.stored is not None else 0.0,
+            broker_heard_seconds_ago=min((monotonic - at for at in heard if at is not None), default=None),
+            progress_seconds_ago=None if counts.progress is None else monotonic - counts.progress,
+            stuck_after_seconds=STUCK_SECONDS + self._settings.alerts.drain_seconds,
+        )
+
     def _close(self) -> None:
         for sender in self._senders.values():
             sender.close(0.2)
@@ -401,6 +434,11 @@ class AlertingService:
         self._actions.close()
         self._silences.close()
         self._store.close()
+
+
+def _told(sender: Sender, monotonic: float) -> Told:
+    trouble = sender.trouble(monotonic)
+    return Told(sender.name, sender.sent, sender.failures, trouble.seconds if trouble else None, sender.last_sent)
 
 
 def _tell(move: Move) -> None:

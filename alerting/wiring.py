@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import time
 from zoneinfo import ZoneInfo
 
-from alerting import http_wiring, slack_wiring
+from alerting import http_wiring, own_metrics, slack_wiring
 from alerting.calm import Calm
 from alerting.digest_time import Schedule
 from alerting.policy import Policy
@@ -20,6 +20,7 @@ from alerting.routing import router
 from embedwatch.clock import SystemClock
 from embedwatch.errors import ConfigError
 from embedwatch.settings import Settings
+from embedwatch.stage_endpoint import serving
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +97,9 @@ def run(settings: Settings) -> None:
                 beats.start()
                 pulse = beats.pulse
             rules, at = policy(settings, names), schedule(settings)
-            AlertingService(settings, rules, told, clock, rng, calm(settings), pulse, at).run(stop)
+            service = AlertingService(settings, rules, told, clock, rng, calm(settings), pulse, at)
+            with serving(settings.alerts, "alerting", own_metrics.FAMILIES, lambda: own_metrics.look(service.view())):
+                service.run(stop)
         finally:
             if beats is not None:
                 beats.close()

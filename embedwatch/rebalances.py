@@ -15,6 +15,7 @@ while they have work. What was seen in the contract tests, on Apache Kafka 4.1:
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from kafka import KafkaConsumer
@@ -80,6 +81,16 @@ def serve_group(client: KafkaConsumer, timeout_seconds: float) -> None:
     paused it may never hand out after the resume, nor fetch again: a partition that stands still without an error.
     """
     client._coordinator.poll(timeout_ms=timeout_seconds * 1000)
+
+
+def group_heard(client: KafkaConsumer) -> float | None:
+    """When the group's coordinator last answered a heartbeat, in seconds of `time.monotonic`; None: not yet.
+
+    From any thread. kafka-python's own numbers tell only when a heartbeat was sent.
+    """
+    coordinator = client._coordinator
+    at: float = coordinator.heartbeat.last_receive if coordinator is not None else -math.inf
+    return at if math.isfinite(at) else None
 
 
 def rebalance_due(client: KafkaConsumer) -> bool:

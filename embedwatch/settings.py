@@ -22,8 +22,10 @@ from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validat
 from pydantic_core import ErrorDetails
 
 from embedwatch.errors import ConfigError
+from embedwatch.hosts import name_list
 from embedwatch.section import Section
 from embedwatch.settings_alerts import AlertSettings
+from embedwatch.settings_metrics import MetricsSettings
 from embedwatch.settings_scaling import ScalingSettings
 from embedwatch.topics import Topics
 from embedwatch.yamlfile import closest, read_yaml
@@ -175,7 +177,7 @@ class PricingSettings(Section):
         return value
 
 
-class WorkerSettings(Section):
+class WorkerSettings(MetricsSettings):
     group: str = Field(
         "embedwatch-workers",
         description="consumer group; workers of one group share the texts; begins with the topic prefix unless named",
@@ -337,7 +339,7 @@ class AgentSettings(Section):
     @property
     def host_names(self) -> tuple[str, ...]:
         """`allowed_hosts` one by one."""
-        return tuple(name for part in self.allowed_hosts.split(",") if (name := part.strip()))
+        return name_list(self.allowed_hosts)
 
     @field_validator("window_seconds")
     @classmethod

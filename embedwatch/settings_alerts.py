@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field, SecretStr, field_validator
 
 from embedwatch.section import Section
+from embedwatch.settings_metrics import MetricsSettings
 from embedwatch.settings_routes import RouteSettings
 
 
@@ -151,8 +152,9 @@ class DeliverySettings(Section):
 
 
 class AlertSettings(
-    LifeSettings, CalmSettings, DigestSettings, SlackSettings, RoutesSettings, MachineSettings, DeliverySettings
-):
+    LifeSettings, CalmSettings, DigestSettings, SlackSettings, RoutesSettings, MachineSettings, DeliverySettings,
+    MetricsSettings,
+):  # fmt: skip
     """All of them, under one name in file and environment."""
 
     group: str = Field(

@@ -81,6 +81,23 @@ def app(
     create_topics: Annotated[
         bool, _option("--create-topics/--no-create-topics", help="Create the topic of texts if it is missing.")
     ] = True,
+    metrics_port: Annotated[
+        int | None,
+        _option(
+            "--metrics-port",
+            min=0,
+            max=65535,
+            help="Port of /metrics, /livez and /readyz, for a run that goes on; 0: any free one. Without it: none.",
+        ),
+    ] = None,
+    metrics_host: Annotated[
+        str | None,
+        _option("--metrics-host", help="Address they bind to; 0.0.0.0: every one. Without it: loopback."),
+    ] = None,
+    metrics_allowed_hosts: Annotated[
+        str | None,
+        _option("--metrics-allowed-hosts", help="Further names by which they are asked, separated by commas."),
+    ] = None,
     as_json: Annotated[bool, _option("--json", help="Print the final counts as one line of JSON.")] = False,
     config: options.ConfigFile = None,
     bootstrap_servers: options.BootstrapServers = None,
@@ -97,6 +114,7 @@ def app(
     """
     from embedwatch import logs
     from embedwatch.settings import load
+    from embedwatch.settings_metrics import of_options
     from producers.packing import Limits
     from producers.service import Order, produce
 
@@ -129,6 +147,7 @@ def app(
         on_bad=on_bad,
         create_topics=create_topics,
         delivery_timeout_seconds=timeout_seconds,
+        metrics=of_options(metrics_port, metrics_host, metrics_allowed_hosts),
     )
     code = produce(order, settings, as_json=as_json)
     if code:

@@ -64,6 +64,11 @@ class Publisher:
         self.acknowledged_bytes = 0
         self.settled = settled
         self.settled_texts = 0
+        #: Since when an acknowledgement is waited for, by the monotonic clock: the last one, or the first message after
+        #: a pause. None while none is owed.
+        self.owed_since: float | None = None
+        #: Unix seconds.
+        self.last_acknowledged: float | None = None
 
     @property
     def in_flight_texts(self) -> int:
@@ -82,6 +87,8 @@ class Publisher:
         except Exception as error:  # kafka-python raises its own errors, and ValueError and TypeError for a bad record
             self._failure = error
             raise self._given_up() from None
+        if self.owed_since is None:
+            self.owed_since = self._clock.monotonic()
         self._pending.append(_Sent(future, message.texts, message.last, size))
         self._pending_bytes += size
         self.sent_texts += message.texts
@@ -93,6 +100,7 @@ class Publisher:
 
     def collect(self) -> None:
         """Counts what was acknowledged since; never waits and never raises."""
+        before = self.acknowledged_messages
         for sent in self._pending:
             if sent.future.is_done and not sent.acknowledged:
                 if sent.future.failed():
@@ -107,6 +115,9 @@ class Publisher:
             head = self._pending.popleft()
             self.settled = head.last
             self.settled_texts += head.texts
+        if self.acknowledged_messages > before:
+            self.owed_since = self._clock.monotonic() if self._pending else None
+            self.last_acknowledged = self._clock.now()
 
     def _full(self, size: int) -> bool:
         # A message may be larger than the bound: it then goes when nothing else is under way.

@@ -66,6 +66,8 @@ class Run:
     ) -> None:  # fmt: skip
         self.plan = plan
         self.counts = Counts()
+        #: Goes up while the loop turns, also when nothing is read or sent.
+        self.turns = 0
         self._packer = packer
         self._pacer = pacer
         self._publisher = publisher
@@ -190,6 +192,7 @@ class Run:
             self._show()
 
     def _show(self) -> None:
+        self.turns += 1
         plan, done_pct = self.plan, None
         if plan.limit:
             done_pct = 100 * self.counts.taken / plan.limit

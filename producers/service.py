@@ -14,8 +14,12 @@ import msgspec
 from embedwatch.clock import Clock, SystemClock
 from embedwatch.errors import ConfigError, ConnectionFailed, EmbedwatchError, InputError
 from embedwatch.settings import Settings
+from embedwatch.settings_metrics import MetricsSettings
+from embedwatch.stage_endpoint import serving
 from embedwatch.topics import TEXTS_MAX_MESSAGE_BYTES
+from producers import own_metrics
 from producers.inputs import MAX_LABEL_CHARS, Found, find
+from producers.own_view import Watch
 from producers.pacing import Pacer
 from producers.packing import Labels, Limits, Packer
 from producers.patience import patiently
@@ -57,6 +61,7 @@ class Order:
     on_bad: Literal["stop", "skip"] = "stop"
     create_topics: bool = True
     delivery_timeout_seconds: float = 30.0
+    metrics: MetricsSettings = MetricsSettings()  # noqa: RUF009 (frozen)
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -99,8 +104,10 @@ def produce(order: Order, settings: Settings, *, as_json: bool, clock: Clock | N
         order.paths, order.format, encoding=options.encoding, source=order.source, stdlib_docs=order.stdlib_docs
     )
     with stop_on_signals() as stop:
+        watch = Watch(clock, stop)
         try:
-            return _connected(order, options, found, settings, stop, clock, as_json)
+            with serving(order.metrics, "produce", own_metrics.FAMILIES, lambda: own_metrics.look(watch.view())):
+                return _connected(order, options, found, settings, stop, clock, as_json, watch)
         except KeyboardInterrupt:
             when = (
                 "at once; what was under way may or may not have arrived" if stop.polite else "before anything was sent"
@@ -134,8 +141,9 @@ def _checked(order: Order, settings: Settings) -> tuple[Order, ReadOptions]:
 
 
 def _connected(
-    order: Order, options: ReadOptions, found: Found, settings: Settings, stop: Stop, clock: Clock, as_json: bool
-) -> int:
+    order: Order, options: ReadOptions, found: Found, settings: Settings, stop: Stop, clock: Clock, as_json: bool,
+    watch: Watch,
+) -> int:  # fmt: skip
     from embedwatch.kafka import close_producer  # slow to import: not before the options are known to be right
 
     topic = settings.topics.texts
@@ -158,6 +166,7 @@ def _connected(
     try:
         with progress(clock) as bar:
             run = Run(plan, Packer(order.limits), pacer, publisher, clock, tally, stop, bar)
+            watch.run, watch.publisher = run, publisher
             stop.polite = True
             try:
                 run.send(_items(found.inputs, options, tally, order.limits.wait_seconds))

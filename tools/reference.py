@@ -12,20 +12,26 @@ import pkgutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from pydantic import BaseModel
 
 from alerting import examples
+from alerting import own_metrics as alerting_metrics
+from alerting.states import Status
 from embedwatch import events, rules_page, sdk
 from embedwatch.errors import EXIT_CODES
 from embedwatch.metric_families import SEVERAL, Family
 from embedwatch.reports import model as report
 from embedwatch.settings import Settings, env_name
 from embedwatch.topics import Topics
+from producers import own_metrics as producer_metrics
 from stream_agents.compute.counters import MAX_SERIES
 from stream_agents.web import exposition, families, openapi, series
+from workers import own_metrics as worker_metrics
+from workers.autoscale import own_metrics as autoscaler_metrics
+from workers.autoscale.steering import State
 
 # As a script it has only its own folder on the path.
 sys.path.append(str(Path(__file__).resolve().parent.parent))
@@ -87,7 +93,9 @@ _METRICS = """\
 
 What the agents answer at `/metrics` (`curl http://127.0.0.1:6066/metrics`), for Prometheus. Base units: seconds, USD,
 ratios from 0 to 1. **What is not known is absent**, never 0: a query over it gives nothing, and so does a comparison.
-Workers and alerting expose nothing of their own: workers tell the agents through Kafka, and alerting watches itself.
+Everything about the pipeline is here, for workers tell the agents through Kafka. What the other stages say of
+themselves, each process for itself where it has a `metrics_port`, stands at the end:
+[how](../how-to/run-in-production.md#is-it-well).
 
 Start with [deploy/prometheus](../../deploy/prometheus) (recording rules, alerts) and
 [deploy/grafana](../../deploy/grafana) (dashboards): [how](../how-to/prometheus-and-grafana.md).
@@ -192,14 +200,25 @@ LABELS = {
     "provider": "who answers, as OpenTelemetry's GenAI conventions name them: `openai`, `azure.ai.openai`, ...",
     "quantile": ", ".join(f"`{q}`" for q in series.QUANTILES),
     "reason": "one of a few words",
+    "receiver": "name of a receiver, such as `slack`, `webhook`, `pagerduty`, `console`",
     "rule": "name of a rule of the agents' rules file",
     "scope": "`all`, `model=NAME`, `tenant=NAME` or `model=NAME,tenant=NAME`",
     "severity": "`info`, `warning`, `critical`",
+    "state": "of an alert: "
+    + ", ".join(f"`{name}`" for name in get_args(Status))
+    + "; of a place for a worker: "
+    + ", ".join(f"`{name}`" for name in get_args(State)),
     "status": ", ".join(f"`{name}`" for name in series.STATUSES),
     "tenant": "name of a tenant",
     "topic": "the texts topic",
     "window": "`fast` (15 min), `slow` (2 h)",
 }
+
+
+#: What each stage but the agents says of itself.
+STAGES: tuple[tuple[Family, ...], ...] = (
+    worker_metrics.FAMILIES, alerting_metrics.FAMILIES, autoscaler_metrics.FAMILIES, producer_metrics.FAMILIES,
+)  # fmt: skip
 
 
 def sdk_families() -> list[Family]:
@@ -213,13 +232,15 @@ def metrics_page() -> str:
     """Every family that is exposed, by subject."""
     values = [(f"`{name}`", text) for name, text in LABELS.items()]
     head = _METRICS.format(
-        note=NOTE.format(source="stream_agents/web/families.py"),
+        note=NOTE.format(source="the tables `FAMILIES` of each stage"),
         max_labels=exposition.MAX_LABELS,
         max_series=MAX_SERIES,
         labels=_table(("label", "values"), values),
     )
     groups: dict[str, list[Family]] = {}
     for family in families.FAMILIES:
+        groups.setdefault(family.group, []).append(family)
+    for family in [family for table in STAGES for family in table]:
         groups.setdefault(family.group, []).append(family)
     of_sdk = sdk_families()
     if of_sdk:

@@ -60,6 +60,10 @@ LIMITS: tuple[tuple[str, tuple[Limit, ...]], ...] = (
         Limit("bytes of a rules or settings file", "embedwatch.yamlfile:MAX_FILE_BYTES", "a larger one is refused", f"{UNIT}/embedwatch/test_yamlfile.py::test_a_data_file_given_by_mistake_is_not_read_through", True),
         Limit("entries of such a file, aliases followed", "embedwatch.yamlfile:MAX_ENTRIES", "more are refused before they are made", f"{UNIT}/embedwatch/test_yamlfile.py::test_a_file_that_unfolds_without_end_is_refused_at_once"),
     )),
+    ("Each stage's own endpoint", (
+        Limit("connections at once", "embedwatch.stage_endpoint:MAX_CONNECTIONS", "further ones are closed unanswered", f"{UNIT}/embedwatch/test_stage_endpoint.py::test_connections_are_few_and_those_that_only_wait_are_cut"),
+        Limit("seconds of a connection", "embedwatch.stage_endpoint:CONNECTION_SECONDS", "it is cut", f"{UNIT}/embedwatch/test_stage_endpoint.py::test_connections_that_only_wait_are_cut_whatever_they_send"),
+    )),
     ("HTTP API of the agents", (
         Limit("requests a second of one client", "setting:agents.web_requests_per_second", "429 with `Retry-After`; four times as many at once", f"{UNIT}/stream_agents/test_admission.py::test_of_the_burst_all_are_answered_and_the_next_is_told_when"),
         Limit("clients whose rate is remembered", "stream_agents.web.admission:MAX_CLIENTS", "the one that was silent for longest is forgotten", f"{UNIT}/stream_agents/test_admission.py::test_of_the_clients_only_so_many_are_remembered"),

@@ -26,11 +26,17 @@ class BrokerWatch:
         self._retry_seconds = retry_seconds
         self._clock = clock
         self._seen = clock.monotonic()
+        self._heard = False
         self._said = False
 
     def seen(self) -> None:
         """The broker acknowledged something."""
-        self._seen = self._clock.monotonic()
+        self._seen, self._heard = self._clock.monotonic(), True
+
+    @property
+    def heard_seconds_ago(self) -> float | None:
+        """None before the first time."""
+        return self._clock.monotonic() - self._seen if self._heard else None
 
     @property
     def answers(self) -> bool:

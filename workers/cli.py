@@ -14,6 +14,7 @@ from embedwatch.settings import Settings, load
 _MODEL, _API, _WORK = "Model", "Endpoint (--backend openai)", "Batches and polls"
 _PROCESSES = "Several processes"
 _LIMITS, _DRILL = "Limits and life", "Load tests and fire drill"
+_OWN = "Its own metrics"
 
 
 def _option(panel: str, section: str, field: str, *flags: str) -> Any:
@@ -73,6 +74,9 @@ def app(
     broker_retry_seconds: Annotated[float | None, _option(_LIMITS, "worker", "broker_retry_seconds")] = None,
     max_texts: Annotated[int | None, _option(_LIMITS, "worker", "max_texts")] = None,
     idle_exit_seconds: Annotated[float | None, _option(_LIMITS, "worker", "idle_exit_seconds")] = None,
+    metrics_port: Annotated[int | None, _option(_OWN, "worker", "metrics_port")] = None,
+    metrics_host: Annotated[str | None, _option(_OWN, "worker", "metrics_host")] = None,
+    metrics_allowed_hosts: Annotated[str | None, _option(_OWN, "worker", "metrics_allowed_hosts")] = None,
     hashing_dims: Annotated[int | None, _option(_DRILL, "worker", "hashing_dims")] = None,
     hashing_seconds_per_text: Annotated[float | None, _option(_DRILL, "worker", "hashing_seconds_per_text")] = None,
     drill_slow_after_seconds: Annotated[float | None, _option(_DRILL, "worker", "drill_slow_after_seconds")] = None,
@@ -87,7 +91,8 @@ def app(
 
     With --processes or --processes-per-gpu this command starts that many workers, each with its number after its name
     in events and before its log lines, and starts one that crashed again. Limits such as --max-texts and
-    --token-budget hold for each.
+    --token-budget hold for each. With --metrics-port the first worker answers at that port, the next one at the next,
+    and so on.
 
     A text that cannot be embedded goes to the dead-letters topic with its reason. With --cache-url vectors are shared
     between workers through Redis or Valkey; a cache in trouble is bypassed.

@@ -82,6 +82,8 @@ class Crew:
         self._selector = selectors.DefaultSelector()
         self.stopping = False
         self.exit_code = 0
+        #: Members that ended by themselves, and what became of them.
+        self.crashes = self.restarts = self.given_up = 0
 
     def __enter__(self) -> Crew:
         return self
@@ -211,9 +213,13 @@ class Crew:
             case Done():
                 log.info("%s is done", name)
             case Again(delay_seconds):
+                self.crashes += 1
+                self.restarts += 1
                 log.warning("%s %s; it starts again in %g s", name, describe(status), delay_seconds)
                 seat.starts_at = now + delay_seconds
             case GiveUp(_, reason) as given_up if self._independent:
+                self.crashes += 1
+                self.given_up += 1
                 log.error("%s %s; %s: it is given up", name, describe(status), reason)
                 self.gave_up[name] = given_up
                 self._seats.remove(seat)

@@ -14,6 +14,7 @@ from typing import Protocol
 from embedwatch.clock import Clock
 from workers.decode import Message
 from workers.line import Line
+from workers.own_metrics import Counts
 from workers.work import Work
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Flow:
         clock: Clock,
         commits: bool = True,
         ready: Callable[[], bool] = lambda: True,
+        counts: Counts | None = None,
     ) -> None:
         self._source = source
         self._line = line
@@ -70,6 +72,7 @@ class Flow:
         self._clock = clock
         self._commits = commits
         self._ready = ready
+        self._counts = counts or Counts()
         self._inside: deque[Work] = deque()
         self._revocations = source.revocations
         #: Texts of all messages taken so far, those given up again included.
@@ -100,6 +103,8 @@ class Flow:
             self._inside.append(work)
             self._line.put(work)
             self.taken_texts += len(work)
+            self._counts.taken_messages += len(messages)
+            self._counts.taken_texts += len(work)
         if self._inside:
             self.last_busy = self._clock.monotonic()
         return bool(messages)
@@ -114,7 +119,11 @@ class Flow:
         self.last_busy = self._clock.monotonic()
         kept = [work for work in done if not work.cancelled]
         if kept and self._commits:
-            self._source.commit([message for work in kept for message in work.messages])
+            taken = self._source.commit([message for work in kept for message in work.messages])
+            self._counts.commits += taken
+            self._counts.refused_commits += not taken
+        elif kept:
+            self._counts.commits += len(kept)
         for work in kept:
             self._finished(work)
 

@@ -40,19 +40,20 @@ class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def __init__(self) -> None:
         self.holding = False
+        self.assigned: int | None = None
         self._lock = threading.Lock()
         self._revoked: set[Any] = set()
 
     def on_partitions_revoked(self, revoked: Iterable[Any]) -> None:
         with self._lock:
             self._revoked.update(revoked)
-            self.holding = False
+            self.holding, self.assigned = False, None
 
     def on_partitions_lost(self, lost: Iterable[Any]) -> None:
         self.on_partitions_revoked(lost)
 
     def on_partitions_assigned(self, assigned: Iterable[Any]) -> None:
-        self.holding = bool(assigned)
+        self.holding, self.assigned = bool(assigned), len(list(assigned))
         log.info("worker: partitions assigned: %s", _listed(assigned) or "none (more workers than partitions?)")
 
     def take(self) -> set[Any]:
@@ -108,6 +109,11 @@ class Intake:
     def holds_partitions(self) -> bool:
         """False before the group has given any, and while it shares them out anew."""
         return self._rebalances.holding
+
+    @property
+    def assigned_partitions(self) -> int | None:
+        """0: the group has none for this worker. None before it has said, and while it shares them out anew."""
+        return self._rebalances.assigned
 
     def membership(self) -> object:
         """The generation of the group in which everything that is pending was read."""

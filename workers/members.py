@@ -10,7 +10,7 @@ import json
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, SecretStr
@@ -22,6 +22,8 @@ from workers.crew import Member
 from workers.loading import cpu_quota
 from workers.slots import Slot
 
+MAX_PORT = 65_535
+
 
 def members(settings: Settings) -> list[Member]:
     """The worker processes that the settings ask for; none when this process itself is to be the only worker.
@@ -29,7 +31,7 @@ def members(settings: Settings) -> list[Member]:
     Raises `ConfigError`.
     """
     planned = slots.plan(settings.worker, name=_name(settings), cpus=cpu_quota(), gpus=visible_gpus.find)
-    return [_member(settings, slot) for slot in planned]
+    return [_member(settings, slot, port) for slot, port in zip(planned, _ports(settings, planned), strict=True)]
 
 
 def pool(settings: Settings, count: int | None) -> list[tuple[Slot, Member]]:
@@ -41,20 +43,37 @@ def pool(settings: Settings, count: int | None) -> list[tuple[Slot, Member]]:
     if count is None and settings.worker.processes_per_gpu is None:
         count = cpus
     places = slots.fixed(settings.worker, name=_name(settings), cpus=cpus, gpus=visible_gpus.find, count=count)
-    return [(slot, _member(settings, slot)) for slot in slots.spread(places)]
+    spread = slots.spread(places)
+    return [(slot, _member(settings, slot, port)) for slot, port in zip(spread, _ports(settings, spread), strict=True)]
+
+
+def _ports(settings: Settings, planned: Sequence[Slot]) -> list[int | None]:
+    """Where each answers for itself: one port after the other from `worker.metrics_port`, for one can be had once. A
+    place keeps its port when its worker starts again. Raises `ConfigError`.
+    """
+    first = settings.worker.metrics_port
+    if not first:  # off, or any free one
+        return [first for _ in planned]
+    if first + len(planned) - 1 > MAX_PORT:
+        raise ConfigError(
+            f"worker.metrics_port {first}: {len(planned)} workers need as many ports from it on, and the last one "
+            f"there is, is {MAX_PORT}"
+        )
+    return [first + number for number in range(len(planned))]
 
 
 def _name(settings: Settings) -> str:
     return settings.worker.name or f"{socket.gethostname()}-{os.getpid()}"
 
 
-def _member(settings: Settings, slot: Slot) -> Member:
+def _member(settings: Settings, slot: Slot, metrics_port: int | None) -> Member:
     own = {
         "name": slot.name,
         "device": slot.device,
         "threads": slot.threads,
         "processes": 1,
         "processes_per_gpu": None,
+        "metrics_port": metrics_port,
     }
     worker = settings.worker.model_copy(update=own)
     environ = as_environment(settings.model_copy(update={"worker": worker}))

@@ -24,6 +24,11 @@ class KafkaPublisher:
         self._futures: list[Any] = []
         self._delivered = 0
 
+    @property
+    def delivered(self) -> int:
+        """Messages acknowledged so far."""
+        return self._delivered
+
     def send(self, topic: str, *, key: bytes | None, value: bytes, headers: list[tuple[str, bytes]]) -> None:
         try:
             self._futures.append(self._producer.send(topic, key=key, value=value, headers=headers))

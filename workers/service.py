@@ -14,7 +14,8 @@ from embedwatch.clock import Clock, SystemClock
 from embedwatch.errors import ConnectionFailed, DeliveryError
 from embedwatch.pricing import PriceBook
 from embedwatch.settings import Settings, redact_url
-from workers import loading
+from embedwatch.stage_endpoint import serving
+from workers import loading, own_metrics
 from workers.backend import Embedder
 from workers.backends.model_files import display_name
 from workers.batching import TokenBudget
@@ -28,6 +29,8 @@ from workers.gpu import probe_for
 from workers.intake import Intake
 from workers.line import Line
 from workers.meter import Identity, Meter
+from workers.own_metrics import Counts
+from workers.own_view import Parts, view
 from workers.pipeline import Abandoned, Pipeline
 from workers.poll_size import PollSize
 from workers.publisher import KafkaPublisher
@@ -85,7 +88,7 @@ class _Worker:
         self._identity = Identity(settings.worker.name or f"{socket.gethostname()}-{os.getpid()}")
         self.status = Status()
         self._given_up = False
-        self._committed_texts = 0
+        self._counts = Counts()
         self._line_ended = True
         self._attempts_left = MAX_NEW_CONNECTIONS
         self._failing_since: float | None = None
@@ -96,9 +99,14 @@ class _Worker:
             retry_seconds=settings.worker.broker_retry_seconds,
             clock=clock,
         )
+        self._parts = Parts(settings.worker, clock, stop, self.status, self._broker, self._counts)
 
     def run(self) -> None:
         settings, worker = self._settings, self._settings.worker
+        # Before all else, and so closed after it: whether it starts, and whether it stops, is asked, too.
+        self._edges.enter_context(
+            serving(worker, "worker", own_metrics.FAMILIES, lambda: own_metrics.look(view(self._parts)))
+        )
         created = [topic for topic, state in self._create_topics().items() if state == "created"]
         if created:
             log.info("worker: created topics %s", ", ".join(created))
@@ -112,11 +120,12 @@ class _Worker:
         store = self._open_cache(telemetry)
         book = PriceBook(settings.pricing.usd_per_million_tokens, settings.pricing.gpu_usd_per_hour)
         price = book.quote(embedder.name, local=embedder.local)
+        self._parts.embedder = embedder
         drill = self._drill(embedder)
         meter = Meter(
             self._identity, model=embedder.name, token_method=embedder.token_method, price=price, local=embedder.local
         )
-        telemetry.meter = meter
+        telemetry.meter = self._parts.meter = meter
         pipeline = Pipeline(
             embedder=drill or embedder,
             cache=VectorCache(
@@ -180,6 +189,7 @@ class _Worker:
             and (self._attempts_left > 0 or not self._out_of_patience())
         )
         self._attempts_left -= again
+        self._counts.reconnections += again
         return again
 
     def _out_of_patience(self) -> bool:
@@ -206,11 +216,16 @@ class _Worker:
             (("prepare", pipeline.prepare), ("embed", pipeline.embed), ("deliver", pipeline.deliver)),
             limit=CYCLES_AT_ONCE,
         )
-        tell, before = _Progress(meter, self._clock), self._committed_texts
+        tell, counts = _Progress(meter, self._clock), self._counts
+        before = counts.finished_texts
 
         def finished(work: Work) -> None:
             self._broker.seen()
-            self._committed_texts += len(work)
+            counts.finished_cycles += 1
+            counts.finished_messages += len(work.messages)
+            counts.finished_texts += len(work)
+            counts.dead_letters += len(work.failures)
+            counts.last_finished = self._clock.now()
             self._attempts_left, self._failing_since = MAX_NEW_CONNECTIONS, None
             tell()
 
@@ -219,10 +234,12 @@ class _Worker:
             commits=worker.delivery == "at_least_once",
             # What is taken after the first cycle depends on how much of it was known.
             ready=lambda: self._poll_size.model_share is not None,
+            counts=counts,
         )  # fmt: skip
         idle = _Idle(worker.idle_exit_seconds, intake, flow, self._broker, self._clock)
         try:
             while not stop.requested:
+                status.progress = self._clock.monotonic()
                 self._broker.check()
                 tick()
                 flow.step()
@@ -243,7 +260,7 @@ class _Worker:
                     "worker: %d texts in flight given up after %g s; they will be done again",
                     flow.inside_texts, worker.drain_seconds,
                 )  # fmt: skip
-            status.in_flight_texts = 0
+            status.in_flight_texts, status.progress = 0, None
             self._given_up = True  # what is in a step still, after an error say, ends at its next batch
             self._line_ended = line.close(CLOSE_SECONDS)
 
@@ -286,6 +303,7 @@ class _Worker:
                 self._producer(client_id, **patience), where=self._where, timeout_seconds=timeout_seconds
             )
         self._close_at_end(publisher.close, self._connections)
+        self._parts.publish_with(publisher)
         return publisher
 
     def _start_telemetry(self) -> Telemetry:
@@ -364,6 +382,7 @@ class _Worker:
             growth=lambda: self._poll_size.factor,
         )
         self._close_at_end(intake.close, self._connections)
+        self._parts.intake = intake
         return intake
 
     def _close_at_end(self, close: Callable[[float], None], edges: contextlib.ExitStack | None = None) -> None:

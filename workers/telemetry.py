@@ -35,6 +35,8 @@ class Status:
     in_flight_texts: int = 0
     queued_texts: int = 0
     batch_budget_tokens: int | None = None
+    #: When the main loop last turned, by the monotonic clock; None outside of it.
+    progress: float | None = None
 
 
 class Telemetry:

@@ -9,6 +9,8 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from embedwatch.hosts import Hosts, host_name, hosts_of
+
 #: No request that there is takes a body.
 MAX_BODY_BYTES = 64 * 1024
 #: So many requests may come at once, in seconds of the steady rate.
@@ -47,10 +49,7 @@ class Refusal:
 
 @dataclass(slots=True)
 class Gate:
-    """`any_address`: every interface is listened at, so a host that is an IP address is ours.
-
-    A page of a stranger that has its name point to us (DNS rebinding) asks with that name, never with an address.
-    """
+    """`any_address`: every interface is listened at, so a host that is an IP address is ours."""
 
     hosts: frozenset[str]
     any_address: bool
@@ -90,13 +89,7 @@ class Gate:
         return None
 
     def _ours(self, name: str) -> bool:
-        if name in self.hosts:
-            return True
-        try:
-            address = ipaddress.ip_address(name)
-        except ValueError:
-            return False
-        return self.any_address or address.is_loopback
+        return Hosts(self.hosts, self.any_address).ours(name)
 
     def _knows_token(self, authorization: str | None) -> bool:
         kind, _, given = (authorization or "").partition(" ")
@@ -118,19 +111,8 @@ class Gate:
 
 def gate(bound: str, allowed: Iterable[str], requests_per_second: float, token: str | None = None) -> Gate:
     """For a server that listens at `bound`; `allowed` are further names it is asked by."""
-    everywhere = bound in ("", "0.0.0.0", "::")  # noqa: S104 (compared, not bound)
-    names = {"localhost", *(host_name(name) for name in allowed), *(() if everywhere else (host_name(bound),))}
-    return Gate(frozenset(names), everywhere, requests_per_second, token)
-
-
-def host_name(host: str) -> str:
-    """Of a `Host` header, or an address with or without brackets: the name without port, in small letters."""
-    text = host.strip().lower()
-    if text.startswith("["):
-        return text[1:].partition("]")[0]
-    if text.count(":") > 1:  # an IPv6 address alone
-        return text
-    return text.partition(":")[0].rstrip(".")
+    ours = hosts_of(bound, allowed)
+    return Gate(ours.names, ours.any_address, requests_per_second, token)
 
 
 def origin_name(origin: str) -> str:

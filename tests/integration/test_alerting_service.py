@@ -14,12 +14,15 @@ import pytest
 
 from alerting.store import load as load_states
 from embedwatch.kafka import TopicPartition, consumer, create_topics, partitions_of
+from embedwatch.processes import free_port
 from embedwatch.services.slack_standin import Fault, SlackStandIn
 from embedwatch.settings import KafkaSettings, Settings
 from embedwatch.topics import Topics
 from tests.harness.alerting import TOKEN, Alerting, alerting, of_alert, replies, roots
 from tests.harness.brokers import APACHE_KAFKA, Broker, settings_for
 from tests.harness.kafka_io import opened, read_topic
+from tests.harness.own_endpoint import numbers, probe
+from tests.harness.workers import until
 
 pytestmark = pytest.mark.timeout(240)
 #: What rests on the broker's own promises is not run on the embedded one as well: each takes a quarter of a minute.
@@ -58,7 +61,11 @@ def committed(bench: Alerting) -> int | None:
 
 
 def test_agents_that_fall_silent_are_told_of_and_their_return_ends_it(quick: Alerting) -> None:
-    child = quick.start(ALERTS_AGENTS_SILENT_SECONDS="5")
+    port = free_port()
+    child = quick.start(ALERTS_AGENTS_SILENT_SECONDS="5", ALERTS_METRICS_PORT=str(port))
+    assert probe(port, "/livez") == (200, [])
+    until(lambda: probe(port, "/readyz") == (200, []))
+    assert numbers(port)["embedwatch_alerting_alerts firing"] == 0
     (root,) = quick.wait_for(roots)
     assert root.text.startswith("🔴 Critical: no data")
     assert "The agents have given no verdict for" in root.text
@@ -67,7 +74,13 @@ def test_agents_that_fall_silent_are_told_of_and_their_return_ends_it(quick: Ale
     assert reply.thread_ts == root.ts
     (root,) = roots(quick.slack.inbox())
     assert root.text.startswith("✅ Resolved: no data")
+    until(lambda: numbers(port)["embedwatch_alerting_alerts resolved"] == 1)
+    seen = numbers(port)
+    assert seen["embedwatch_alerting_verdicts_total"] == 1
+    assert seen["embedwatch_alerting_sent_messages_total slack"] == 2
+    assert seen["embedwatch_alerting_broker_silent_seconds"] < 30
     assert child.stop() == 0
+    assert probe(port, "/livez") is None
     assert committed(quick) == 1
 
 

@@ -18,6 +18,7 @@ import pytest
 from embedwatch.events import HeartbeatEvent
 from embedwatch.processes import Child, free_port
 from embedwatch.settings import KafkaSettings
+from tests.harness.own_endpoint import numbers, probe
 from tests.harness.scaling_agents import ScalingAgents
 from tests.harness.waiting import gone
 from tests.harness.workers import HASHING, PARTITIONS, Flow, said, until
@@ -54,7 +55,11 @@ def started(child: Child) -> dict[str, list[int]]:
 
 def running(child: Child) -> list[str]:
     """Names of workers with a process."""
-    return [name for name, pids in sorted(started(child).items()) if name != "agents" and not gone(pids[-1])]
+    return [
+        name
+        for name, pids in sorted(started(child).items())
+        if name not in ("agents", "metrics") and not gone(pids[-1])
+    ]
 
 
 def held(child: Child, name: str) -> set[str]:
@@ -123,15 +128,23 @@ def test_workers_come_and_go_as_the_agents_ask_and_no_text_is_lost(flow: Flow, a
 
 
 def test_a_worker_that_is_killed_comes_back_and_one_that_went_by_itself_too(flow: Flow, agents: ScalingAgents) -> None:
-    agents.desired = 2
-    with autoscale(flow, agents, "--slots", 2) as child:
+    agents.desired, port = 2, free_port()
+    with autoscale(flow, agents, "--slots", 2, "--metrics-port", port) as child:
         at_work(child, "w-1", "w-2")
+        assert (probe(port, "/livez"), probe(port, "/readyz")) == ((200, []), (200, []))
         os.kill(started(child)["w-1"][0], signal.SIGKILL)
         said(child, "w-1 was ended by SIGKILL (out of memory?); it starts again in 1 s")
         os.kill(started(child)["w-2"][0], signal.SIGTERM)
         said(child, "w-2 ended with status 0; it starts again in 1 s")
         child.wait_until(lambda: all(len(started(child)[name]) == 2 for name in ("w-1", "w-2")), 30, "second starts")
         at_work(child, "w-1", "w-2")
+        until(lambda: numbers(port)["embedwatch_autoscaler_places up"] == 2)
+        seen = numbers(port)
+        assert (seen["embedwatch_autoscaler_crashes_total"], seen["embedwatch_autoscaler_restarts_total"]) == (2, 2)
+        assert (seen["embedwatch_autoscaler_wanted_workers"], seen["embedwatch_autoscaler_started_workers_total"]) == (
+            2,
+            2,
+        )
         ids = flow.send_chunks(10, 5)
         until(lambda: {text_id for text_id, _ in flow.vectors()} == set(ids))
         os.kill(child.pid, signal.SIGINT)

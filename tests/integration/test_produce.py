@@ -20,10 +20,13 @@ import pytest
 
 from embedwatch.errors import ConnectionFailed
 from embedwatch.kafka import consumer, create_topics, partitions_of, true_end_offsets
+from embedwatch.processes import free_port
 from embedwatch.services.broker import EmbeddedBroker
 from embedwatch.settings import KafkaSettings
 from embedwatch.topics import Topics
 from embedwatch.wire import TextItem, decode_texts
+from tests.harness.own_endpoint import numbers, probe
+from tests.harness.workers import until
 
 COMMAND = [sys.executable, "-c", "from embedwatch.cli import main; main()", "produce"]
 PATIENCE_SECONDS = 30.0
@@ -286,10 +289,14 @@ def test_a_topic_that_may_not_be_made_is_missed_in_words(kafka_settings: KafkaSe
 
 
 def test_a_few_lines_on_an_open_pipe_do_not_wait_for_more(produce: Produce) -> None:
-    with produce.started("-", "--source", "log") as process:
+    port = free_port()
+    with produce.started("-", "--source", "log", "--metrics-port", port) as process:
         feed(process, range(3))
         wait_for_texts(produce.kafka, 3)
         assert process.poll() is None
+        until(lambda: numbers(port)["embedwatch_producer_acknowledged_texts_total"] == 3)
+        assert (probe(port, "/livez"), probe(port, "/readyz")) == ((200, []), (200, []))
+        assert numbers(port)["embedwatch_producer_in_flight_texts"] == 0
         assert process.stdin is not None
         process.stdin.close()
         assert ended(process)[0] == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from dataclasses import replace
 from typing import Annotated, Any
@@ -11,9 +12,12 @@ import typer
 from embedwatch import options
 from embedwatch.errors import ConfigError
 from embedwatch.settings import Settings
+from embedwatch.settings_metrics import ALLOWED_HELP, HOST_HELP, PORT_HELP, of_options
 from workers import cli as worker_cli
 
 _PANEL = "How many"
+#: Options of this command in place of a worker's own.
+_OWN = ("metrics_port", "metrics_host", "metrics_allowed_hosts")
 #: Options of a worker that say how many there are, or when they end: here the agents do.
 _DECIDED = ("processes", "max_texts", "idle_exit_seconds")
 MAX_SLOTS = 1024
@@ -24,6 +28,10 @@ def _option(*flags: str, help: str, **more: Any) -> Any:
     return typer.Option(
         *flags, envvar=f"EMBEDWATCH_AUTOSCALE_{name}", help=help, rich_help_panel=_PANEL, show_default=False, **more
     )
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def app(
@@ -51,6 +59,22 @@ def app(
     ] = None,
     interval: Annotated[str, _option("--interval", help="How often the agents are asked. (default: 5s)")] = "5s",
     dry_run: Annotated[bool, _option("--dry-run", help="Print what would be done and why, and start nothing.")] = False,
+    metrics_port: Annotated[
+        int | None,
+        _option(
+            "--metrics-port",
+            min=0,
+            max=65535,
+            help=f"{_capital(PORT_HELP)}. Those of workers: "
+            "EMBEDWATCH_WORKER_METRICS_PORT, and one after the other from it.",
+        ),
+    ] = None,
+    metrics_host: Annotated[
+        str | None, _option("--metrics-host", help=f"{_capital(HOST_HELP)}. (default: 127.0.0.1)")
+    ] = None,
+    metrics_allowed_hosts: Annotated[
+        str | None, _option("--metrics-allowed-hosts", help=f"{_capital(ALLOWED_HELP)}.")
+    ] = None,
     as_json: options.AsJson = False,
     **worker: Any,
 ) -> None:
@@ -85,7 +109,8 @@ def app(
         raise ConfigError(str(error)) from None
     if not 0.1 <= interval_seconds <= 3600:
         raise ConfigError(f"--interval {interval}: it is from 100ms to 1h")
-    settings = worker_cli.read(worker)
+    own = of_options(metrics_port, metrics_host, metrics_allowed_hosts)
+    settings = worker_cli.read({**worker, **dict.fromkeys(_OWN)})
     _refuse_what_is_decided(settings)
     url = agents_url or default_url(settings)
     AgentsApi(url).close()  # a wrong address is told now
@@ -109,16 +134,19 @@ def app(
         return
     from workers.autoscale import asking
     from workers.autoscale.hands import Hands
-    from workers.autoscale.only_one import only_one
+    from workers.autoscale.only_one import lock_path, only_one
+    from workers.autoscale.reporting import Reporter
     from workers.crew import supervise
 
     drain_seconds = settings.worker.drain_seconds
     asker = asking.member(url, interval_seconds, ear.hear, settings.agents.web_token)
+    whose = (settings.kafka.bootstrap_servers, settings.worker.group)
+    reporter = None if own.metrics_port is None else Reporter(lock_path(*whose).with_suffix(".json"), own)
     hands = Hands(
         [member for _, member in places], asker, bounds, ear, drain_seconds=drain_seconds, tell=_teller(as_json),
-        clock=clock,
+        clock=clock, reporter=reporter,
     )  # fmt: skip
-    with only_one(settings.kafka.bootstrap_servers, settings.worker.group):
+    with only_one(*whose), contextlib.closing(reporter) if reporter else contextlib.nullcontext():
         code = supervise([], drain_seconds=drain_seconds, clock=clock, manage=hands)
     raise typer.Exit(code)
 
@@ -162,7 +190,7 @@ def _with_options_of_a_worker() -> None:
     own = inspect.signature(app, eval_str=True).parameters.values()
     theirs = inspect.signature(worker_cli.app, eval_str=True).parameters
     parameters = [each for each in own if each.kind is not inspect.Parameter.VAR_KEYWORD]
-    parameters += [each for name, each in theirs.items() if name not in _DECIDED]
+    parameters += [each for name, each in theirs.items() if name not in (*_DECIDED, *_OWN)]
     app.__dict__["__signature__"] = inspect.Signature(parameters, return_annotation=None)
     app.__annotations__ = {each.name: each.annotation for each in parameters} | {"return": None}
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 from embedwatch.clock import Clock, SystemClock
 from workers.autoscale import asking, wish
 from workers.autoscale.only_one import Others
+from workers.autoscale.own_metrics import Report
+from workers.autoscale.reporting import Reporter
 from workers.autoscale.steering import Bounds, Decision, Helm, Moves, Place, State, moves
 from workers.autoscale.wish import Hold, Wish
 from workers.crew import CLOSE_MARGIN_SECONDS, Crew, Member
@@ -40,6 +44,7 @@ class Ear:
         self._clock = clock
         self._heard: Wish | Hold = Hold("none yet", "the agents have not answered yet")
         self._heard_at = clock.monotonic()
+        self._answered_at: float | None = None
 
     def hear(self, line: bytes) -> None:
         """One line of `workers.autoscale.asking`."""
@@ -52,6 +57,7 @@ class Ear:
                 self._heard = wish.read(
                     answer, now=self._clock.now(), old_seconds=self._old_seconds, group=self._group, topic=self._topic
                 )
+                self._answered_at = self._clock.monotonic()
             case {"trouble": str(trouble)}:
                 self._heard = Hold("no answer", trouble)
             case _:
@@ -59,6 +65,11 @@ class Ear:
                 log.warning("%s: %s", asking.NAME, line.decode(errors="replace"))
                 return
         self._heard_at = self._clock.monotonic()
+
+    @property
+    def answer_seconds_ago(self) -> float | None:
+        """Since the agents last answered, whatever they said; None before they did."""
+        return None if self._answered_at is None else self._clock.monotonic() - self._answered_at
 
     def heard(self) -> Wish | Hold:
         """What holds now. An answer without a successor is one of the past."""
@@ -77,8 +88,11 @@ class Hands:
 
     def __init__(
         self, workers: Sequence[Member], asker: Member, bounds: Bounds, ear: Ear, *, drain_seconds: float, tell: Tell,
-        clock: Clock | None = None,
+        clock: Clock | None = None, reporter: Reporter | None = None,
     ) -> None:  # fmt: skip
+        self._reporter = reporter
+        self._reports = False
+        self._decisions = self._stops = 0
         self._asker = asker
         self._members = {member.name: member for member in workers}
         self._helm = Helm(bounds)
@@ -103,14 +117,17 @@ class Hands:
         decision = self._helm.turn(heard)
         todo = moves(self._helm.target, self.places(crew), self._helm.bounds)
         if not decision.told:
+            self._decisions += 1
             self._tell(decision, todo)
         for name in todo.stop:
+            self._stops += 1
             crew.remove(name, limit_seconds=self._limit_seconds)
         for name in todo.start:
             self._starts += 1
             self._started[name] = self._starts
             crew.add(self._members[name])
         self._say_what_is_missing(decision, todo)
+        self._report(crew, heard)
 
     def places(self, crew: Crew) -> list[Place]:
         """How every place stands."""
@@ -124,6 +141,8 @@ class Hands:
         self._rests_until = {name: until for name, until in self._rests_until.items() if until > now}
         while crew.gave_up:
             name, verdict = crew.gave_up.popitem()
+            if self._reporter is not None and name == self._reporter.member.name:
+                continue  # it has said why; the workers are looked after all the same
             if name == self._asker.name:
                 log.error("nobody asks the agents for %g s; what there is stays", ASK_AGAIN_SECONDS)
                 self._asks_from = now + ASK_AGAIN_SECONDS
@@ -131,7 +150,7 @@ class Hands:
             self._rests_until[name] = now + REST_SECONDS
             well = [
                 member.name for member in crew.standing()
-                if member.name != self._asker.name and not member.leaving and member.seconds >= GOOD_LIFE_SECONDS
+                if member.name in self._members and not member.leaving and member.seconds >= GOOD_LIFE_SECONDS
             ]  # fmt: skip
             if not well and len(self._rests_until) >= min(ALL_LOOP, len(self._members)):
                 log.error("no worker keeps running, %d were given up: all are stopped", len(self._rests_until))
@@ -143,6 +162,25 @@ class Hands:
         asks = any(member.name == self._asker.name for member in crew.standing())
         if not asks and self._clock.monotonic() >= self._asks_from:
             crew.add(self._asker)
+
+    def _report(self, crew: Crew, heard: Wish | Hold) -> None:
+        """For whoever asks how this command is, once a second."""
+        now = self._clock.monotonic()
+        if self._reporter is None or not self._reporter.due(now):
+            return
+        states = Counter(dict.fromkeys(get_args(State), 0))
+        states.update(place.state for place in self.places(crew))
+        wish, hold = (heard, None) if isinstance(heard, Wish) else (None, heard)
+        report = Report(
+            target_workers=self._helm.target, places=dict(states), wanted_workers=wish.desired if wish else None,
+            held=hold.kind if hold else None, reason=hold.reason if hold else "",
+            answer_seconds_ago=self._ear.answer_seconds_ago, decisions=self._decisions, started=self._starts,
+            stopped=self._stops, crashes=crew.crashes, restarts=crew.restarts, given_up=crew.given_up,
+        )  # fmt: skip
+        self._reporter.write(report, now)
+        if not self._reports:  # once there is something to answer; one that was given up is not started again
+            self._reports = True
+            crew.add(self._reporter.member)
 
     def _say_who_else_works(self, crew: Crew, heard: Wish | Hold) -> None:
         here = sum(place.state in ("up", "leaving", "waiting") for place in self.places(crew))

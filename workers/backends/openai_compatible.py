@@ -82,7 +82,9 @@ class OpenAIEmbedder:
             transport=transport,
         )
         self._pool = ThreadPoolExecutor(settings.api_concurrency, thread_name_prefix="embedwatch-api")
-        self._lock = threading.Lock()  # of the rate limits
+        self._lock = threading.Lock()  # of the rate limits and what follows
+        #: Requests tried again so far.
+        self.retries = 0
         self._requests = PerMinute(settings.api_requests_per_minute)
         self._tokens = PerMinute(settings.api_tokens_per_minute)
         self._counter = counter_for(settings.model)
@@ -206,12 +208,7 @@ class OpenAIEmbedder:
                 ),
                 wait=wait,
                 sleep=self._pause,
-                before_sleep=lambda state: log.warning(
-                    "%s: %s; tried again in %.1f s",
-                    self.where,
-                    state.outcome.exception() if state.outcome else "?",
-                    state.next_action.sleep if state.next_action else 0,
-                ),
+                before_sleep=self._say_retry,
                 reraise=True,
             )(attempt)
         except _NotNow as error:
@@ -219,6 +216,16 @@ class OpenAIEmbedder:
                 f"{self.where}: {error}, for {self._settings.api_retry_seconds:g} s. The worker stops and its texts "
                 "stay in the topic; worker.api_retry_seconds sets how long it tries"
             ) from None
+
+    def _say_retry(self, state: tenacity.RetryCallState) -> None:
+        with self._lock:
+            self.retries += 1
+        log.warning(
+            "%s: %s; tried again in %.1f s",
+            self.where,
+            state.outcome.exception() if state.outcome else "?",
+            state.next_action.sleep if state.next_action else 0,
+        )
 
     def _pause(self, seconds: float) -> None:
         self._sleep(seconds)

@@ -179,6 +179,20 @@ def test_the_agents_are_asked_by_the_name_that_they_answer_to() -> None:
     assert refused is not None
 
 
+@pytest.mark.parametrize(
+    ("service", "section"), [("worker-cpu", "worker"), ("worker-gpu", "worker"), ("alerts", "alerts")]
+)
+def test_the_health_check_of_a_stage_asks_the_port_that_it_answers_at(
+    service: str, section: str, interpolate: Interpolate
+) -> None:
+    found = SERVICES[service]
+    settings = load(environ={name: interpolate(value, {}) for name, value in found["environment"].items()})
+    stage = getattr(settings, section)
+    assert f"http://127.0.0.1:{stage.metrics_port}/readyz" in found["healthcheck"]["test"][-1]
+    assert stage.metrics_host == "127.0.0.1", "nobody but the container itself"
+    assert "ports" not in found or section != "worker"
+
+
 def test_ports_are_published_on_loopback_only(interpolate: Interpolate) -> None:
     published = [interpolate(port, {}) for service in SERVICES.values() for port in service.get("ports", [])]
     assert published == [

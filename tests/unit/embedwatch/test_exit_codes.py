@@ -23,6 +23,8 @@ WRONG = {
     "--scope": "model",
     "--window": "15s",
     "--precision": "float64",
+    "--metrics-host": "no host",
+    "--metrics-allowed-hosts": "a/b",
 }
 #: Options that take any text: names, and folders that are made or may be missing.
 ANY = {

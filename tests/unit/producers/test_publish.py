@@ -82,6 +82,26 @@ def test_only_what_is_acknowledged_counts_and_only_a_prefix_is_settled() -> None
     assert (sender.acknowledged_messages, sender.acknowledged_bytes) == (3, 15)
 
 
+def test_it_is_known_since_when_the_broker_owes_an_answer() -> None:
+    producer = Producer()
+    sender = publisher(producer)
+    assert (sender.owed_since, sender.last_acknowledged) == (None, None)
+    for last in (10, 20):
+        sender.send(message(last))
+    first = sender.owed_since
+    assert first is not None
+    sender.collect()
+    assert (sender.owed_since, sender.last_acknowledged) == (first, None)
+    producer.acknowledge(0)
+    sender.collect()
+    assert sender.owed_since is not None
+    assert sender.owed_since > first, "an answer is a sign of life"
+    producer.acknowledge(1)
+    sender.collect()
+    assert sender.owed_since is None
+    assert sender.last_acknowledged is not None
+
+
 @pytest.mark.parametrize(
     "bound", [{"max_in_flight_messages": 4}, {"max_in_flight_bytes": 20}], ids=lambda bound: next(iter(bound))
 )

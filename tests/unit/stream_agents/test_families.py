@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 from collections import Counter
 from functools import cache
+from itertools import chain
 from typing import Literal
 
 import pytest
@@ -102,7 +103,7 @@ def test_the_table_is_in_base_units_and_says_what_to_do() -> None:
         for end, unit in units.items():
             if family.name.endswith(end) and not family.name.endswith(("last_900_seconds", "million_tokens")):
                 assert family.unit.endswith(unit), family.name
-    exposed = [*every(FAMILIES), *reference.sdk_families()]
+    exposed = [*every(FAMILIES), *reference.sdk_families(), *chain(*reference.STAGES)]
     assert {label for family in exposed for label in family.labels} == set(reference.LABELS)
 
 
@@ -117,6 +118,17 @@ def test_the_page_has_every_family_once() -> None:
 def test_tables_of_the_sdk_are_found() -> None:
     names = {family.full_name for family in reference.sdk_families()}
     assert not names & set(DECLARED), "two that say different things under one name"
+
+
+def test_what_stages_say_of_themselves_has_names_of_its_own_and_says_what_to_do() -> None:
+    tables = list(chain(*reference.STAGES))
+    series = Counter(name for family in (*tables, *every(FAMILIES)) for name in family.series)
+    assert max(series.values()) == 1
+    page = reference.metrics_page()
+    for family in tables:
+        assert family.text.endswith(".")
+        assert family.bad.endswith((".", "?")), family.name
+        assert f"| `{family.series[0]}` |" in page
 
 
 @pytest.mark.parametrize("state", ["full", "just started"])

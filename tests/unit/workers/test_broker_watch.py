@@ -47,3 +47,11 @@ def test_a_broker_that_stays_away_ends_the_worker_and_one_that_returns_in_time_d
     clock.pass_by(62.5)
     with pytest.raises(ConnectionFailed, match=r"broker:9092: no answer for 62 s"):
         watch.check()
+
+
+def test_it_tells_since_when_nothing_was_heard(watch: BrokerWatch, clock: Any) -> None:
+    clock.pass_by(3.0)
+    assert watch.heard_seconds_ago is None, "never yet"
+    watch.seen()
+    clock.pass_by(2.0)
+    assert watch.heard_seconds_ago == 2.0

@@ -7,6 +7,7 @@ import pytest
 
 from embedwatch.errors import DeliveryError
 from workers.flow import HAND_OVER_SECONDS, Flow
+from workers.own_metrics import Counts
 
 
 class FakeSource:
@@ -15,7 +16,7 @@ class FakeSource:
         self.waiting: list[Any] = []
         self.committed: list[str] = []
         self.served = 0
-        self.due = False
+        self.due = self.refuses = False
         self.on_poll: Any = lambda: None
 
     def take(self, idle_seconds: float) -> list[Any]:
@@ -34,7 +35,7 @@ class FakeSource:
 
     def commit(self, messages: Sequence[Any]) -> bool:
         self.committed += messages
-        return True
+        return not self.refuses
 
 
 class FakeLine:
@@ -91,11 +92,13 @@ class Rig:
         self.source, self.line = FakeSource(), FakeLine(clock)
         self.told: list[Any] = []
         self.ready = True
+        self.counts = Counts()
         line: Any = self.line
         begin: Any = FakeWork
         self.flow = Flow(
-            self.source, line, begin=begin, finished=self.told.append, clock=clock, ready=lambda: self.ready
-        )
+            self.source, line, begin=begin, finished=self.told.append, clock=clock, ready=lambda: self.ready,
+            counts=self.counts,
+        )  # fmt: skip
 
 
 @pytest.fixture
@@ -223,3 +226,18 @@ def test_it_is_busy_as_long_as_something_is_inside(flow_rig: Rig) -> None:
     flow_rig.clock.pass_by(5)
     flow_rig.flow.step()
     assert flow_rig.flow.last_busy <= done_at + 0.1
+
+
+def test_what_is_taken_and_committed_is_counted(flow_rig: Rig) -> None:
+    counts = flow_rig.counts
+    flow_rig.source.waiting = ["a", "b"]
+    flow_rig.flow.step()
+    flow_rig.flow.step()
+    assert (counts.taken_messages, counts.taken_texts, counts.commits) == (2, 20, 0)
+    flow_rig.line.release()
+    flow_rig.flow.step()
+    assert (counts.commits, counts.refused_commits) == (1, 0)
+    flow_rig.source.refuses = True
+    flow_rig.line.release()
+    flow_rig.flow.step()
+    assert (counts.commits, counts.refused_commits) == (1, 1)

@@ -172,10 +172,13 @@ def test_partitions_that_go_take_their_fetched_messages_with_them(setup: Setup) 
 def test_a_worker_holds_partitions_only_between_being_given_them_and_giving_them_up(setup: Setup) -> None:
     listener = setup.consumer.listener
     assert not setup.intake.holds_partitions()
+    assert setup.intake.assigned_partitions is None, "the group has not said"
     listener.on_partitions_assigned([])
     assert not setup.intake.holds_partitions()
+    assert setup.intake.assigned_partitions == 0, "it stands by"
     listener.on_partitions_assigned([TP0])
     assert setup.intake.holds_partitions()
+    assert setup.intake.assigned_partitions == 1
     listener.on_partitions_revoked([TP0])
     assert not setup.intake.holds_partitions()
 

@@ -106,3 +106,19 @@ def test_the_process_that_watches_loads_neither_a_model_nor_a_client() -> None:
     root = Path(__file__).parents[3]
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, cwd=root)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_each_member_answers_at_a_port_of_its_own() -> None:
+    settings = load(None, {"worker.processes": 3, "worker.metrics_port": 9100}, {})
+    assert [received(member.environ).worker.metrics_port for member in members(settings)] == [9100, 9101, 9102]
+    assert [received(member.environ).worker.metrics_port for _, member in pool(settings, 2)] == [9100, 9101]
+    anywhere = load(None, {"worker.processes": 2, "worker.metrics_port": 0}, {})
+    assert [received(member.environ).worker.metrics_port for member in members(anywhere)] == [0, 0]
+    off = load(None, {"worker.processes": 2}, {})
+    assert [received(member.environ).worker.metrics_port for member in members(off)] == [None, None]
+
+
+def test_ports_beyond_the_last_one_are_refused() -> None:
+    settings = load(None, {"worker.processes": 3, "worker.metrics_port": 65_534}, {})
+    with pytest.raises(ConfigError, match="65534: 3 workers need as many ports"):
+        members(settings)

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from tests.harness.waiting import PATIENCE_SECONDS
-from workers.autoscale import asking
+from workers.autoscale import asking, reporting
 from workers.autoscale.dry import DryRun
 from workers.autoscale.hands import REST_SECONDS, Ear, Hands
+from workers.autoscale.own_metrics import Report
 from workers.autoscale.steering import Bounds, Decision, Moves, Place
 from workers.autoscale.telling import table
 from workers.autoscale.wish import Hold, Wish
@@ -26,7 +27,7 @@ GOOD = "exec sleep 600"
 class Rig:
     """Four places, and hands over a crew that is stepped here."""
 
-    def __init__(self, clock: Any, crew: Crew, scripts: dict[str, str], bounds: Bounds) -> None:
+    def __init__(self, clock: Any, crew: Crew, scripts: dict[str, str], bounds: Bounds, reporter: Any = None) -> None:
         self.clock = clock
         self.crew = crew
         self.told: list[str] = []
@@ -34,7 +35,10 @@ class Rig:
         names = [f"w-{n}" for n in range(1, bounds.slots + 1)]
         members = [Member(name, ("/bin/sh", "-c", scripts.get(name, GOOD)), {}) for name in names]
         asker = Member(asking.NAME, ("/bin/sh", "-c", scripts.get(asking.NAME, GOOD)), {}, self.ear.hear)
-        self.hands = Hands(members, asker, bounds, self.ear, drain_seconds=20.0, tell=self._tell, clock=clock)
+        self.hands = Hands(
+            members, asker, bounds, self.ear, drain_seconds=20.0, tell=self._tell, clock=clock,
+            reporter=reporter,
+        )  # fmt: skip
 
     def _tell(self, decision: Decision, todo: Moves) -> None:
         self.told.append(f"{decision.before} -> {decision.after}")
@@ -65,8 +69,9 @@ class Rig:
 def rig(clock: Any) -> Iterator[Callable[..., Rig]]:
     with Crew(clock=clock, independent=True) as crew:
 
-        def build(bounds: Bounds = BOUNDS, **scripts: str) -> Rig:
-            return Rig(clock, crew, {name.replace("_", "-"): script for name, script in scripts.items()}, bounds)
+        def build(bounds: Bounds = BOUNDS, reporter: Any = None, **scripts: str) -> Rig:
+            named = {name.replace("_", "-"): script for name, script in scripts.items()}
+            return Rig(clock, crew, named, bounds, reporter)
 
         yield build
 
@@ -236,3 +241,43 @@ def test_a_dry_run_for_programs(clock: Any) -> None:
 def test_a_table_leaves_out_places_with_nothing_in_them() -> None:
     slots = [Slot("w-1", "cpu", 1), Slot("w-2", "cpu", 1)]
     assert len(table(slots, [Place("w-1", "up"), Place("w-2")], Moves())) == 2
+
+
+class Reports:
+    """Takes reports in place of a file."""
+
+    def __init__(self, script: str) -> None:
+        self.member = Member(reporting.NAME, ("/bin/sh", "-c", script), {})
+        self.last: Report | None = None
+
+    def due(self, monotonic: float) -> bool:
+        return True
+
+    def write(self, report: Report, monotonic: float) -> None:
+        self.last = report
+
+
+def test_a_report_says_what_is_wanted_what_there_is_and_what_was_done(rig: Callable[..., Rig]) -> None:
+    reports = Reports(GOOD)
+    this = rig(Bounds(0, 3, 3), reporter=reports, w_2="exit 6")
+    this.until(lambda: reports.last is not None)
+    assert (reports.last.held, reports.last.answer_seconds_ago) == ("none yet", None)
+    this.wish(5)
+    this.until(lambda: this.up() == ["w-1", "w-3"])
+    this.clock.pass_by(2)
+    this.hands(this.crew)
+    assert reports.last == Report(
+        3, {"free": 0, "up": 2, "waiting": 0, "leaving": 0, "resting": 1}, wanted_workers=5, answer_seconds_ago=2.0,
+        decisions=2, started=3, crashes=1, given_up=1,
+    )  # fmt: skip
+    assert reporting.NAME in this.there()
+
+
+def test_a_reporter_that_ends_for_good_is_gone_on_without(rig: Callable[..., Rig]) -> None:
+    this = rig(Bounds(0, 2, 2), reporter=Reports("exit 2"))
+    this.wish(2)
+    this.until(lambda: this.up() == ["w-1", "w-2"] and reporting.NAME not in this.there())
+    for _ in range(3):
+        this.hands(this.crew)
+    assert this.there() == ["w-1", "w-2"]
+    assert not this.crew.stopping
