@@ -335,6 +335,7 @@ def _percentiles(facts: Facts) -> _Found:
 def _breakdown(facts: Facts) -> _Found:
     today = _part(facts.summary, "today") or {}
     hits, misses = int(_number(today, "cache_hits") or 0), int(_number(today, "misses") or 0)
+    misses -= int(_number(today, "uncached_texts") or 0)
     if not hits + misses:
         return _unknown("no text was looked for in a cache today (ledger)", SEND_TEXTS)
     cost, saved = _number(today, "cost_usd"), _number(today, "saved_usd")

@@ -131,6 +131,9 @@ class BatchEvent(Struct, frozen=True, tag="batch", tag_field="type"):
     unsettled_texts: Count = 0
     #: Of `misses`, those that have a cost, while nobody knows how many tokens they are: they are in no sum of tokens.
     uncounted_texts: Count = 0
+    #: Of `misses`, those for which no cache was asked: they say nothing of one. 0 from a sender older than this field,
+    #: and from workers, which have a cache of their own.
+    uncached_texts: Count = 0
     #: Of the cost, what was paid for texts that got no vector. None from a sender that is older than this field.
     wasted_nano_usd: Count | None = None
     v: int = VERSION
@@ -154,6 +157,8 @@ class BatchEvent(Struct, frozen=True, tag="batch", tag_field="type"):
             return f"unsettled_texts is {self.unsettled_texts}, of {self.texts} texts"
         if self.uncounted_texts > self.misses:
             return f"uncounted_texts is {self.uncounted_texts}, of {self.misses} misses"
+        if self.uncached_texts > self.misses:
+            return f"uncached_texts is {self.uncached_texts}, of {self.misses} misses"
         if self.duplicate_tokens > self.tokens_saved:
             return f"duplicate_tokens is {self.duplicate_tokens}, of {self.tokens_saved} tokens_saved"
         if self.unpriced_saved_tokens is not None and self.unpriced_saved_tokens > self.tokens_saved:
@@ -439,6 +444,7 @@ class WindowEvent(Struct, frozen=True, tag="window", tag_field="type"):
     duplicate_tokens: Count = 0
     unsettled_texts: Count = 0
     uncounted_texts: Count = 0
+    uncached_texts: Count = 0
     v: int = VERSION
 
 
@@ -467,6 +473,7 @@ class DaySums(Struct, frozen=True):
     cancelled_texts: Count = 0
     unsettled_texts: Count = 0
     uncounted_texts: Count = 0
+    uncached_texts: Count = 0
     wasted_nano_usd: Count = 0
 
 

@@ -95,7 +95,7 @@ def _page(title: str, scope: str, parts: Iterable[tuple[str, Iterable[tuple[str,
 
 
 def _texts(day: dict[str, Any]) -> Iterable[tuple[str, str]]:
-    looked_up = day["cache_hits"] + day["misses"]
+    looked_up = day["cache_hits"] + day["misses"] - day.get("uncached_texts", 0)  # older agents do not tell
     yield "Total texts", f"{day['texts']:,}, {day['errors']:,} without a vector"
     yield "Hit rate", percent(100.0 * day["cache_hits"] / looked_up if looked_up else None)
     yield "Copies in a batch", f"{day['duplicates']:,}"

@@ -112,7 +112,7 @@ def row_of(
     model: str | None = None,
     tenant: str | None = None,
 ) -> Row:
-    looked_up = sums.cache_hits + sums.misses
+    looked_up = sums.cache_hits + sums.misses - sums.uncached_texts
     cost = known_nano_usd(sums.cost_nano_usd, sums.unpriced_tokens + sums.unsettled_texts)
     priced = 0 if sums.uncounted_texts else sums.tokens_embedded - sums.unpriced_tokens
     return Row(

@@ -43,6 +43,7 @@ COLUMNS: tuple[tuple[str, str], ...] = (
     ("unsettled_texts", "of failed calls that may have been billed; in no cost"),
     ("wasted_nano_usd", "of the cost, paid for texts that got no vector, as far as it is known"),
     ("uncounted_texts", "that have a cost, and are in no sum of tokens"),
+    ("uncached_texts", "of the misses, those for which no cache was asked; in no hit rate"),
 )
 #: What a formula begins with, the wide forms that some spreadsheets take for it, and those of old exchange formats.
 _FORMULA = "=+-@|%＝＋－＠"

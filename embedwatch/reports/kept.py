@@ -34,6 +34,7 @@ class Sums:
     cancelled_texts: int = 0
     unsettled_texts: int = 0
     uncounted_texts: int = 0
+    uncached_texts: int = 0
     wasted_nano_usd: int = 0
     gpu_hour_nano_usd: int = 0
     late_events: int = 0

@@ -66,6 +66,12 @@ class Row(Struct, frozen=True):
     unsettled_texts: int = 0  # of failed calls that may have been billed; nobody knows what
     wasted_nano_usd: int = 0  # of the cost: paid for texts that got no vector, as far as it is known
     uncounted_texts: int = 0  # that have a cost while nobody has counted their tokens
+    uncached_texts: int = 0  # of the misses, those for which no cache was asked
+
+    @property
+    def looked_up(self) -> int:
+        """Texts that a cache was asked for."""
+        return self.cache_hits + self.misses - self.uncached_texts
 
 
 class BudgetInfo(Struct, frozen=True):

@@ -222,7 +222,7 @@ def _line(name: str, row: Row, cost: str, saved: str, unpriced: bool) -> tuple[s
 
 def _rest(rest: Sequence[Row], report: Report, cost: str, saved: str, unpriced: bool) -> tuple[str, ...]:
     hits = sum(row.cache_hits for row in rest)
-    looked_up = hits + sum(row.misses for row in rest)
+    looked_up = sum(row.looked_up for row in rest)
     spent = report.total.cost_nano_usd
     return (
         f"({len(rest):,} more)", cost, percent(100.0 * sum_of(rest, "cost") / spent) if spent else "-",
@@ -236,7 +236,7 @@ def _cache(report: Report) -> Section:
     total = report.total
     facts = [
         ("Saved", money(total.saved_nano_usd) + _saved_share(report)),
-        ("Hits", f"{count(total.cache_hits)} of {count(total.cache_hits + total.misses)} texts looked up, "
+        ("Hits", f"{count(total.cache_hits)} of {count(total.looked_up)} texts looked up, "
                  f"{percent(total.hit_rate_pct)}"),
         ("Copies in a batch", count(total.duplicates)),
         ("Tokens not embedded", count(total.tokens_saved)),

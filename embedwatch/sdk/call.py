@@ -44,6 +44,7 @@ class Call:
     server_address: str | None = None
     server_port: int | None = None
     response_model: str | None = None
+    uncached_texts: int = 0  # of the misses, those for which no cache was asked
     unsettled: bool = False  # it, or a try within it, failed and may have been billed; nobody knows what
     contexts: dict[str, Any] = field(default_factory=dict)  # by sink name: what `Sink.begin` gave
 

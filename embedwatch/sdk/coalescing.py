@@ -21,7 +21,7 @@ MOST_GROUPS = 500
 _SUMS = (
     "texts", "cache_hits", "duplicates", "misses", "batches", "tokens", "tokens_saved", "duplicate_tokens",
     "cost_nano_usd", "saved_nano_usd", "unpriced_tokens", "unpriced_saved_tokens",
-    "unsettled_texts", "uncounted_texts", "wasted_nano_usd",
+    "unsettled_texts", "uncounted_texts", "uncached_texts", "wasted_nano_usd",
 )  # fmt: skip
 
 
@@ -139,6 +139,7 @@ class Coalescer:
             duplicate_tokens=sums["duplicate_tokens"],
             unsettled_texts=sums["unsettled_texts"],
             uncounted_texts=sums["uncounted_texts"],
+            uncached_texts=sums["uncached_texts"],
             wasted_nano_usd=sums["wasted_nano_usd"],
         )
 
@@ -166,5 +167,6 @@ def _sums(call: Call) -> dict[str, int]:
         "unpriced_saved_tokens": saved if call.saved_nano_usd is None else 0,
         "unsettled_texts": call.texts if call.unsettled else 0,
         "uncounted_texts": uncounted,
+        "uncached_texts": call.uncached_texts,
         "wasted_nano_usd": (call.cost_nano_usd or 0) if call.errors else 0,  # a call fails as a whole
     }

@@ -43,8 +43,8 @@ class CallContext:
     """
 
     __slots__ = (
-        "_begun", "_ended", "_generation", "_monitor", "_parent", "_source_texts", "_stopped", "_token", "cache_hits",
-        "chars", "contexts", "cost_nano_usd", "counted_by", "dimensions", "duplicates", "encoding_format",
+        "_begun", "_ended", "_generation", "_monitor", "_parent", "_source_texts", "_stopped", "_token", "asked_cache",
+        "cache_hits", "chars", "contexts", "cost_nano_usd", "counted_by", "dimensions", "duplicates", "encoding_format",
         "error_class", "error_type", "held_texts", "inner", "listed_nano_usd", "listed_source", "local", "model",
         "never_billed", "phase_seconds", "provider", "response_model", "seconds", "server_address", "server_port",
         "source", "start_seconds", "tenant", "text_count", "tokens", "tokens_saved",
@@ -69,6 +69,7 @@ class CallContext:
         self.listed_source: str | None = None
         self.local: bool | None = None  # None: as the monitor says
         self.cache_hits = 0
+        self.asked_cache = False
         self.duplicates = 0
         self.tokens_saved: int | None = None
         self.phase_seconds: dict[str, float] | None = None
@@ -244,7 +245,11 @@ class CallContext:
             self.tokens = min((self.tokens or 0) + number, MOST_TOKENS)
 
     def cache(self, hits: int = 0, duplicates: int = 0, tokens_saved: int | None = None) -> None:
-        """How many of the texts the model need not read: found in a cache, or copies of another. Adds up."""
+        """How many of the texts the model need not read: found in a cache, or copies of another. Adds up.
+
+        Say it also where none was found: else the call counts as one without a cache.
+        """
+        self.asked_cache = True
         for name, value in (("hits", hits), ("duplicates", duplicates), ("tokens_saved", tokens_saved)):
             number = whole(value, MOST_TOKENS)
             if number is None:

@@ -26,7 +26,9 @@ class EmbeddingMetrics:
 
     - With nothing counted yet a rate is None. The guide says 0, which reads as "no errors" or "nothing cached".
     - `avg_latency_ms` is over all calls. The guide divides the time of all by the calls that missed the cache.
-    - `error_rate` is failed calls of all calls. The guide divides by those that missed the cache, and can pass 100 %.
+    - `error_rate` is failed calls of all calls that were not cancelled. The guide divides by those that missed the
+      cache, and can pass 100 %.
+    - Calls for which no cache was asked are in no `cache_hit_rate`.
       A call that its caller gave up is in `cancelled_calls` and `errors_by_class`, and has not failed.
     - `total_cost_usd` is None where no price is known, and a part where `cost_state` is "partial". The guide says 0.
     - Latency is of calls that succeeded: a failure is counted as one, and not as a fast or slow answer.
@@ -56,7 +58,7 @@ class EmbeddingMetrics:
         self._bounds = Bounds()
         self._errors: Counter[str] = Counter()
         self.total_texts = self.total_calls = self.failed_calls = self.cancelled_calls = 0
-        self.total_cache_hits = self.total_duplicates = self.total_misses = self.failed_texts = 0
+        self.total_cache_hits = self.total_duplicates = self.total_misses = self._uncached = self.failed_texts = 0
         self.total_tokens = self.tokens_saved = self.unpriced_tokens = 0
         self._unpriced = self._unsaved = self._uncounted = self.unsettled_calls = 0
         self.cost_nano_usd = self.saved_nano_usd = 0
@@ -65,6 +67,7 @@ class EmbeddingMetrics:
         """One call as the monitor saw it."""
         with self._lock:
             self._count(call.texts, call.cache_hits, call.duplicates, call.misses, call.errors)
+            self._uncached += call.uncached_texts
             if call.error_class is not None:
                 if call.error_class == CANCELLED:
                     self.cancelled_calls += 1
@@ -124,8 +127,9 @@ class EmbeddingMetrics:
         with self._lock:
             elapsed = self._clock() - self._begun
             done = self.total_texts - self.failed_texts
-            hit_rate = _pct(self.total_cache_hits, self.total_cache_hits + self.total_misses)
-            error_rate = _pct(self.failed_calls, self.total_calls)
+            # Where no cache is asked nothing is missed in one.
+            hit_rate = _pct(self.total_cache_hits, self.total_cache_hits + self.total_misses - self._uncached)
+            error_rate = _pct(self.failed_calls, self.total_calls - self.cancelled_calls)
             latency = self._latency
             spread = {f"latency_{name}_ms": latency.quantile(q) for name, q in PERCENTILES.items()}
             some = bool(latency.count)

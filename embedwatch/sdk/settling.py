@@ -78,6 +78,7 @@ class Settler:
             model=model,
             texts=texts,
             misses=misses,
+            uncached_texts=0 if facts.asked_cache or hits or copies else misses,
             cache_hits=hits,
             duplicates=copies,
             errors=texts if failed else 0,
@@ -183,6 +184,7 @@ class _Facts:
     counted_by: TokenMethod = "provider"
     local: bool | None = None
     unsettled: bool = False  # it, or a try within it, failed and may have been billed
+    asked_cache: bool = False
 
     @classmethod
     def of(cls, left: CallContext) -> _Facts:
@@ -193,6 +195,9 @@ class _Facts:
         )  # fmt: skip
         failed = left.error_class is not None
         every = [(each, cls.of(each)) for each in tuple(left.inner or ())]
+        facts.asked_cache = (
+            left.asked_cache or "cache_lookup" in facts.phase_seconds or any(of.asked_cache for _, of in every)
+        )
         told = left.tokens is not None or left.cost_nano_usd is not None
         facts.unsettled = not told and (
             any(of.unsettled for _, of in every) or (failed and not every and not left.never_billed)

@@ -156,7 +156,7 @@ def _moved(rule: Rule, mine: Totals, past: Totals, whole_past: Totals, now_s: fl
         return mine.failed_count - (mine.texts * usual.failed_count / usual.texts if known else 0.0)
     if rule.metric == "cache_hit_rate_pct":
         usual_pct = usual.cache_hit_rate_pct() if known else None
-        looked_up = mine.cache_hits + mine.misses
+        looked_up = mine.looked_up
         return looked_up * (100.0 if usual_pct is None else usual_pct) / 100.0 - mine.cache_hits
     if rule.metric.startswith("throughput_"):
         return _amount(rule.metric, past) / past_s - _amount(rule.metric, mine) / now_s if past.texts else 0.0

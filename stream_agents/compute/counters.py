@@ -18,7 +18,7 @@ OTHER = "other"
 COUNTED = (
     "texts", "cache_hits", "duplicates", "misses", "batches", "tokens_received", "tokens_embedded", "tokens_saved",
     "truncated_texts", "padding_tokens", "cost_nano_usd", "saved_nano_usd", "unpriced_tokens", "cache_errors",
-    "duplicate_tokens", "unsettled_texts", "uncounted_texts",
+    "duplicate_tokens", "unsettled_texts", "uncounted_texts", "uncached_texts",
 )  # fmt: skip
 
 _FOUND = ("unpriced_saved_tokens", "wasted_nano_usd")

@@ -126,7 +126,7 @@ def _windowed(rule: Rule, scope: Scope, totals: Totals, world: World, now: float
         # What fails where no worker is heard of did not come from the queue.
         return Reading(totals.error_rate_pct(), totals.texts) if world.workers else Reading(None, 0)
     if metric == "cache_hit_rate_pct":
-        return Reading(totals.cache_hit_rate_pct(), totals.cache_hits + totals.misses)
+        return Reading(totals.cache_hit_rate_pct(), totals.looked_up)
     if metric == "unpriced_tokens":
         return Reading(float(totals.unpriced_tokens) if totals.events else None, totals.texts)
     if metric == "cache_errors":

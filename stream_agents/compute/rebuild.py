@@ -21,7 +21,7 @@ _SUMS = tuple(name for name in DayTotals.__struct_fields__ if not name.startswit
 #: Not in a state of a version before 4, or before 5.
 _SINCE_4 = (
     "unpriced_texts", "unpriced_saved_tokens", "cancelled_texts", "unsettled_texts", "uncounted_texts",
-    "wasted_nano_usd",
+    "uncached_texts", "wasted_nano_usd",
 )  # fmt: skip
 #: Not in a state of version 1.
 _NEW = ("spend_nano_usd[", "allocated_ms", "gpu_hour_nano_usd", "unpriced_texts", "unpriced_saved_tokens")

@@ -32,6 +32,7 @@ class Sums(msgspec.Struct):
     cancelled_texts: int = 0
     unsettled_texts: int = 0
     uncounted_texts: int = 0
+    uncached_texts: int = 0
     wasted_nano_usd: int = 0
 
     @property

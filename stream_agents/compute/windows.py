@@ -67,6 +67,7 @@ class Totals:
     duplicate_tokens: int = 0
     unsettled_texts: int = 0
     uncounted_texts: int = 0
+    uncached_texts: int = 0
 
     def add(
         self, event: BatchEvent, latency: Sketch, queue_wait: Sketch, time_seconds: float, earlier: float = 0.0
@@ -152,8 +153,12 @@ class Totals:
 
         Copies within a poll are looked up once, so they do not flatter the cache; what failed says nothing of it.
         """
-        looked_up = self.cache_hits + self.misses
-        return 100.0 * self.cache_hits / looked_up if looked_up else None
+        return 100.0 * self.cache_hits / self.looked_up if self.looked_up else None
+
+    @property
+    def looked_up(self) -> int:
+        """Texts that a cache was asked for. Where there is none, no text was looked up, rather than missed."""
+        return self.cache_hits + self.misses - self.uncached_texts
 
     def token_hit_rate_pct(self) -> float | None:
         """The same of tokens: those of hits / (those of hits + those of misses), each as many as the model reads.
@@ -162,7 +167,7 @@ class Totals:
         """
         hit_tokens = self.tokens_saved - self.duplicate_tokens
         looked_up = hit_tokens + self.tokens_embedded
-        return 100.0 * hit_tokens / looked_up if looked_up > 0 else None
+        return 100.0 * hit_tokens / looked_up if looked_up > 0 and self.looked_up else None
 
     def padding_waste_pct(self) -> float | None:
         """Padding of all positions the model computed; None when it computed none."""
@@ -174,6 +179,7 @@ _SUMS = (
     "texts", "cache_hits", "duplicates", "misses", "batches", "tokens_received", "tokens_embedded", "tokens_saved",
     "truncated_texts", "padding_tokens", "cost_nano_usd", "saved_nano_usd", "unpriced_tokens", "cache_errors",
     "busy_seconds", "unpriced_saved_tokens", "duplicate_tokens", "unsettled_texts", "uncounted_texts",
+    "uncached_texts",
 )  # fmt: skip
 _add_sums = adder(_SUMS)
 #: What an older sender does not tell is not added as it stands.

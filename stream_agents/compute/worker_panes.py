@@ -46,6 +46,7 @@ class WorkerSums(msgspec.Struct, array_like=True):
 
     def add(self, event: BatchEvent, latency: Sketch, time_seconds: float) -> None:
         _add_counts(self, event)
+        self.misses -= event.uncached_texts  # of the cache they say nothing
         if event.errors:
             self.errors += failed_texts(event.errors)
         self.latency_texts += latency.count

@@ -135,6 +135,7 @@ _COUNTERS = (
              "Rises: see `errors` by class; what they cost is on the provider's bill, and in no sum here.", *_MT),
     _counter("uncounted_texts", "texts", "Texts embedded at a known cost whose tokens nobody has counted.",
              "Rises: they are in no sum of tokens; let the caller say its tokens.", *_MT),
+    _counter("uncached_texts", "texts", "Texts embedded with no cache to ask; of the misses.", _ROUTINE, *_MT),
     _counter("cost_usd", "USD", "Spend on what has a price; absent where nothing has one.",
              "For exact sums of a day take `embedwatch report --day`: a rate over a scrape is an estimate.", *_MT),
     _counter("saved_usd", "USD", "Spend the cache has saved; absent where nothing has a price.", _ROUTINE, *_MT),

@@ -64,7 +64,7 @@ COUNTED: tuple[tuple[str, str], ...] = (
     ("duplicate_tokens", "duplicate_tokens"), ("padding_tokens", "padding_tokens"),
     ("truncated_texts", "truncated_texts"), ("unpriced_tokens", "unpriced_tokens"),
     ("unpriced_saved_tokens", "unpriced_saved_tokens"), ("unsettled_texts", "unsettled_texts"),
-    ("uncounted_texts", "uncounted_texts"),
+    ("uncounted_texts", "uncounted_texts"), ("uncached_texts", "uncached_texts"),
 )  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def windowed(windows: Sequence[tuple[Scope, Totals, float | None]], by: str) -> 
                 ratio.add_metric(names, share / 100.0)
         if totals.events:  # else nothing is known of the minute, and rules say "no data"
             for name, count in (
-                ("texts", totals.texts), ("cache_lookups", totals.cache_hits + totals.misses),
+                ("texts", totals.texts), ("cache_lookups", totals.looked_up),
                 ("cache_errors", totals.cache_errors), ("unpriced_tokens", totals.unpriced_tokens),
             ):  # fmt: skip
                 counts[name].add_metric(names, count)

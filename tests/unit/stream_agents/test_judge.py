@@ -501,3 +501,13 @@ def test_forecast_and_burn_by_model_and_tenant() -> None:
         "budget_burn_pct|tenant=x|2027-01-15": "B",
         "budget_burn_pct|tenant=y|2027-01-15": "o",
     }
+
+
+def test_texts_for_which_no_cache_was_asked_are_in_no_hit_rate() -> None:
+    """Of programs that have none: 0 of 300 would be an alert on something that is not there."""
+    rule = "thresholds: {cache_hit_rate_pct: 40}"
+    bare = batch_event(texts=300, cache_hits=0, misses=300, uncached_texts=300)
+    assert judged(rule, world_of(bare)) == [("cache_hit_rate_pct|all", "no_data")]
+    both = world_of(bare, batch_event(texts=200, cache_hits=90, misses=110))
+    found = one(rule, both)
+    assert (found.judgement, found.value, found.samples) == ("ok", 45.0, 200)

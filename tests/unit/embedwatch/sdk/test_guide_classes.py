@@ -306,6 +306,7 @@ def test_the_dashboard_shows_what_is_known_and_dashes_for_the_rest() -> None:
     with watched() as (monitor, _):
         with monitor.call(["a"]) as call:
             call.usage(1000)
+            call.cache(0)
         out = io.StringIO()
         print_dashboard(monitor.summary(), file=out)
     assert "Total Cost:     $0.000020" in out.getvalue()

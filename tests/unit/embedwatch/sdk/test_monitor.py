@@ -129,7 +129,7 @@ def test_a_call_that_was_given_up_is_counted_and_raises_no_error_rate() -> None:
                     raise error
         summary = monitor.summary()
     assert (summary["total_calls"], summary["failed_calls"], summary["cancelled_calls"]) == (4, 1, 2)
-    assert summary["error_rate_pct"] == summary["error_rate"] == 25.0
+    assert summary["error_rate_pct"] == summary["error_rate"] == 50.0
     assert summary["errors_by_class"] == {"cancelled": 2, "model_error": 1}
     assert summary["failed_texts"] == 6  # without a vector
 
@@ -756,3 +756,20 @@ def test_a_log_sink_says_one_line_a_call_and_no_text(caplog: pytest.LogCaptureFi
     assert "embedded 1 text in" in caplog.text
     assert "2 tokens, $0.00000004, 1 from the cache" in caplog.text
     assert '"error_class": "model_error"' in caplog.text
+
+
+def test_where_no_cache_is_asked_nothing_is_missed_in_one() -> None:
+    with watched() as (monitor, calls):
+        with monitor.call(["a", "b"]):
+            pass
+        assert monitor.summary()["cache_hit_rate"] is None
+        with monitor.call(["a", "b"]) as call:
+            call.cache(0)
+        with monitor.call(["a", "b", "c", "d"]) as call, call.phase("cache_lookup"):
+            pass
+        summary = monitor.summary()
+        assert (summary["cache_hit_rate"], summary["cache_misses"]) == (0.0, 8)
+        with monitor.call(["a", "b"]) as call:
+            call.cache(hits=2)
+        assert monitor.summary()["cache_hit_rate"] == 25.0
+    assert [call.uncached_texts for call in calls] == [2, 0, 0, 0]
