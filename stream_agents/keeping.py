@@ -8,7 +8,8 @@ from typing import NamedTuple, Protocol
 
 from embedwatch.clock import Clock
 from embedwatch.events import DayEvent
-from stream_agents.compute.keeping import Revision, closed_days, day_events, forgettable, revision
+from stream_agents.compute.days import day_of
+from stream_agents.compute.keeping import Revision, closed_days, day_events, forgettable, measured_before, revision
 from stream_agents.compute.ledger import PartitionState
 from stream_agents.compute.world import World
 
@@ -58,8 +59,9 @@ class Keeper:
         now, monotonic = self._clock.now(), self._clock.monotonic()
         zone, grace = self._world.zone, self._world.closer.grace_seconds
         found: list[Told] = []
+        measured = measured_before(self._world.partitions.values(), day_of(now, zone))
         for partition, state in states.items():
-            days = closed_days(state, zone, now, grace)
+            days = closed_days(state, zone, now, grace, measured=measured)
             for gone in [place for place in self._said if place[0] == partition and place[1] not in days]:
                 del self._said[gone], self._said_at[gone]
             for day in days:

@@ -40,9 +40,23 @@ _encoder = msgspec.json.Encoder()
 _FIELDS = tuple(name for name in DayScope.__struct_fields__ if name != "spend_nano_usd")
 
 
-def closed_days(state: PartitionState, zone: ZoneInfo, now: float, grace_seconds: float) -> list[str]:
-    """Days of the state that are closed, and yesterday, so that a day without events is told from one not said."""
-    days = {*state.days, days_before(day_of(now, zone), 1)}
+def measured_before(states: Iterable[PartitionState], today: str) -> bool:
+    """Whether anything was booked on a day before today, as far as the states know.
+
+    Before the first event of all nobody knows what was spent: such a day is no day of 0.
+    """
+    return any(
+        any(day < today for day in state.days) or state.history.spend or (state.events and today not in state.days)
+        for state in states
+    )
+
+
+def closed_days(
+    state: PartitionState, zone: ZoneInfo, now: float, grace_seconds: float, *, measured: bool = True
+) -> list[str]:
+    """Days of the state that are closed, and yesterday, so that a day without events is told from one not said: unless
+    nothing was `measured` before today."""
+    days = {*state.days, *([days_before(day_of(now, zone), 1)] if measured else [])}
     return sorted(day for day in days if now >= day_bounds(day, zone)[1] + grace_seconds)
 
 

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 from embedwatch.events import BatchEvent, WindowEvent, day_key
 from stream_agents.compute.closing import window_event
 from stream_agents.compute.days import day_of
-from stream_agents.compute.keeping import MAX_HOUR_SCOPES, MAX_HOUR_TENANTS, MAX_WAITING_DAYS, day_events, hours_kept
+from stream_agents.compute.keeping import (
+    MAX_HOUR_SCOPES,
+    MAX_HOUR_TENANTS,
+    MAX_WAITING_DAYS,
+    day_events,
+    hours_kept,
+    measured_before,
+)
 from stream_agents.compute.ledger import DayTotals, PartitionState, day_totals
 from stream_agents.compute.scopes import parse_scope
 from stream_agents.compute.windows import Totals
@@ -63,9 +70,24 @@ def test_a_closed_day_is_said_with_every_sum_of_the_ledger_and_today_is_not() ->
 
 
 def test_a_day_without_events_is_said_so() -> None:
-    log = log_of()
-    run(log, SetClock(), 0)
-    assert [(event.day, event.scopes) for event in log.days] == [(YESTERDAY, {})]
+    log = log_of(of_day(2, 1))
+    run(log, SetClock(), 1)
+    assert [(event.day, bool(event.scopes)) for event in log.days] == [(BEFORE, True), (YESTERDAY, False)]
+
+
+@pytest.mark.parametrize("events", [(), (of_day(0, 1),)])
+def test_of_days_before_the_first_event_nothing_is_known(events: tuple[BatchEvent, ...]) -> None:
+    log = log_of(*events)
+    run(log, SetClock(), len(events))
+    assert log.days == []
+
+
+def test_who_has_measured_before_today() -> None:
+    fresh, today, older = PartitionState(next_offset=0), PartitionState(next_offset=0), PartitionState(next_offset=0)
+    today.book(of_day(0, 1), UTC, 100)
+    older.book(of_day(9, 1), UTC, 100, NOW)  # no longer among the days kept
+    assert not measured_before([fresh, today], TODAY)
+    assert measured_before([fresh, today, older], TODAY)
 
 
 def test_a_day_is_said_when_it_is_closed_and_not_again_until_it_changes() -> None:
@@ -76,16 +98,16 @@ def test_a_day_is_said_when_it_is_closed_and_not_again_until_it_changes() -> Non
         runtime = started(log, clock)
         await deliver(log, runtime, 1)
         await runtime.flush()
-        assert [event.day for event in log.days] == [YESTERDAY]
+        assert log.days == []
         clock.moved_seconds = DAY
         await runtime.flush()
-        assert [event.day for event in log.days] == [YESTERDAY, TODAY]
+        assert [event.day for event in log.days] == [TODAY]
         clock.passed_seconds += AGAIN_SECONDS
         await runtime.flush()
-        assert len(log.days) == 2
+        assert len(log.days) == 1
         await deliver(log, runtime, 1)  # late: what was said is corrected
         await runtime.flush()
-        first, second = log.days[1:]
+        first, second = log.days
         assert day_key(first) == day_key(second)
         assert (first.scopes["all"].late_events, second.scopes["all"].late_events) == (0, 1)
         assert second.scopes["all"].texts == 20
