@@ -149,7 +149,8 @@ class AgentsApi:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ConnectionFailed(
                 f"no stream agents at {self.url} ({_why(error)}). Start them with `embedwatch agents` or `embedwatch "
-                "up`, or name their address with --agents-url."
+                "up`, or name their address: --agents-url where a command has it, else agents.web_host and "
+                "agents.web_port."
             ) from None
 
 

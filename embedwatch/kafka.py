@@ -90,7 +90,7 @@ def _no_broker(kafka: KafkaSettings, error: BaseException) -> ConnectionFailed:
     why = nobody_there(kafka) or _wants_tls(kafka) or describe_error(error)
     return ConnectionFailed(
         f"Kafka at {kafka.bootstrap_servers}: {why}. Is the broker running? "
-        "Set --bootstrap-servers or EMBEDWATCH_KAFKA_BOOTSTRAP_SERVERS, or use `embedwatch up` to start one here."
+        "Set --bootstrap-servers or EMBEDWATCH_KAFKA_BOOTSTRAP_SERVERS; without both `embedwatch up` starts one here."
     )
 
 

@@ -204,7 +204,7 @@ def test_verdicts_are_listed_breached_first() -> None:
     ((_, data),) = ask(busy(), "/api/v1/verdicts")
     judgements = [row["judgement"] for row in data["verdicts"]]
     assert judgements[:4] == ["breached", "breached", "breached", "inconclusive"]
-    assert len(judgements) == 11
+    assert len(judgements) == 13
 
 
 def test_prometheus_reads_base_units_by_scope() -> None:
