@@ -55,7 +55,7 @@ def test_a_file_of_arrivals_and_a_picture(tmp_path: Path) -> None:
         (["--recorded", "x.csv", "--from-topic"], ConfigError, "arrivals come from one of them"),
         (["--recorded", "not-there.csv"], ConfigError, "there is no such file"),
         (["--min-workers", "5", "--max-workers", "4"], ConfigError, "--max-workers 4 is below --min-workers 5"),
-        (["--plot", "/not/there/x.png"], InputError, "cannot be written"),
+        (["--plot", "/not/there/x.png"], ConfigError, "there is no folder /not/there"),
         (["--plot", "x.nonsense"], ConfigError, "its ending says what to draw"),
     ],
 )
