@@ -240,6 +240,13 @@ def _alerting(facts: Facts) -> _Found:
         return _unknown(f"receivers: {facts.reasons.get('receivers', 'could not be asked')}", "run `embedwatch check`")
     told = ", ".join(sorted(name for name, answers in facts.receivers.items() if answers))
     silent = ", ".join(sorted(name for name, answers in facts.receivers.items() if not answers))
+    if not told and not silent and facts.alerting_members:
+        # Whom it tells is in its own settings, and those given here say nothing of them.
+        return _unknown(
+            f"{facts.alerting_members} alerting in the group, with receivers of its own settings; by those given here "
+            "alerts would only be printed",
+            "run this with the settings of `embedwatch alerts`, or `embedwatch alerts test` with them",
+        )
     if not told:
         nobody = f"{silent} did not answer" if silent else "by the settings given here alerts would only be printed"
         return _no(

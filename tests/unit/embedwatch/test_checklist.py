@@ -114,7 +114,11 @@ def test_the_points_are_those_of_the_guide_in_its_groups() -> None:
         (changed("cache", "hit_rate_pct", None), "Cache hit rate", "unknown", "looked for in a cache", "produce"),
         (replace(FACTS, metrics_series=0), "storage", "not", "no series of ours", "--agents-url"),
         (replace(FACTS, metrics_series=None, reasons={"metrics": "status 403"}), "storage", "not", "status 403", ""),
-        (replace(FACTS, receivers={}), "Alerting system", "not", "only be printed", "SLACK_BOT_TOKEN"),
+        (replace(FACTS, receivers={}), "Alerting system", "unknown", "of its own settings", "embedwatch alerts"),
+        (
+            replace(FACTS, receivers={}, alerting_members=0), "Alerting system", "not", "only be printed",
+            "SLACK_BOT_TOKEN",
+        ),
         (replace(FACTS, receivers={"slack": False}), "Alerting system", "not", "slack did not answer", "alerts test"),
         (replace(FACTS, receivers=None), "Alerting system", "unknown", "could not be asked", "embedwatch check"),
         (replace(FACTS, alerting_members=0), "Alerting system", "not", "no member", "embedwatch alerts"),
