@@ -304,6 +304,15 @@ def offsets_since(kafka: KafkaSettings, topic: str, since_seconds: float) -> dic
         client.close()
 
 
+def first_offsets(kafka: KafkaSettings, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    """Where each log begins now: what was there before was removed by retention."""
+    client = consumer(kafka, "embedwatch-first-offsets", group=None)
+    try:
+        return dict(client.beginning_offsets(list(partitions)))
+    finally:
+        client.close()
+
+
 def true_end_offsets(
     kafka: KafkaSettings, partitions: Iterable[TopicPartition], *, timeout_seconds: float = 5.0
 ) -> Mapping[TopicPartition, int]:

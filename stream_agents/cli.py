@@ -17,6 +17,7 @@ log = logging.getLogger("agents")
 
 
 app = typer.Typer()
+AppId = Annotated[str | None, options.setting("agents", "app_id", help="consumer group and name of the state")]
 
 
 @app.callback(invoke_without_command=True)
@@ -29,9 +30,7 @@ def run(
     web_host: Annotated[str | None, options.setting("agents", "web_host", help="address the HTTP API binds to")] = None,
     web_port: Annotated[int | None, options.setting("agents", "web_port", help="port of the HTTP API")] = None,
     timezone: Annotated[str | None, options.setting("budget", "timezone", "--timezone", "--tz")] = None,
-    app_id: Annotated[
-        str | None, options.setting("agents", "app_id", help="consumer group and name of the state")
-    ] = None,
+    app_id: AppId = None,
 ) -> None:
     """Turn metric events into windows, budgets and verdicts (Faust).
 
@@ -69,9 +68,7 @@ def rebuild(
     bootstrap_servers: options.BootstrapServers = None,
     topic_prefix: options.TopicPrefix = None,
     timezone: Annotated[str | None, options.setting("budget", "timezone", "--timezone", "--tz")] = None,
-    app_id: Annotated[
-        str | None, options.setting("agents", "app_id", help="consumer group and name of the state")
-    ] = None,
+    app_id: AppId = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Replay the metric events into a fresh ledger, and compare it with the one that the agents keep.
@@ -122,9 +119,7 @@ def save(
     config: options.ConfigFile = None,
     bootstrap_servers: options.BootstrapServers = None,
     topic_prefix: options.TopicPrefix = None,
-    app_id: Annotated[
-        str | None, options.setting("agents", "app_id", help="consumer group and name of the state")
-    ] = None,
+    app_id: AppId = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Write what agents and alerting know to a file: sums of the days kept, closed days and windows, alerts, silences.
@@ -151,9 +146,7 @@ def restore(
     config: options.ConfigFile = None,
     bootstrap_servers: options.BootstrapServers = None,
     topic_prefix: options.TopicPrefix = None,
-    app_id: Annotated[
-        str | None, options.setting("agents", "app_id", help="consumer group and name of the state")
-    ] = None,
+    app_id: AppId = None,
     log_is: Annotated[
         Literal["same", "new"] | None,
         typer.Option(

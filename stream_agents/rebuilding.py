@@ -25,6 +25,11 @@ TOLD_EVERY = 1000
 PATIENCE_SECONDS = 30.0
 
 
+def state_topic(settings: Settings) -> str:
+    """The changelog of the agents' table, as Faust names it."""
+    return f"{settings.agents.app_id}-state-changelog"
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """`days` of `timezone` were compared; of `unknown_days` the topic no longer holds, or may not hold, every event:
@@ -119,7 +124,7 @@ def _gone(one: Removed, timezone: str) -> str:
 
 
 def _kept_states(settings: Settings) -> dict[int, PartitionState]:
-    topic = f"{settings.agents.app_id}-state-changelog"
+    topic = state_topic(settings)
     tps = kafka.partitions_of(settings.kafka, topic)
     if not tps:
         raise InputError(
@@ -130,7 +135,7 @@ def _kept_states(settings: Settings) -> dict[int, PartitionState]:
     if len(ends) < len(tps):
         raise ConnectionFailed(f"topic {topic}: its end could not be read in time; try again")
     found: dict[int, PartitionState] = {}
-    for tp, record in _records(settings, ends, _starts(settings, ends), "embedwatch-rebuild-state"):
+    for tp, record in _records(settings, ends, kafka.first_offsets(settings.kafka, ends), "embedwatch-rebuild-state"):
         if record.value is None or not is_state(parsed_key(record.key)):
             continue
         try:
@@ -196,7 +201,7 @@ def _replayed(
     rebuilt = {partition: PartitionState(next_offset=0) for partition in kept}
     oldest: dict[int, float] = {}
     upto = {kafka.TopicPartition(settings.topics.metrics, p): state.next_offset for p, state in kept.items()}
-    starts = _starts(settings, upto)
+    starts = kafka.first_offsets(settings.kafka, upto)
     total, places = sum(max(end - starts[tp], 0) for tp, end in upto.items()), dict(starts)
     for tp, record in _records(settings, upto, starts, "embedwatch-rebuild"):
         places[tp] = record.offset
@@ -211,15 +216,6 @@ def _replayed(
         if start
     ]
     return rebuilt, removed
-
-
-def _starts(settings: Settings, tps: Iterable[Any]) -> dict[Any, int]:
-    """Where each log begins now."""
-    client = kafka.consumer(settings.kafka, "embedwatch-rebuild-starts", group=None)
-    try:
-        return dict(client.beginning_offsets(list(tps)))
-    finally:
-        client.close()
 
 
 def _records(

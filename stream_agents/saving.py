@@ -33,17 +33,13 @@ from stream_agents.compute.state_file import (
     rebased,
     which_log,
 )
+from stream_agents.rebuilding import state_topic
 
 #: How many records before the last one that was counted are tried as a mark: a mark of a transaction is none.
 LOOK_BACK = 5
 #: Called with what is done, and how much of it in percent where that is known.
 Say = Callable[[str, float | None], object]
 ACKNOWLEDGE_SECONDS = 60.0
-
-
-def state_topic(settings: Settings) -> str:
-    """The changelog of the agents' table, as Faust names it."""
-    return f"{settings.agents.app_id}-state-changelog"
 
 
 def saved_topics(settings: Settings) -> dict[str, str]:
@@ -128,7 +124,8 @@ def restore(settings: Settings, path: Path, log_is: LogIs | None, say: Say) -> t
         )
     decided = _decided(settings, head, log_is)
     if decided == "new":
-        firsts = _firsts(settings, head.next_offsets)
+        logs = [TopicPartition(settings.topics.metrics, partition) for partition in head.next_offsets]
+        firsts = {log.partition: first for log, first in kafka.first_offsets(settings.kafka, logs).items()}
         records = [rebased(record, firsts) for record in records]
     wanted = [record for record in records if record.topic in names and record.topic not in filled]
     # The state last: agents that start too early find none, and nothing is half there.
@@ -164,15 +161,6 @@ def _mark(settings: Settings, partition: int, next_offset: int) -> Mark | None:
         if record is not None:
             return Mark(offset, digest(record.key, record.value))
     return None
-
-
-def _firsts(settings: Settings, partitions: Iterable[int]) -> dict[int, int]:
-    client = kafka.consumer(settings.kafka, "embedwatch-restore", group=None)
-    try:
-        logs = [TopicPartition(settings.topics.metrics, partition) for partition in partitions]
-        return {log.partition: first for log, first in client.beginning_offsets(logs).items()}
-    finally:
-        client.close()
 
 
 def _has_records(settings: Settings, topic: str) -> bool:
