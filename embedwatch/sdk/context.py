@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedwatch.events import NANO_USD_PER_USD, ErrorClass, TokenMethod
 from embedwatch.sdk import failures
-from embedwatch.sdk.texts import MOST_TEXTS, count, snapshot, whole
+from embedwatch.sdk.texts import MOST_TEXTS, Held, count, snapshot, whole
 
 if TYPE_CHECKING:
     from embedwatch.sdk.monitor import Monitor
@@ -82,7 +82,7 @@ class CallContext:
         self.error_type: str | None = None
         self.never_billed = False  # of a call that failed: nobody bills what failed so
         self.contexts: dict[str, Any] | None = None
-        self.held_texts: tuple[str, ...] | None = None  # those to be counted, where nobody said the tokens
+        self.held_texts: Held | None = None  # those to be counted, where nobody said the tokens
         self.chars: int | None = None
         self.inner: list[CallContext] | None = None
 

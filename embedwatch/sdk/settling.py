@@ -142,12 +142,13 @@ class Settler:
         return read, whole - read, "estimated"
 
     def _count(self, left: CallContext, model: str) -> tuple[int | None, TokenMethod | None]:
-        if left.held_texts is not None and not strings(left.held_texts):
-            return None, None
-        if left.held_texts is not None:
+        texts = None if left.held_texts is None else left.held_texts.texts(left.text_count or 0)
+        if texts is not None:
+            if not strings(texts):
+                return None, None
             counter = self.counter_for(model)
-            return min(sum(counter.count(left.held_texts)), MOST_TOKENS), counter.method
-        if left.chars is not None:  # too many to keep: by the same divisor as an estimate
+            return min(sum(counter.count(texts)), MOST_TOKENS), counter.method
+        if left.chars is not None:  # too many to keep, or changed since: by the same divisor as an estimate
             return min(-(-left.chars * 10 // 41), MOST_TOKENS), "estimated"
         return (0, "provider") if left.text_count == 0 else (None, None)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 #: Of one call. Beyond it is no number of texts, but a mistake.
 MOST_TEXTS = 10**8
-#: More texts than this are judged by a sample of half as many or more, evenly spread, which says that they hold less
-#: than the half of what may be kept. Texts so uneven that it is wrong by more are kept until the thread comes to them.
+#: More texts than this are not copied and not each looked at in the caller's thread: a sample of at least so many,
+#: evenly spread, says whether they hold less than the half of what may be kept. Texts so uneven that it is wrong by
+#: more are kept until the thread comes to them.
 MANY = 128
-SAMPLED = 64
+SAMPLED = 16
 #: Kinds of numpy's types that may hold strings.
 _OF_STRINGS = frozenset("OUST")
 
@@ -75,16 +77,41 @@ def whole(value: Any, most: int) -> int | None:
         return None
 
 
-def snapshot(texts: Any, expected: int, most_chars: int) -> tuple[tuple[Any, ...] | None, int | None]:
-    """The texts, to be counted later (`strings`), and their characters, where these had to be looked at. `(None,
-    characters)` where there are too many to keep, and `(None, None)` where they cannot be counted, or are not those of
-    the beginning any more. Never raises.
+class Held:
+    """The texts of a call until they are counted. Of many it holds the caller's own list: to copy 2,048 that are not in
+    the processor's cache takes longer than all else that a call costs. What becomes of that list meanwhile is noticed
+    by its length and by the sample."""
 
-    In the caller's thread: to look at each of 2,048 texts takes ten times as long as to copy the list of them. So of
-    many texts a sample says whether they come near `most_chars`, and only then each is asked.
+    __slots__ = ("_sample", "_step", "_texts")
+
+    def __init__(self, texts: Sequence[Any], step: int = 0, sample: Sequence[Any] = ()) -> None:
+        self._texts, self._step, self._sample = texts, step, sample
+
+    def texts(self, expected: int) -> tuple[Any, ...] | None:
+        """Those of the call; None where they are not any more: the caller has emptied the list, or filled it anew."""
+        now = tuple(self._texts)
+        if len(now) != expected:
+            return None
+        if self._step and any(text is not then for text, then in zip(now[:: self._step], self._sample, strict=True)):
+            return None
+        return now
+
+
+def snapshot(texts: Any, expected: int, most_chars: int) -> tuple[Held | None, int | None]:
+    """The texts, to be counted later, and their characters (of many by a sample). `(None, characters)` where there are
+    too many to keep, and `(None, None)` where they cannot be counted, or are not those of the beginning any more. Never
+    raises.
     """
     try:
         if isinstance(texts, list | tuple):
+            if len(texts) != expected:
+                return None, None
+            if expected > MANY:
+                step = expected // SAMPLED
+                sample = texts[::step]
+                chars = _characters(sample, expected)
+                if chars * 2 <= most_chars:
+                    return Held(texts, step, sample), chars
             held = tuple(texts)
         elif isinstance(texts, str):
             held = (texts,)
@@ -92,26 +119,24 @@ def snapshot(texts: Any, expected: int, most_chars: int) -> tuple[tuple[Any, ...
             return _plain(texts, expected, most_chars)
         if len(held) != expected:
             return None, None
-        if expected > MANY and _characters(held[:: expected // SAMPLED], expected) * 2 <= most_chars:
-            return held, None
         chars = sum(map(len, held))
         if chars <= most_chars:
-            return held, chars
+            return Held(held), chars
         return None, chars if strings(held) else None
     except Exception:
         return None, None
 
 
-def _characters(sample: tuple[Any, ...], texts: int) -> int:
+def _characters(sample: Sequence[Any], texts: int) -> int:
     return sum(map(len, sample)) * texts // len(sample)
 
 
-def strings(texts: tuple[Any, ...]) -> bool:
-    """Whether all of them are. Not asked in the caller's thread, where it would be the half of the work."""
+def strings(texts: Sequence[Any]) -> bool:
+    """Whether all of them are. Not asked in the caller's thread, where it would be most of the work."""
     return all(isinstance(text, str) for text in texts)
 
 
-def _plain(texts: Any, expected: int, most_chars: int) -> tuple[tuple[Any, ...] | None, int | None]:
+def _plain(texts: Any, expected: int, most_chars: int) -> tuple[Held | None, int | None]:
     """Arrays and columns of strings, and sets: they can be read twice. Nothing else is: of numbers (an image, a tensor
     on a GPU) a list would take long in the caller's thread."""
     listed: Any = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -156,7 +157,9 @@ def test_numbers_are_not_listed_in_the_callers_thread():
             raise AssertionError("a tensor was listed")
 
     assert snapshot(Tensor(), 2, 1000) == (None, None)
-    assert snapshot(np.array(["ab", "c"]), 2, 1000) == (("ab", "c"), 3)
+    held, chars = snapshot(np.array(["ab", "c"]), 2, 1000)
+    assert held is not None
+    assert (held.texts(2), chars) == (("ab", "c"), 3)
 
 
 def test_a_large_budget_is_not_none():
@@ -209,17 +212,56 @@ def test_of_many_texts_the_callers_thread_looks_at_a_few(monkeypatch: pytest.Mon
     texts = [Looked("word " * (1 + number % 7)) for number in range(2048)]
     monkeypatch.setattr(Looked, "times", 0)
     held, chars = snapshot(texts, 2048, 10**7)
-    assert Looked.times < 150
-    assert held == tuple(texts)
-    assert chars is None
-    texts.clear()  # the caller's own list is theirs
-    assert len(held) == 2048
+    assert Looked.times < 40
+    assert held is not None
+    assert held.texts(2048) == tuple(texts)
+    assert chars == pytest.approx(sum(map(len, texts)), rel=0.25)
+
+
+def test_a_small_list_is_copied() -> None:
+    texts = ["one", "two"]
+    held, chars = snapshot(texts, 2, 10**7)
+    texts.clear()
+    assert held is not None
+    assert (held.texts(2), chars) == (("one", "two"), 6)
+
+
+def _emptied(texts: list[str]) -> None:
+    texts.clear()
+
+
+def _filled_anew(texts: list[str]) -> None:
+    texts[:] = [f"other {number}" for number in range(len(texts))]
+
+
+def _turned(texts: list[str]) -> None:
+    texts.reverse()
+
+
+@pytest.mark.parametrize("change", [_emptied, _filled_anew, _turned])
+def test_a_large_list_that_its_caller_changes_before_it_is_counted_is_estimated(
+    change: Callable[[list[str]], None],
+) -> None:
+    """It is not copied: that costs the caller more than the call. So the numbers are of the sample, and say so."""
+    texts = [f"word {number}" for number in range(2048)]
+    with Watched("text-embedding-3-small") as watched:
+        with watched.monitor._channel._settling:  # the monitor's thread does not come to it yet
+            with watched.monitor.call(texts):
+                pass
+            change(texts)
+        (told,) = watched.calls()
+    chars = sum(len(f"word {number}") for number in range(2048))
+    assert (told.texts, told.token_method) == (2048, "estimated")
+    assert told.tokens == pytest.approx(chars / 4.1, rel=0.05)
 
 
 def test_many_texts_that_may_be_too_large_are_all_looked_at() -> None:
     texts = ["a" * 100] * 2048
-    assert snapshot(texts, 2048, 100 * 2048) == (tuple(texts), 100 * 2048)
-    assert snapshot(texts, 2048, 100 * 2048 - 1) == (None, 100 * 2048)
+    held, chars = snapshot(texts, 2048, 100 * 2048)
+    texts.clear()  # the caller's own list is theirs
+    assert held is not None
+    assert (held.texts(2048), chars) == (("a" * 100,) * 2048, 100 * 2048)
+    assert snapshot(["a" * 100] * 2048, 2048, 100 * 2048 - 1) == (None, 100 * 2048)
 
 
 def test_many_texts_of_which_one_is_none_are_not_counted() -> None:
