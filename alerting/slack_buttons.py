@@ -92,7 +92,7 @@ def asked(payload: Mapping[str, Any], now: float, zone: tzinfo) -> AlertAction |
         action_id=clean("slack-" + "-".join(str(part) for part in parts), 200),
         time_seconds=at,
         alert_id=value.alert_id,
-        episode=max(0, value.episode),
+        episode=min(max(0, value.episode), 2**53),  # what is no number of one answers nothing
         do=do,
         by=who or "somebody",
         via="slack",

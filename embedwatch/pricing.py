@@ -68,6 +68,18 @@ class Price:
 
 UNKNOWN = Price(SOURCE_UNKNOWN)
 
+#: Of a price, in USD and in decimals. Arithmetic with fractions is exact, and so takes for ever with `1e99999999`.
+MOST_USD = 1_000_000
+MOST_DECIMALS = 18
+
+
+def usable_price(usd: Decimal) -> bool:
+    """Whether it is 0 or more, at most `MOST_USD`, and written with at most `MOST_DECIMALS` decimals."""
+    if not usd.is_finite() or not 0 <= usd <= MOST_USD:
+        return False
+    exponent = usd.as_tuple().exponent
+    return isinstance(exponent, int) and exponent >= -MOST_DECIMALS and (not usd or usd.adjusted() >= -MOST_DECIMALS)
+
 
 @dataclass(slots=True)
 class PriceBook:

@@ -33,7 +33,7 @@ def parse_scope(key: str) -> Scope:
         return ALL
     parts = [part.partition("=") for part in key.split(",")]
     if not all(dimension and sign for dimension, sign, _ in parts):
-        raise ValueError(f"{_cut(key)!r} is not a scope such as all or model=NAME,tenant=NAME")
+        raise ValueError(f"{_cut(key)} is not a scope such as all or model=NAME,tenant=NAME")
     return tuple((dimension, unquote(value)) for dimension, _, value in parts)
 
 
@@ -43,7 +43,7 @@ def asked_scope(text: str) -> Scope:
     names = [dimension for dimension, _ in scope]
     if scope != OTHER and (len(set(names)) < len(names) or not set(names) <= set(DIMENSIONS)):
         raise ValueError(
-            f"{_cut(text)!r} is not a scope such as all or model=NAME,tenant=NAME: model and tenant once each, and no "
+            f"{_cut(text)} is not a scope such as all or model=NAME,tenant=NAME: model and tenant once each, and no "
             "other"
         )
     return scope
@@ -64,8 +64,10 @@ def unknown_scope(key: str, known: Iterable[str]) -> str:
     if not near.startswith("; did you mean"):
         more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
         near = f"; there are: {'; '.join(names[:MOST_NAMED])}{more}" if names else "; nothing was measured yet"
-    return f"nothing was measured of scope {_cut(key)!r}{near}"
+    return f"nothing was measured of scope {_cut(key)}{near}"
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= 200 else f"{text[:200]}..."
+    """As it is shown: what does not print takes four characters or more."""
+    shown = repr(text[:200])
+    return shown if len(text) <= 200 and len(shown) <= 300 else f"{shown[:200]}..."

@@ -17,18 +17,18 @@ from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit, urlunsplit
 from zoneinfo import ZoneInfo
 
-import yaml
 from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from embedwatch.errors import ConfigError
 from embedwatch.hosts import name_list
-from embedwatch.section import Section
+from embedwatch.pricing import MOST_DECIMALS, MOST_USD, usable_price
+from embedwatch.section import Section, without_user
 from embedwatch.settings_alerts import AlertSettings
 from embedwatch.settings_metrics import MetricsSettings
 from embedwatch.settings_scaling import ScalingSettings
 from embedwatch.topics import Topics
-from embedwatch.yamlfile import closest, read_yaml
+from embedwatch.yamlfile import YamlFile, closest, read_yaml
 
 PREFIX = "EMBEDWATCH_"
 #: Variables of commands' own options; `cli` knows which there are.
@@ -95,6 +95,10 @@ class KafkaSettings(Section):
     def _hosts(cls, value: str) -> str:
         for part in value.split(","):
             host, _, port = part.strip().rpartition(":")
+            if "@" in part:
+                raise ValueError(
+                    "is host:port; a name and a password are sasl_username and sasl_password"
+                )
             if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:
                 raise ValueError(f"{part.strip()!r} is not host:port")
         return value
@@ -170,10 +174,17 @@ class PricingSettings(Section):
 
     @field_validator("usd_per_million_tokens")
     @classmethod
-    def _not_negative(cls, value: dict[str, Decimal]) -> dict[str, Decimal]:
+    def _usable(cls, value: dict[str, Decimal]) -> dict[str, Decimal]:
         for model, price in value.items():
-            if not price.is_finite() or price < 0:
-                raise ValueError(f"price of {model!r} must be 0 or more, is {price}")
+            if not usable_price(price):
+                raise ValueError(f"price of {model!r:.60} must be from 0 to {MOST_USD:,} USD, is {price!s:.40}")
+        return value
+
+    @field_validator("gpu_usd_per_hour")
+    @classmethod
+    def _usable_hour(cls, value: Decimal | None) -> Decimal | None:
+        if value is not None and not usable_price(value):
+            raise ValueError(f"has more than {MOST_DECIMALS} decimals")
         return value
 
 
@@ -242,7 +253,7 @@ class WorkerSettings(MetricsSettings):
             good = False
         if not good:
             raise ValueError("is not an address that begins with http:// or https:// and a host")
-        return value
+        return None if value is None else without_user(value)
 
     trust_remote_code: bool = Field(
         False, description="let a model's own Python code run: only if you trust its author"
@@ -500,7 +511,10 @@ def _read_environment(environ: Mapping[str, str], put: Any, trouble: list[str]) 
             continue
         if name in known:
             section, field = known[name]
-            put(section, field, _parse(section, field, value), f"environment variable {name}")
+            try:
+                put(section, field, _parse(section, field, value), f"environment variable {name}")
+            except ConfigError as error:
+                trouble.append(str(error))
         elif name in files:
             section, field = files[name]
             if environ.get(env_name(section, field)):
@@ -554,12 +568,10 @@ def _is_secret(section: str, field: str) -> bool:
 
 
 def _parse(section: str, field: str, value: str) -> Any:
-    """A mapping or list is written as YAML/JSON in the environment; everything else is left to pydantic."""
+    """A mapping or list is written as YAML/JSON in the environment; everything else is left to pydantic. Raises
+    `ConfigError` for what is no YAML."""
     if (section, field) in (("pricing", "usd_per_million_tokens"), ("alerts", "routes")):
-        try:
-            return yaml.safe_load(value)
-        except yaml.YAMLError:
-            return value
+        return YamlFile(f"environment variable {env_name(section, field)}", value).data
     return value
 
 

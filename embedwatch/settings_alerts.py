@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field, SecretStr, field_validator
 
-from embedwatch.section import Section
+from embedwatch.section import Section, without_user
 from embedwatch.settings_metrics import MetricsSettings
 from embedwatch.settings_routes import RouteSettings
 
@@ -171,4 +171,4 @@ def stripped(value: SecretStr | None) -> SecretStr | None:
 def address(value: str) -> str:
     if not re.fullmatch(r"https?://[\x21-\x7e]+", value):
         raise ValueError("is not an address that begins with http:// or https://")
-    return value
+    return without_user(value)

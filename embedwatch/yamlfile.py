@@ -12,7 +12,8 @@ import yaml
 from embedwatch.errors import ConfigError
 
 #: A file of rules or settings is some kilobytes. This also stops a wrong path (a data file) from being read whole.
-MAX_FILE_BYTES = 1024 * 1024
+#: Parsing takes some 10 s for each MiB.
+MAX_FILE_BYTES = 256 * 1024
 
 #: Anchors may be used, but a file that grows beyond this when they are followed was made to hang its reader.
 MAX_ENTRIES = 100_000
@@ -32,17 +33,20 @@ class YamlFile:
         self._lines: dict[Path_, int] = {}
         self.data: Any = None
         try:
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
+            loader = yaml.SafeLoader(text)
+            node = loader.get_single_node()
             if node is not None:
                 self._walk(node, ())
-                self.data = yaml.safe_load(text)
+                self.data = loader.construct_document(node)
         except yaml.MarkedYAMLError as error:
             line = error.problem_mark.line + 1 if error.problem_mark else "?"
             raise ConfigError(f"{name}, line {line}: not valid YAML: {error.problem}") from None
         except RecursionError:
             raise ConfigError(f"{name}: not valid YAML: nested too deeply, or an alias inside its own anchor") from None
         except (yaml.YAMLError, ValueError) as error:
-            raise ConfigError(f"{name}: not valid YAML: {str(error).splitlines()[0]}") from None
+            raise ConfigError(f"{name}: not valid YAML: {str(error).splitlines()[0][:200]}") from None
+        except (LookupError, TypeError, AttributeError, ArithmeticError):  # PyYAML 6: of `!!int ''`, `!!bool maybe`
+            raise ConfigError(f"{name}: not valid YAML: a value is not what its tag says it is") from None
 
     def place(self, path: Path_) -> str:
         """File and line of an entry, or of the nearest one around it."""
@@ -87,11 +91,12 @@ class YamlFile:
 def read_yaml(path: Path, kind: str, hint: str) -> YamlFile:
     """Read a file. Raises `ConfigError` saying which kind of file, where, and `hint` (what to check)."""
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{kind} {path}: {error.strerror or error}; {hint}") from None
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{kind} {path}: {getattr(error, 'strerror', None) or error}; {hint}") from None
     if len(data) > MAX_FILE_BYTES:
-        raise ConfigError(f"{kind} {path}: {len(data)} bytes; at most {MAX_FILE_BYTES} are read; {hint}")
+        raise ConfigError(f"{kind} {path}: larger than {MAX_FILE_BYTES // 1024} KiB: that is none; {hint}")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError:

@@ -175,7 +175,12 @@ def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
         ("budget.timezone", "Mars/Olympus", "'Mars/Olympus' is not an IANA time zone"),
         ("budget.timezone", "Europe", "not an IANA time zone"),
         ("budget.timezone", "../../etc/passwd", "not an IANA time zone"),
-        ("pricing.usd_per_million_tokens", {"m": "-1"}, "price of 'm' must be 0 or more"),
+        ("pricing.usd_per_million_tokens", {"m": "-1"}, "price of 'm' must be from 0 to 1,000,000 USD, is -1"),
+        ("pricing.usd_per_million_tokens", {"m": "1000000.01"}, "must be from 0 to 1,000,000 USD"),
+        ("pricing.usd_per_million_tokens", {"m": "1e99999999"}, "must be from 0 to 1,000,000 USD, is 1E+99999999"),
+        ("pricing.usd_per_million_tokens", {"m": "1e-99999999"}, "must be from 0 to 1,000,000 USD"),
+        ("pricing.usd_per_million_tokens", {"m": "0." + "1" * 19}, "must be from 0 to 1,000,000 USD"),
+        ("pricing.gpu_usd_per_hour", "1e-99999999", "has more than 18 decimals"),
         ("pricing.usd_per_million_tokens", {"m": "inf"}, "pricing.usd_per_million_tokens"),
         ("pricing.usd_per_million_tokens", {"m": "cheap"}, "usd_per_million_tokens.m"),
     ],
@@ -254,6 +259,29 @@ def test_a_cache_address_that_is_one_is_taken(url: str) -> None:
 def test_an_endpoint_that_is_no_address_is_told_where_settings_are_read(url: str) -> None:
     with pytest.raises(ConfigError, match=r"--api-base-url: .*is not an address that begins with http:// or https://"):
         load(overrides={"worker.api_base_url": url}, environ={})
+
+
+@pytest.mark.parametrize(
+    "field", ["worker.api_base_url", "alerts.agents_url", "alerts.dashboard_url", "alerts.slack_api_url",
+              "alerts.pagerduty_url", "kafka.bootstrap_servers"],
+)  # fmt: skip
+def test_an_address_that_is_printed_may_hold_no_password_and_does_not_show_it(field: str) -> None:
+    address = f"ada:{SECRET}@host:9092"
+    text = complaint(None, {field: address if field.startswith("kafka") else f"https://{address}/x"})
+    assert SECRET not in text
+    assert "a password" in text
+
+
+@pytest.mark.parametrize("value", ["[" * 3000, "!!int ''", "0000-00-00", "a: &a [*a]", "\x00"])
+def test_a_variable_that_is_no_yaml_is_one_line(value: str) -> None:
+    text = complaint(PRICING_USD_PER_MILLION_TOKENS=value)
+    assert "environment variable EMBEDWATCH_PRICING_USD_PER_MILLION_TOKENS: not valid YAML" in text
+
+
+def test_a_price_of_the_most_and_of_the_most_decimals_is_taken() -> None:
+    prices = {"dear": "1000000", "fine": "0.000000000000000001", "free": "0"}
+    found = load(None, {"pricing.usd_per_million_tokens": prices}, {}).pricing.usd_per_million_tokens
+    assert found == {name: Decimal(price) for name, price in prices.items()}
 
 
 @pytest.mark.parametrize("field", ["cache.url", "kafka.sasl_password", "alerts.slack_bot_token"])

@@ -127,10 +127,10 @@ def test_a_file_that_is_missing_or_a_folder_is_named_with_what_to_check(tmp_path
 
 
 def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def denied(path: Path) -> bytes:
+    def denied(path: Path, mode: str) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", denied)  # the tests may run as root, who may read everything
+    monkeypatch.setattr(Path, "open", denied)  # the tests may run as root, who may read everything
     assert refused(tmp_path / "r.yaml") == f"rules file {tmp_path / 'r.yaml'}: Permission denied; check --rules"
 
 
@@ -141,10 +141,24 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path: Path, data: bytes) -> None:
     assert refused(path) == f"rules file {path} is not UTF-8 text; check --rules"
 
 
-def test_a_data_file_given_by_mistake_is_not_read_through(tmp_path: Path) -> None:
+def test_a_file_of_the_largest_size_is_read_and_one_byte_more_is_not(tmp_path: Path) -> None:
     path = tmp_path / "big.yaml"
+    path.write_bytes(b"a" * MAX_FILE_BYTES)
+    assert read_yaml(path, "rules file", "check --rules").data == "a" * MAX_FILE_BYTES
     path.write_bytes(b"a" * (MAX_FILE_BYTES + 1))
-    assert f"{MAX_FILE_BYTES + 1} bytes; at most {MAX_FILE_BYTES} are read" in refused(path)
+    assert refused(path) == f"rules file {path}: larger than 256 KiB: that is none; check --rules"
+
+
+def test_what_never_ends_is_not_read_through() -> None:
+    assert refused(Path("/dev/zero")) == "rules file /dev/zero: larger than 256 KiB: that is none; check --rules"
+
+
+@pytest.mark.parametrize("value", ["!!int ''", "!!int '-'", "!!bool maybe", "!!float ''", "!!timestamp x", "!!int [1]"])
+def test_a_value_that_is_not_what_its_tag_says_is_one_line(value: str) -> None:
+    found = trouble(f"a: {value}\n")
+    assert found.startswith("f.yaml")
+    assert "not valid YAML: " in found
+    assert "\n" not in found
 
 
 def test_a_near_name_is_suggested_and_otherwise_all_are_listed() -> None:
