@@ -61,8 +61,33 @@ def protect(app: web.Application, settings: AgentSettings, clock: Clock) -> None
             log.warning("agents: %s could not be answered: unexpected %s", request.path[:200], type(error).__name__)
             return problem(500, "this could not be answered; the log of the agents says more")
 
+    # Of the class: Faust makes the server, and takes no other (aiohttp 3: no hook of an application sees these).
+    web.RequestHandler.handle_error = _unreadable  # type: ignore[assignment, method-assign]
     app.middlewares.append(protected)
     app.on_response_prepare.append(_finish)
+
+
+def _unreadable(
+    server: web.RequestHandler,
+    request: web.BaseRequest,
+    status: int = 500,
+    exc: BaseException | None = None,
+    message: str | None = None,
+) -> web.StreamResponse:
+    """What cannot be read as HTTP comes before all of the above. aiohttp would log it and say it again, a token in it,
+    too."""
+    if status >= 500:
+        log.warning("agents: a request could not be answered: unexpected %s", type(exc).__name__)
+        text = "this could not be answered; the log of the agents says more"
+    else:
+        log.debug("agents: what %s sent is no HTTP request: %s", request.remote, type(exc).__name__)
+        text = "this is no HTTP request that can be read"
+    if request.writer.output_size > 0:
+        raise ConnectionError("the half of an answer is sent already")
+    response = problem(status, text)
+    response.headers.update({**HEADERS, "Server": SERVER})
+    response.force_close()
+    return response
 
 
 async def _finish(request: web.Request, response: web.StreamResponse) -> None:

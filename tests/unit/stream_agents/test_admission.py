@@ -283,6 +283,34 @@ def test_a_body_that_is_too_large_or_endless_is_not_waited_for(headers: str, cod
     assert asyncio.run(asking()).split(b" ")[1] == code
 
 
+@pytest.mark.parametrize(
+    "raw",
+    [
+        f"GET /healthz HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\x01\r\n\r\n",
+        f"GET /healthz HTTP/1.1\r\nHost: localhost\r\n Bearer {TOKEN}\r\n\r\n",
+        f"GET /healthz HTTP/1.1\r\nHost: localhost\r\nAuthorization{TOKEN}\r\n\r\n",
+        f"GET /{TOKEN} HTTP/9.x\r\n\r\n",
+        f"GET /healthz HTTP/1.1\r\nHost: localhost\r\nContent-Length: {TOKEN}\r\n\r\n",
+        f"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: {'a' * 10_000}{TOKEN}\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_refused_without_saying_it_again(raw: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+
+    async def asking() -> bytes:
+        async with serving(runtime_on(log_of()), settings=AgentSettings(web_token=SecretStr(TOKEN))) as client:
+            return await exchanged(client, raw.encode())
+
+    answer = asyncio.run(asking())
+    assert answer.split(b" ")[1] == b"400", answer
+    head = answer.partition(b"\r\n\r\n")[0].decode()
+    for name, value in {**HEADERS, "Server": "embedwatch"}.items():
+        assert f"{name}: {value}" in head, head
+    assert TOKEN not in answer.decode()
+    assert TOKEN not in caplog.text
+    assert "Traceback" not in caplog.text
+
+
 @pytest.mark.parametrize("token", ["short", "0123456789abcde", "has a blank in it", "x" * 1001, "ümlaut-ümlaut-ümlaut"])
 def test_a_token_that_could_be_guessed_or_cannot_be_sent_is_refused(token: str) -> None:
     with pytest.raises(ValidationError) as caught:
