@@ -12,6 +12,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from importlib.metadata import entry_points
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ import typer
 import typer.exceptions
 import typer.main
 
-from embedwatch import __version__
+from embedwatch import __version__, log_lines
 from embedwatch.errors import ConfigError, EmbedwatchError
 from embedwatch.processes import leave
 from embedwatch.settings import OPTION_PREFIXES, PREFIX
@@ -129,6 +130,8 @@ def refuse_unknown_variables(command: Any, environ: Mapping[str, str]) -> None:
 
 def main() -> None:
     """Entry point of the `embedwatch` script."""
+    if log_lines.wanted() and not isinstance(sys.stderr, log_lines.JsonStderr):
+        sys.stderr = log_lines.JsonStderr(sys.stderr)
     try:
         # Not standalone: what is wrong with the options is told as everything else is, in one line.
         command = typer.main.get_command(build())
@@ -184,5 +187,8 @@ def _complain_of_usage(error: Exception) -> int:
 
 
 def _complain(text: str) -> None:
+    if log_lines.wanted():
+        print(log_lines.as_json(text, datetime.now(UTC), "ERROR"), file=sys.stderr)
+        return
     for line in text.splitlines() or [""]:
         print(f"embedwatch: {line}", file=sys.stderr)

@@ -52,6 +52,7 @@ class Letter:
     form: str | None
     clipped_from_bytes: int | None
     replays: int
+    event_id: str | None = None  # of the batch event that counts it; None from a worker that is older than this field
 
     @property
     def place(self) -> str:
@@ -71,7 +72,7 @@ class Letter:
             "message": self.message, "time_seconds": self.time_seconds, "model": self.model,
             "asked_model": self.asked_model, "tenant": self.tenant, "source": self.origin, "read_from": self.source,
             "index": self.index, "format": self.form, "bytes": len(self.value),
-            "clipped_from_bytes": self.clipped_from_bytes, "replays": self.replays,
+            "clipped_from_bytes": self.clipped_from_bytes, "replays": self.replays, "event_id": self.event_id,
         }  # fmt: skip
 
 
@@ -110,6 +111,7 @@ def letter_of(
         form=header(headers, "format"),
         clipped_from_bytes=_number(header(headers, "clipped_from_bytes")),
         replays=_number(header(headers, REPLAYS)) or 0,
+        event_id=header(headers, "event_id"),
     )
 
 

@@ -39,6 +39,8 @@ def parse_scope(key: str) -> Scope:
 
 def asked_scope(text: str) -> Scope:
     """The scope that somebody asks for, its dimensions in any order. Raises ValueError for what can be no scope."""
+    if any("\ud800" <= char <= "\udfff" for char in text):  # a command line that is no UTF-8
+        raise ValueError(f"{_cut(text)} is not text in UTF-8")
     scope = tuple(sorted(parse_scope(text)))
     names = [dimension for dimension, _ in scope]
     if scope != OTHER and (len(set(names)) < len(names) or not set(names) <= set(DIMENSIONS)):

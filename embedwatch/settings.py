@@ -96,9 +96,7 @@ class KafkaSettings(Section):
         for part in value.split(","):
             host, _, port = part.strip().rpartition(":")
             if "@" in part:
-                raise ValueError(
-                    "is host:port; a name and a password are sasl_username and sasl_password"
-                )
+                raise ValueError("is host:port; a name and a password are sasl_username and sasl_password")
             if not host or "/" in host or not port.isdecimal() or not 0 < int(port) < 65536:
                 raise ValueError(f"{part.strip()!r} is not host:port")
         return value

@@ -16,9 +16,11 @@ import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from types import FrameType
 from typing import IO
 
+from embedwatch import log_lines
 from embedwatch.clock import Clock, SystemClock
 from embedwatch.processes import die_with_parent
 from workers.restarts import Again, Done, GiveUp, Restarts, describe, exit_code
@@ -272,7 +274,13 @@ class Crew:
             for line in lines:
                 seat.member.listen(line)
             return
-        said = b"".join(b"[%s] %s\n" % (seat.member.name.encode(), line) for line in lines)
+        name = seat.member.name
+        if log_lines.wanted():
+            now = datetime.now(UTC)
+            told = [log_lines.as_json(line.decode("utf-8", "replace"), now, process=name) for line in lines]
+            said = "".join(f"{line}\n" for line in told).encode()
+        else:
+            said = b"".join(b"[%s] %s\n" % (name.encode(), line) for line in lines)
         # Nobody may be listening any more, or not keep up: the members are to work on, and what they say is lost.
         write_bounded(self._out_fd, said, WRITE_SECONDS)
 

@@ -26,10 +26,13 @@ class DeadLetter:
     headers: list[tuple[str, bytes]]
 
 
-def dead_letter(message: Message, index: int, failure: Failure, *, worker_model: str, now: float) -> DeadLetter:
+def dead_letter(
+    message: Message, index: int, failure: Failure, *, worker_model: str, now: float, event_id: str | None = None
+) -> DeadLetter:
     """The dead letter of text `index` of a message.
 
-    `model` is what the text asked for, else the worker's; `asked_model` only the former. `format` is there when the
+    `model` is what the text asked for, else the worker's; `asked_model` only the former. `event_id` is that of the
+    batch event that counts it. `format` is there when the
     value is a whole chunk that did not decode; `clipped_from_bytes` when the value had to be cut to fit (the source
     offset still has all of it).
     """
@@ -47,6 +50,8 @@ def dead_letter(message: Message, index: int, failure: Failure, *, worker_model:
         "model": (item.model or worker_model)[:MAX_LABEL_CHARS],
         "time": f"{now:.3f}",
     }
+    if event_id:
+        fields["event_id"] = event_id
     if item.model:
         fields["asked_model"] = item.model[:MAX_LABEL_CHARS]
     if message.replays:

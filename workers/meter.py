@@ -57,6 +57,14 @@ class Meter:
         self.tokens_embedded = 0
         self.busy_seconds = 0.0
 
+    def event_id_of(self, work: Work, index: int) -> str:
+        """Of the event that will count this text, so that what is said of it before can be found by it."""
+        item = work.items[index]
+        key = (label(item.tenant), label(item.source))
+        if key not in work.event_ids:
+            work.event_ids[key] = self._identity.next_event_id()
+        return work.event_ids[key]
+
     def events(self, work: Work, now: float) -> list[BatchEvent]:
         """The events of one finished cycle."""
         groups: dict[tuple[str | None, str | None], list[int]] = {}
@@ -118,7 +126,7 @@ class Meter:
         self.tokens_embedded += embedded_tokens
         self.busy_seconds += busy
         return BatchEvent(
-            event_id=self._identity.next_event_id(),
+            event_id=work.event_ids.get(key) or self._identity.next_event_id(),
             time_seconds=now,
             worker=self._identity.worker,
             model=self._model,

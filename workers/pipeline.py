@@ -298,7 +298,18 @@ class Pipeline:
         now = self._clock.now()
         for index, failure in work.failures.items():
             message, place = work.place(index)
-            letter = dead_letter(message, place, failure, worker_model=self._embedder.name, now=now)
+            event_id = self._meter.event_id_of(work, index)
+            letter = dead_letter(
+                message, place, failure, worker_model=self._embedder.name, now=now, event_id=event_id
+            )  # fmt: skip
+            log.warning(
+                "worker: text %r gets no vector and becomes a dead letter: %s (%s)",
+                work.items[index].id[:200], failure.error_class, failure.stage,
+                extra={
+                    "event_id": event_id, "topic": message.topic, "partition": message.partition,
+                    "offset": message.offset, "reason": failure.error_class,
+                },
+            )  # fmt: skip
             self._publisher.send(self._topics.dead_letters, key=letter.key, value=letter.value, headers=letter.headers)
         self._publisher.flush()
         work.publish_seconds = self._clock.monotonic() - begun

@@ -8,8 +8,10 @@ import select
 import signal
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from types import FrameType
 
+from embedwatch import log_lines
 from embedwatch.clock import Clock
 
 #: `timeout` and some shells signal a process and then its whole group: one wish to stop, said twice.
@@ -96,4 +98,6 @@ def _say(words: str) -> None:
 
     Whoever read standard error may be gone or have stopped reading, and that must not keep the worker from stopping.
     """
+    if log_lines.wanted():
+        words = log_lines.as_json(words.rstrip("\n"), datetime.now(UTC)) + "\n"
     write_bounded(2, words.encode())

@@ -46,6 +46,8 @@ class Work:
         self.embed_share_seconds = np.zeros(count)
         self.cache_errors = np.zeros(count, np.int64)
         self.failures: dict[int, Failure] = {}
+        #: By (tenant, source): of the event that will count its texts, where it had to be named before.
+        self.event_ids: dict[tuple[str | None, str | None], str] = {}
         #: Cache key and normalised form of each text that can be embedded, and what the tokenizer made of those that
         #: the model has to see.
         self.keys: list[bytes] = [b""] * count

@@ -5,13 +5,18 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
-from embedwatch import logs
+from embedwatch import log_lines, logs
 from embedwatch.errors import ConfigError
 from embedwatch.log_rates import LineRates
+from embedwatch.logs import JsonLines
 
 
 class Clock:
@@ -113,3 +118,54 @@ def test_the_form_is_a_variable(root: logging.Logger, monkeypatch: pytest.Monkey
     monkeypatch.setenv("EMBEDWATCH_LOG_FORMAT", "xml")
     with pytest.raises(ConfigError, match="LOG_FORMAT='xml': known forms are text, json"):
         logs.configure()
+
+
+NOW = datetime(2027, 1, 15, 12, tzinfo=UTC)
+
+
+def test_a_line_that_is_json_stays_and_is_told_whose_it_is() -> None:
+    line = JsonLines().format(record("%d texts", 3, event_id="e"))
+    assert json.loads(log_lines.as_json(line, NOW, process="worker-1")) == {**json.loads(line), "process": "worker-1"}
+
+
+@pytest.mark.parametrize("text", ["stopped", "{", "{}", '{"a": 1}', "[1]", "{" * 100_000, "\x1b[2J\ud800"])
+def test_any_other_line_is_the_message_of_one(text: str) -> None:
+    told = json.loads(log_lines.as_json(f"embedwatch: {text}", NOW, "ERROR"))
+    assert told == {
+        "time": "2027-01-15T12:00:00.000+00:00", "level": "ERROR", "logger": "embedwatch", "message": text,
+    }  # fmt: skip
+    assert "\n" not in log_lines.as_json(text, NOW)
+
+
+def test_what_is_written_in_pieces_is_one_object_a_line() -> None:
+    out = io.StringIO()
+    with log_lines.JsonStderr(out) as stream:
+        for piece in ("embedwatch: one", " line\nand", " another\n\n", '{"message": "m"}\n', "a rest"):
+            assert stream.write(piece) == len(piece)
+        assert not stream.isatty()
+    assert [json.loads(line)["message"] for line in out.getvalue().splitlines()] == [
+        "one line", "and another", "m", "a rest",
+    ]  # fmt: skip
+
+
+def test_a_line_that_never_ends_takes_no_memory_without_end() -> None:
+    out = io.StringIO()
+    stream = log_lines.JsonStderr(out)
+    for _ in range(30):
+        stream.write("x" * 10_000)
+    assert len(json.loads(out.getvalue().splitlines()[0])["message"]) == log_lines.MAX_LINE_CHARS
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["worker", "--kafka-partitions", "0"], ["nothing"], ["worker", "--what"], ["rules", "check", "/nowhere"],
+     ["produce", "/nowhere.txt", "--bootstrap-servers", "127.0.0.1:1"]],
+)  # fmt: skip
+def test_what_a_command_complains_of_is_json_too(arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "embedwatch", *arguments], capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "EMBEDWATCH_LOG_FORMAT": "json"},
+    )  # fmt: skip
+    assert done.returncode
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["level"] for line in lines][-1] == "ERROR", done.stderr

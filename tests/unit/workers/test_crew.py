@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -75,6 +76,16 @@ def test_what_a_member_says_in_pieces_comes_in_whole_lines_and_its_last_words_to
     assert [line for line in heard if line.startswith("[w]")] == ["[w] ab", "[w] cd"]
     # A line has a limit, for memory has one; nothing of it is lost.
     assert "".join(line.removeprefix("[v] ") for line in heard if line.startswith("[v]")) == big
+
+
+def test_where_logs_are_json_a_members_lines_are_too(said: tuple[int, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMBEDWATCH_LOG_FORMAT", "json")
+    with Crew(clock=SystemClock(), out_fd=said[0]) as crew:
+        crew.add(shell("w", """echo '{"message": "m", "level": "ERROR"}' >&2; echo plain >&2"""))
+        run_down(crew)
+    told, plain = (json.loads(line) for line in lines(said[1]))
+    assert told == {"message": "m", "level": "ERROR", "process": "w"}
+    assert (plain["message"], plain["process"]) == ("plain", "w")
 
 
 def test_a_variable_can_be_taken_from_a_member(said: tuple[int, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,6 +28,22 @@ def encodable(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def test_a_text_that_fails_is_found_by_the_event_that_counts_it(rig: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """In the log, on its dead letter, and on the event itself."""
+    rig.pipeline.run([rig.single("a", b"\xff", tenant="t"), rig.single("b", "fine"), rig.single("c", b"\xfe")])
+    by_tenant = {event.tenant: event for event in rig.events()}
+    assert sorted(event.event_id for event in rig.events()) == sorted({event.event_id for event in rig.events()})
+    letters = {
+        (key or b"").decode(): wire.header(headers, "event_id")
+        for key, _, headers in rig.publisher.on(rig.topics.dead_letters)
+    }
+    assert letters == {"a": by_tenant["t"].event_id, "c": by_tenant[None].event_id}
+    told = [record for record in caplog.records if "dead letter" in record.getMessage()]
+    assert [(record.event_id, record.topic, record.partition, record.offset, record.reason) for record in told] == [
+        (letters["a"], rig.topics.texts, 0, 1, "invalid_utf8"), (letters["c"], rig.topics.texts, 0, 3, "invalid_utf8"),
+    ]  # fmt: skip
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     cycles=st.lists(messages, min_size=1, max_size=3),
