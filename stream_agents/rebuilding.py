@@ -43,6 +43,8 @@ class Comparison:
     differences: list[Difference]
     removed: list[Removed]
     without_state: dict[int, int]
+    #: Of `unknown_days`, those of which a part was restored from a file: those events never were in this topic.
+    carried_days: list[str]
 
     @property
     def saw_everything(self) -> bool:
@@ -73,7 +75,8 @@ def compare(settings: Settings, now: float, told: Callable[[float], object] = la
             f"Kafka at {settings.kafka.bootstrap_servers}: the topics could not be read: {kafka.describe_error(error)}"
         ) from None
     days = kept_days([*kept.values(), *rebuilt.values()], now, zone)
-    known = whole_days(days, removed, now, zone)
+    carried = sorted({day for state in kept.values() for day in state.carried_days})
+    known = [day for day in whole_days(days, removed, now, zone) if day not in carried]
     return Comparison(
         timezone=zone.key,
         events=sum(state.events for state in rebuilt.values()),
@@ -83,6 +86,7 @@ def compare(settings: Settings, now: float, told: Callable[[float], object] = la
         differences=differences(kept.values(), rebuilt.values(), known),
         removed=removed,
         without_state=without_state,
+        carried_days=carried,
     )
 
 
@@ -92,6 +96,11 @@ def what_is_missing(found: Comparison, topic: str) -> list[str]:
         f"{day}: cannot be told, events of it are, or may be, no longer in topic {topic}" for day in found.unknown_days
     ]
     if found.unknown_days:
+        if found.carried_days:
+            lines.append(
+                "  A state was restored onto a new topic (`embedwatch agents restore`): what it had counted up to "
+                f"{found.carried_days[-1]} was counted from the one before"
+            )
         lines += [_gone(one, found.timezone) for one in found.removed]
         lines.append(
             "  The kept numbers of such a day may well be right: they were counted before. Nothing is left to prove "

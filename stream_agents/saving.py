@@ -26,6 +26,7 @@ from stream_agents.compute.state_file import (
     Latest,
     LogIs,
     Mark,
+    bounded_lines,
     digest,
     lines,
     next_offset_of,
@@ -95,7 +96,7 @@ def restore(settings: Settings, path: Path, log_is: LogIs | None, say: Say) -> t
     """
     with contextlib.ExitStack() as stack:
         try:
-            head, records = parse(stack.enter_context(_opened(path)))
+            head, records = parse(bounded_lines(stack.enter_context(_opened(path))))
         except (OSError, EOFError, UnicodeDecodeError) as error:
             raise InputError(f"{path} cannot be read: {error}") from None
         except InputError as error:

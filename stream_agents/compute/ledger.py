@@ -158,6 +158,8 @@ class PartitionState(msgspec.Struct):
     reopened: dict[str, int] = msgspec.field(default_factory=dict)
     #: Days that an older version has booked on: what that one did not know is missing in their sums.
     older_days: list[str] = msgspec.field(default_factory=list)
+    #: Days with sums that were brought along from another log (`agents restore`): the events are not in this one.
+    carried_days: list[str] = msgspec.field(default_factory=list)
     v: int = STATE_VERSION
 
     def hold_to(self, zone: ZoneInfo) -> None:
@@ -269,6 +271,7 @@ class PartitionState(msgspec.Struct):
         self.allocation.prune(min([oldest, *waiting]))
         self.rejections.prune(now)
         self.older_days = [day for day in self.older_days if day in self.days]
+        self.carried_days = [day for day in self.carried_days if day in self.days]
 
     def _remember(self, day: str, scopes: dict[str, BookedDay]) -> None:
         for scope, booked in scopes.items():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,6 +98,8 @@ def rebased(record: Kept, firsts: Mapping[int, int]) -> Kept:
         return record
     state = json.loads(record.value)
     state["next_offset"] = firsts[partition_of(parsed_key(record.key))]
+    days = state.get("days")
+    state["carried_days"] = sorted(days) if isinstance(days, dict) else []
     return Kept(
         record.topic, record.partition, record.key, json.dumps(state).encode(), record.timestamp_ms, record.headers
     )
@@ -143,6 +146,12 @@ def lines(head: Head, records: Iterable[Kept]) -> Iterator[str]:
         count += 1
         yield line
     yield _line({"records": count, "sha256": whole.hexdigest()})
+
+
+def bounded_lines(file: io.TextIOBase) -> Iterator[str]:
+    """Lines of a file, of which one that is too long is not read to its end: a small one may unfold to a large one."""
+    while line := file.readline(MAX_LINE_CHARS + 2):
+        yield line
 
 
 def parse(source: Iterable[str]) -> tuple[Head, Sequence[Kept]]:

@@ -6,7 +6,10 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
+
+import numpy as np
 
 from embedwatch import codec, wire
 from embedwatch.events import BatchEvent
@@ -18,6 +21,7 @@ from stream_agents.compute.scopes import scope_key
 from tests.harness.agents import PARTITIONS
 from tests.harness.kafka_io import opened
 from tests.harness.truth import FIELDS, Totals
+from workers.backends.hashing import HashingEmbedder
 
 
 class Reader:
@@ -54,7 +58,8 @@ class Reader:
 class Evidence:
     """Everything up to the last `read`."""
 
-    def __init__(self, kafka: KafkaSettings, zone: str, *, trusted_ends: bool) -> None:
+    def __init__(self, kafka: KafkaSettings, zone: str, *, trusted_ends: bool, dims: int | None = None) -> None:
+        """`dims`: of the hashing backend's vectors, where each is to be compared with its text."""
         topics = Topics(kafka.topic_prefix)
         self._zone = ZoneInfo(zone)
 
@@ -69,19 +74,29 @@ class Evidence:
         self.letters = 0
         self.event_ids: Counter[str] = Counter()
         self.counted: Totals = {}
-        self.sources: dict[str, set[int]] = defaultdict(set)
+        #: By the producer's `--source`: lines of its file, and how many of them came more than once.
+        self.sources: dict[str, Counter[int]] = defaultdict(Counter)
+        self._dims = dims
+        self._wanted: dict[str, bytes] = {}
+        self._vectors: dict[str, set[bytes]] = defaultdict(set)
 
     def read(self) -> None:
         texts, vectors, metrics = self._readers
         self._read_texts(texts.more())
         for record in vectors.more():
-            self.vectors.update(name for name, _ in wire.read_vectors(record.key, record.value, record.headers))
+            for name, vector in wire.read_vectors(record.key, record.value, record.headers):
+                self.take_vector(name, vector)
         for record in metrics.more():
             event = codec.decode_metric(record.value)
             if isinstance(event, BatchEvent):
                 self.event_ids[event.event_id] += 1
                 self._count(event)
         self.letters += len(self._letters.more())
+
+    def take_vector(self, name: str, vector: Any) -> None:
+        self.vectors[name] += 1
+        if self._dims is not None:
+            self._vectors[name].add(np.asarray(vector, np.float32).tobytes())
 
     def read_texts(self) -> None:
         self._read_texts(self._readers[0].more())
@@ -91,9 +106,26 @@ class Evidence:
             for item in wire.decode_texts(record.key, record.value, record.headers, fallback_id="none"):
                 self.texts[item.id] += 1
                 self.words += len((item.text or "").split())
-                source, _, line = item.id.rpartition(":")
+                if self._dims is not None:
+                    self._wanted[item.id] = (item.text or "").encode()
+                source, _, line = item.id.rpartition(":")  # "load1/load1.txt:9"
                 if line.isdecimal():
-                    self.sources[source].add(int(line))
+                    self.sources[source.partition("/")[0]][int(line)] += 1
+
+    def wrong_vectors(self) -> list[str]:
+        """Texts with a vector that is not theirs. What comes from the cache went through float16."""
+        assert self._dims is not None
+        model, wrong = HashingEmbedder(dims=self._dims), []
+        for name, vectors in self._vectors.items():
+            wanted = model.embed([" ".join(self._wanted[name].decode().split())])[0] if name in self._wanted else None
+            found = [np.frombuffer(vector, np.float32) for vector in vectors]
+            if wanted is None or not all(np.allclose(each, wanted, atol=2e-3) for each in found):
+                wrong.append(name)
+        return wrong
+
+    def sent_again(self) -> int:
+        """Texts that producers put on the topic once more: those that died did not know what had arrived."""
+        return sum(count - 1 for lines in self.sources.values() for count in lines.values())
 
     def first_missing(self, source: str) -> int:
         """How many of its texts came before the first that did not: with what to go on after a producer has died."""

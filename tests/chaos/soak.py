@@ -55,6 +55,8 @@ class Sample:
 class Soak(World):
     """The world without faults: one broker, reached directly, and texts as fast as they are done."""
 
+    compares = False
+
     def __init__(self, folder: Path, texts: int, say: Callable[[str], None]) -> None:
         super().__init__(folder, Run("soak", 0), brokers=1, say=say)
         self.texts = texts

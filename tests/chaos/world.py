@@ -44,6 +44,7 @@ WAYS = ("producer", "worker", "agents", "alerting", "autoscaler")
 NANO_USD_A_TOKEN = 1_000_000
 LIMIT_NANO_USD = 5 * NANO_USD_A_TOKEN
 PROBE_TEXTS = 10
+DIMS = 16
 LOAD_TEXTS_PER_S = 40
 RECOVERY_SECONDS = 150.0
 DRAIN_SECONDS = 150.0
@@ -61,6 +62,9 @@ rules:
 class World:
     """Use it as a context manager. `brokers` 0: the embedded broker."""
 
+    #: Whether each vector is compared with its text, which takes memory.
+    compares = True
+
     def __init__(self, folder: Path, run: Run, *, brokers: int, say: Callable[[str], None]) -> None:
         self.folder, self.run, self.say = folder, run, say
         self.zone = f"Etc/GMT{time.gmtime().tm_hour - 12:+d}"  # in which it is about noon: no day ends meanwhile
@@ -76,7 +80,7 @@ class World:
         self._load_skip = 0
         self.cluster: KafkaCluster | None = None
         self.embedded: EmbeddedBroker | None = None
-        self.clocks = {name: folder / f"clock-{name}" for name in ("worker", "agents", "alerting")}
+        self.clocks = {name: folder / f"clock-{name}" for name in WAYS}
 
     def __enter__(self) -> World:
         try:
@@ -106,7 +110,8 @@ class World:
         self._cache_port = self.board.link("redis", cache.port)
         self.topics = Topics(self.kafka.topic_prefix)
         create_topics(self.kafka, self.topics.specs())
-        self.evidence = Evidence(self.kafka, self.zone, trusted_ends=self.cluster is not None)
+        dims = DIMS if self.compares else None
+        self.evidence = Evidence(self.kafka, self.zone, trusted_ends=self.cluster is not None, dims=dims)
         self._port = free_port()
         self._stack.callback(self._end_all)
         self._mount("agents", self.folder / "agents-data", 1024 * 1024)
@@ -158,11 +163,10 @@ class World:
         return bool(self.disks)
 
     def _environ(self, name: str) -> dict[str, str | None]:
-        way = "worker" if name == "autoscaler" else name
         ours: dict[str, str | None] = {each: None for each in os.environ if each.startswith("EMBEDWATCH_")}
         return ours | {
             "PYTHONUNBUFFERED": "1",
-            "EMBEDWATCH_KAFKA_BOOTSTRAP_SERVERS": self.ways[way],
+            "EMBEDWATCH_KAFKA_BOOTSTRAP_SERVERS": self.ways[name],
             "EMBEDWATCH_KAFKA_TOPIC_PREFIX": self.kafka.topic_prefix,
             "EMBEDWATCH_KAFKA_PARTITIONS": str(PARTITIONS),
             "EMBEDWATCH_KAFKA_REPLICATION_FACTOR": str(self.kafka.replication_factor),
@@ -172,7 +176,7 @@ class World:
             "EMBEDWATCH_BUDGET_TIMEZONE": self.zone,
             "EMBEDWATCH_WORKER_BACKEND": "hashing",
             "EMBEDWATCH_WORKER_MODEL": "test-model",
-            "EMBEDWATCH_WORKER_HASHING_DIMS": "16",
+            "EMBEDWATCH_WORKER_HASHING_DIMS": str(DIMS),
             "EMBEDWATCH_WORKER_HASHING_SECONDS_PER_TEXT": "0.002",
             "EMBEDWATCH_WORKER_MAX_POLL_TEXTS": "64",
             "EMBEDWATCH_WORKER_DELIVERY": "exactly_once" if self.cluster else "at_least_once",
@@ -246,13 +250,18 @@ class World:
 
     def go_on(self) -> None:
         """A producer that has ended is started again where it left off: by its own word, else by what arrived."""
-        said = [line for line in self.children["producer"].log.read_text().splitlines() if line.startswith("{")]
-        if said:
-            self._load_skip = int(json.loads(said[-1])["resume_skip"])
+        said = self._last_word()
+        if said is not None:
+            self._load_skip = said
         else:
             self.evidence.read_texts()
             self._load_skip = self.evidence.first_missing(f"load{self._load}")
         self.launch("producer")
+
+    def _last_word(self) -> int | None:
+        """So many lines of its file arrived, says the producer that has ended; one that was killed says nothing."""
+        said = [line for line in self.children["producer"].log.read_text().splitlines() if line.startswith("{")]
+        return int(json.loads(said[-1])["resume_skip"]) if said else None
 
     # --- looking after it ---
 
@@ -365,6 +374,13 @@ class World:
             self.wait(lambda: not wanted - set(told(self.slack.inbox())), "alert of every tenant", 30)
         found = told(self.slack.inbox())
         run.checks += 1
+        sent = self._last_word()
+        assert sent is not None, f"the producer did not say what arrived: {self.children['producer'].last_words(10)}"
+        run.sent += sent
+        run.not_sent += sent - min(sent, evidence.first_missing(f"load{self._load}"))
+        run.sent_again = evidence.sent_again()
+        wrong = evidence.wrong_vectors()
+        run.wrong_vectors = len(wrong)
         run.texts, run.vectors = sum(evidence.texts.values()), sum(evidence.vectors.values())
         run.lost = sum((evidence.texts - evidence.vectors).values()) + evidence.letters
         run.doubled = sum((evidence.vectors - evidence.texts).values())
@@ -380,6 +396,8 @@ class World:
         self.say(
             f"check {run.checks}: {run.texts:,} texts, {run.lost} lost, {run.doubled} doubled, {run.alerts} alerts"
         )
+        assert run.not_sent == 0, f"the producer says that {run.not_sent} lines arrived that are not on the topic"
+        assert not wrong, f"{len(wrong)} texts have a vector that is not theirs, e.g. {wrong[:3]}"
         assert run.lost == 0, f"{run.lost} texts without a vector, e.g. {list(evidence.texts - evidence.vectors)[:5]}"
         if self.cluster is not None:  # else at least once is the promise
             assert run.doubled == 0, f"doubled: {list(evidence.vectors - evidence.texts)[:5]}"

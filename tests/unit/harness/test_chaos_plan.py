@@ -27,9 +27,9 @@ def test_a_plan_has_every_fault_once_and_every_kind_equally_often(seed: int, fau
 
 
 def test_every_process_is_killed_frozen_and_started_again_and_every_line_to_it_fails() -> None:
-    assert len(set(ON_A_CLUSTER)) == len(ON_A_CLUSTER) == 45
+    assert len(set(ON_A_CLUSTER)) == len(ON_A_CLUSTER) == 50
     assert Counter(kind for kind, _ in ON_A_CLUSTER) == {
-        "kill": 7, "freeze": 7, "restart": 7, "slow": 6, "silent": 6, "cut": 6, "leader": 1, "disk-full": 2, "clock": 3,
+        "kill": 7, "freeze": 7, "restart": 7, "slow": 7, "silent": 7, "cut": 7, "leader": 1, "disk-full": 2, "clock": 5,
     }  # fmt: skip
 
 
@@ -46,7 +46,8 @@ def test_the_table_has_a_row_for_each_kind_and_victim_and_the_worst_recovery() -
     heading, line, whole = table([run])
     assert heading.split()[:4] == ["on", "fault", "victim", "faults"]
     assert line.split() == ["Kafka", "x3", "kill", "agents", "3", "0", "2", "1", "0", "4.0", "9.0"]
-    assert whole.startswith("Kafka x3, seed 7: 3 faults in 0 s; 10 texts")
+    assert whole.startswith("Kafka x3, seed 7: 3 faults in 0 s; ")
+    assert "; 10 texts, " in whole
     assert (document([run])["faults"], document([run])["worst_recovery_seconds"]) == (3, 9.0)
 
 
