@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from embedwatch.errors import ConnectionFailed
 from embedwatch.kafka import KafkaError, TopicPartition, admin_client
 from tests.chaos.faults import Fault
 from tests.chaos.world import WAYS, World
@@ -128,20 +129,35 @@ class Breaker:
         return lift
 
     def _move_leaders(self) -> Callable[[], None]:
-        """Every partition gets its next replica as its leader. A broker that is away just now leads nothing."""
-        with contextlib.suppress(KafkaError):
-            admin = admin_client(self._world.kafka)
-            try:
-                moved: dict[TopicPartition, list[int]] = {}
-                for topic in admin.describe_topics():
-                    for part in topic["partitions"]:
-                        first, *others = part["replica_nodes"]
-                        moved[TopicPartition(topic["name"], part["partition_index"])] = [*others, first]
-                admin.alter_partition_reassignments(moved)
-                admin.elect_leaders(0, raise_errors=False)
-            finally:
-                admin.close()
+        """Every partition gets its next replica as its leader. Where a broker is away just now, at the fault's end."""
+        try:
+            self._move_once()
+        except (KafkaError, ConnectionFailed):
+            return self._move_soon
         return lambda: None
+
+    def _move_soon(self) -> None:
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                return self._move_once()
+            except (KafkaError, ConnectionFailed):
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(0.5)
+
+    def _move_once(self) -> None:
+        admin = admin_client(self._world.kafka)
+        try:
+            moved: dict[TopicPartition, list[int]] = {}
+            for topic in admin.describe_topics():
+                for part in topic["partitions"]:
+                    first, *others = part["replica_nodes"]
+                    moved[TopicPartition(topic["name"], part["partition_index"])] = [*others, first]
+            admin.alter_partition_reassignments(moved)
+            admin.elect_leaders(0, raise_errors=False)
+        finally:
+            admin.close()
 
     def _fill(self, fault: Fault) -> Callable[[], None]:
         name = "agents" if fault.victim == "agents" else f"broker-{self._node(fault)}"

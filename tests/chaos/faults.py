@@ -108,8 +108,9 @@ def plan(seed: int, faults: int, possible: Sequence[tuple[Kind, Victim]]) -> lis
 @dataclass(slots=True)
 class Outcome:
     """What came of one fault. `recovery_seconds`: from its end until texts that were sent while it lasted and after it
-    are embedded and counted, and the alert about what they cost is in Slack. It holds what went
-    wrong beside it, too."""
+    are embedded and counted, the alert about what they cost is in Slack, and the victim does its own work again (a
+    producer's new lines are counted, the autoscaler's worker beats, Redis is asked). It holds what went wrong beside
+    it, too."""
 
     fault: Fault
     recovery_seconds: float

@@ -20,6 +20,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import redis
+
 from embedwatch import wire
 from embedwatch.kafka import create_topics, producer
 from embedwatch.processes import Child, free_port
@@ -243,7 +245,9 @@ class World:
         self._load_skip = 0
         words = ("alpha", "beta", "gamma", "delta", "epsilon")
         lines = (
-            f"{words[n % 5]} {words[n // 5 % 5]} text {n % 400} of {self._load}" for n in range(LOAD_TEXTS_PER_S * 900)
+            # Each second one comes again and again, the others need the shared cache.
+            f"{words[n % 5]} {words[n // 5 % 5]} text {n if n % 2 else n % 400} of {self._load}"
+            for n in range(LOAD_TEXTS_PER_S * 900)
         )
         (self.folder / f"load{self._load}.txt").write_text("\n".join(lines) + "\n")
         self.launch("producer")
@@ -317,8 +321,35 @@ class World:
 
     def is_over(self, fault: Fault) -> bool:
         """The texts of this fault are counted, and its alert is in Slack."""
-        today = self.get(f"/api/v1/summary?scope=tenant%3Dfault{fault.number}")[1].get("today", {})
-        return today.get("texts", 0) >= 2 * PROBE_TEXTS and told(self.slack.inbox())[f"fault{fault.number}"] > 0
+        texts = self._counted(f"fault{fault.number}")
+        return texts >= 2 * PROBE_TEXTS and told(self.slack.inbox())[f"fault{fault.number}"] > 0
+
+    def _counted(self, tenant: str) -> int:
+        return int(self.get(f"/api/v1/summary?scope=tenant%3D{tenant}")[1].get("today", {}).get("texts", 0))
+
+    def sign_of_life(self, victim: str) -> Callable[[], bool]:
+        """Whether what the probes do not need does its work again, after now: a producer, the autoscaler, Redis."""
+        if victim == "producer":
+            tenant = f"load{self._load}"
+            self.evidence.read_texts()
+            there = self.evidence.sources[tenant].total()
+            return lambda: self._counted(tenant) > there  # what it had sent before is not enough
+        if victim == "autoscaler":
+            since = time.monotonic()
+            return lambda: any(
+                worker["worker"].startswith("scaled") and worker["silent_seconds"] < time.monotonic() - since
+                for worker in self.get("/api/v1/summary")[1].get("workers", [])
+            )
+        if victim == "redis":
+            asked = self._asked_of_redis()
+            return lambda: self._asked_of_redis() > asked
+        return lambda: True
+
+    def _asked_of_redis(self) -> int:
+        """How often workers have asked for vectors since it started; 0 where it does not answer."""
+        with contextlib.suppress(redis.RedisError), redis.Redis(port=self.cache.port, socket_timeout=2) as client:
+            return int(client.info("commandstats").get("cmdstat_mget", {}).get("calls", 0))
+        return 0
 
     def carry_out(self, step: Step, begin: Callable[[Fault], Callable[[], None]]) -> None:
         """`begin` lets a fault begin and gives back what ends it. All of a step begin at once,
@@ -331,17 +362,19 @@ class World:
             ends.append((time.monotonic() + fault.lasts_seconds, fault, lift))
             self.probe(fault, 1)
         over: dict[int, float] = {}
+        alive: dict[int, Callable[[], bool]] = {}
         for due, fault, lift in sorted(ends, key=lambda each: each[0]):
             self.pause(max(0.0, due - time.monotonic()))
             lift()
             over[fault.number] = time.monotonic()
+            alive[fault.number] = self.sign_of_life(fault.victim)
             self.probe(fault, 2)
         waiting = list(step.faults)
         deadline = time.monotonic() + RECOVERY_SECONDS
         while waiting:
             self.tend()
             for fault in list(waiting):
-                if self.is_over(fault):
+                if self.is_over(fault) and alive[fault.number]():
                     took = time.monotonic() - over[fault.number]
                     self.run.outcomes.append(Outcome(fault, took))
                     waiting.remove(fault)
