@@ -43,7 +43,8 @@ class Actions:
             reason = engine.act(action, now, monotonic)
             if reason in ("acknowledged", "snoozed"):
                 who, how = clean(action.by, 100), action.via
-                log.info("alert %s: %s by %s (%s)", clean(action.alert_id, 200), reason, who, how)
+                about = {"alert_id": action.alert_id, "reason": reason}
+                log.info("alert %s: %s by %s (%s)", clean(action.alert_id, 200), reason, who, how, extra=about)
             else:
                 log.debug("alert %s: an act changed nothing: %s", clean(action.alert_id, 200), reason)
 

@@ -358,7 +358,11 @@ class AlertingService:
             job = result.job
             wait = self._senders[job.receiver].settle(result, monotonic)
             if self._engine.settle(result, monotonic, wait) and result.failure is None:
-                log.info("%s: told of %s (%s)", job.receiver, clean(job.about, 200), job.parcel.message.kind)
+                what = job.parcel.message.kind
+                for alert_id, _ in job.entries[1:]:  # of several in one message, a line each for who looks one up
+                    log.debug("%s: told of %s", job.receiver, clean(alert_id, 200), extra={"alert_id": alert_id})
+                about = {"alert_id": job.entries[0][0]}
+                log.info("%s: told of %s (%s)", job.receiver, clean(job.about, 200), what, extra=about)
 
     def _dispatch(self, monotonic: float) -> None:
         ready = {name: sender for name, sender in self._senders.items() if sender.ready(monotonic)}
@@ -442,4 +446,5 @@ def _told(sender: Sender, monotonic: float) -> Told:
 
 
 def _tell(move: Move) -> None:
-    log.info("alert %s: %s -> %s (%s)", clean(move.alert_id, 200), move.was, move.status, move.reason)
+    about = {"alert_id": move.alert_id, "reason": move.reason}
+    log.info("alert %s: %s -> %s (%s)", clean(move.alert_id, 200), move.was, move.status, move.reason, extra=about)

@@ -143,7 +143,10 @@ def _take(found: Stored, record: Any, place: str) -> None:
         else:
             found.states[alert_id] = decode(value)
     except InvalidEvent as error:
-        log.error("alert %s at %s is left out: %s", clean(alert_id, 100), place, clean(str(error), 300))  # noqa: TRY400
+        log.error(  # noqa: TRY400
+            "alert %s at %s is left out: %s", clean(alert_id, 100), place, clean(str(error), 300),
+            extra={"alert_id": alert_id, "reason": error.reason},
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

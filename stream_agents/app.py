@@ -12,7 +12,7 @@ import logging
 import signal
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,8 @@ class FaustEdges:
     async def _write(self, partition: int, key: str, record: Mapping[str, Any]) -> None:
         # Straight to the changelog and awaited: `table[key] = ...` would only buffer, and a commit could pass it.
         self.table.data[key] = dict(record)
-        await self._acknowledged(self.table.send_changelog(partition, key, dict(record)))
+        async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+            await self.table.send_changelog(partition, key, dict(record))
 
     async def seek(self, partition: int, offset: int) -> None:
         # Not `seek`: it takes what was fetched away in our thread, from under the consumer's, and a KeyError there ends
@@ -142,54 +143,42 @@ class FaustEdges:
             "source_offset": str(offset).encode(),
         }
         key = f"{source}-{partition}-{offset}".encode()
-        sent = await self.topics["dead_letters"].send(key=key, value=value or b"", headers=headers)
-        await self._acknowledged(sent)
+        await self._send("dead_letters", [(key, value or b"")], headers=headers)
 
     async def publish(self, verdicts: list[Verdict]) -> None:
-        topic = self.topics["verdicts"]
-        sent = [await topic.send(key=v.alert_id.encode(), value=encode(v)) for v in verdicts]
-        for future in sent:
-            await self._acknowledged(future)
+        await self._send("verdicts", [(v.alert_id.encode(), encode(v)) for v in verdicts])
 
     async def publish_windows(self, windows: list[WindowEvent]) -> None:
-        topic, days = self.topics["windows"], self.topics["days"]
-        sent = [await topic.send(key=window_key(w).encode(), value=encode(w)) for w in windows]
+        await self._send("windows", [(window_key(w).encode(), encode(w)) for w in windows])
         kept = hours_kept(windows)
-        sent += [await days.send(key=hour_key(self._app_id, w).encode(), value=encode(w)) for w in kept]
-        for future in sent:
-            await self._acknowledged(future)
+        await self._send("days", [(hour_key(self._app_id, w).encode(), encode(w)) for w in kept])
 
     async def publish_corrections(self, corrections: list[CorrectionEvent]) -> None:
-        topic = self.topics["corrections"]
-        sent = [await topic.send(key=c.event_id.encode(), value=encode(c)) for c in corrections]
-        for future in sent:
-            await self._acknowledged(future)
+        await self._send("corrections", [(c.event_id.encode(), encode(c)) for c in corrections])
 
     async def publish_days(self, days: list[DayEvent]) -> None:
-        topic = self.topics["days"]
-        sent = [await topic.send(key=day_key(d).encode(), value=encode(d)) for d in days]
-        for future in sent:
-            await self._acknowledged(future)
+        await self._send("days", [(day_key(d).encode(), encode(d)) for d in days])
 
     async def publish_scaling(self, event: ScalingEvent) -> None:
         key = f"scaling:{event.group}:{event.topic}".encode()
-        await self._acknowledged(await self.topics["metrics"].send(key=key, value=encode(event)))
+        await self._send("metrics", [(key, encode(event))])
         if event.desired_workers != self._desired:
-            key = change_key(self._app_id, event).encode()
-            await self._acknowledged(await self.topics["days"].send(key=key, value=encode(event)))
+            await self._send("days", [(change_key(self._app_id, event).encode(), encode(event))])
             self._desired = event.desired_workers
 
     async def send_partials(self, records: Sequence[Record]) -> None:
-        topic = self.topics["partials"]
-        for future in [await topic.send(key=key, value=value, partition=0) for key, value in records]:
-            await self._acknowledged(future)
+        await self._send("partials", records, partition=0)
+
+    async def _send(self, name: str, records: Iterable[tuple[bytes, bytes | None]], **more: Any) -> None:
+        """Return when the broker has acknowledged all of them. Raises `TimeoutError`: a send waits, too, for a batch
+        that does not go out, and what waits without an end is said by nobody."""
+        topic = self.topics[name]
+        async with asyncio.timeout(SEND_TIMEOUT_SECONDS):
+            for future in [await topic.send(key=key, value=value, **more) for key, value in records]:
+                await future
 
     def rebalancing(self) -> bool:
         return bool(self.app.rebalancing)
-
-    @staticmethod
-    async def _acknowledged(future: Any) -> None:
-        await asyncio.wait_for(future, SEND_TIMEOUT_SECONDS)
 
 
 def brain_of(settings: Settings) -> Brain | None:
@@ -239,6 +228,8 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
         broker_commit_interval=1.0,
         consumer_auto_offset_reset="earliest",
         producer_acks=-1,
+        # Faust's 20 minutes: so long a batch would be tried again, and whoever has more for its partition would wait.
+        producer_request_timeout=SEND_TIMEOUT_SECONDS / 2,
         producer_max_request_size=STATE_MAX_BYTES,
         producer_compression_type="lz4",  # a pane in JSON shrinks to a seventh
         timezone=UTC,

@@ -111,6 +111,21 @@ def test_a_breach_is_posted_and_its_end_edits_the_message(bench: Alerting) -> No
     assert "0 messages owed" in log
 
 
+def test_as_json_every_line_is_one_and_an_alert_is_found_by_its_id(quick: Alerting) -> None:
+    child = quick.start(LOG_FORMAT="json", ALERTS_CONSOLE="false")
+    quick.say("breached")
+    quick.wait_for(roots)
+    quick.say("ok")
+    quick.wait_for(replies)
+    quick.wait_for_line(child, "slack: told of latency|all (resolved)")
+    assert child.stop() == 0
+    lines = [json.loads(line) for line in quick.logs().splitlines()]
+    assert [line["message"] for line in lines if line.get("alert_id") == "latency|all"] == [
+        "alert latency|all: inactive -> firing (fired)", "slack: told of latency|all (firing)",
+        "alert latency|all: firing -> resolved (recovered)", "slack: told of latency|all (resolved)",
+    ]  # fmt: skip
+
+
 def test_killed_in_the_middle_of_an_alert_it_goes_on_where_it_was(bench: Alerting) -> None:
     first = bench.start()
     bench.say("breached")

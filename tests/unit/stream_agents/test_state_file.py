@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from embedwatch.errors import InputError
+from stream_agents.compute import state_file
 from stream_agents.compute.ledger import PartitionState
 from stream_agents.compute.state_file import (
     Head,
     Kept,
     Latest,
     Mark,
+    bounded_lines,
     digest,
     lines,
     next_offset_of,
@@ -23,6 +27,7 @@ from stream_agents.compute.state_file import (
     rebased,
     which_log,
 )
+from tests.harness.agents_log import batch_event
 
 HEAD = Head("embedwatch-agents", 1_770_000_000.5, 4, {0: 12, 1: 0, 3: 7}, {0: Mark(11, "a"), 1: None, 3: Mark(6, "b")})
 
@@ -75,6 +80,15 @@ def test_another_file_is_told(line: str, words: str) -> None:
         parse([line])
 
 
+def test_a_line_that_is_too_long_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_file, "MAX_LINE_CHARS", 1000)
+    for length, told in ((1000, "not one of a saved state"), (1001, "longer than any record"), (10**6, "longer than")):
+        file = io.StringIO("x" * length + "\n")
+        with pytest.raises(InputError, match=told):
+            parse(bounded_lines(file))
+        assert file.tell() <= 1002
+
+
 def test_of_a_key_the_last_record_is_kept_and_a_removed_one_is_not() -> None:
     latest = Latest()
     for key, value in ((b"a", b"1"), (b"b", b"2"), (None, b"3"), (None, b"4"), (b"a", b"5")):
@@ -84,9 +98,14 @@ def test_of_a_key_the_last_record_is_kept_and_a_removed_one_is_not() -> None:
 
 
 def test_a_state_is_rebased_and_its_sums_stay() -> None:
-    found = rebased(state(3, 99), {3: 2})
+    kept = PartitionState(next_offset=99)
+    kept.book(batch_event(), ZoneInfo("UTC"), 10)
+    record = Kept("state", 3, b'"p3"', json.dumps(kept.to_record()).encode(), 5)
+    found = rebased(record, {3: 2})
     assert next_offset_of(found) == 2
-    assert {**json.loads(found.value), "next_offset": 99} == json.loads(state(3, 99).value)
+    changed = json.loads(found.value)
+    assert changed["carried_days"] == sorted(kept.days) != []
+    assert {**changed, "next_offset": 99, "carried_days": []} == json.loads(record.value)
     history = Kept("state", 3, b'"p3-history-1"', b"{}", 1)
     assert rebased(history, {3: 2}) == history
     assert next_offset_of(Kept("alerts", 0, b"p0", b"{}", 1)) is None
