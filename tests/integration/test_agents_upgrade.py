@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from embedwatch.codec import decode_metric
 from embedwatch.events import BatchEvent
 from embedwatch.kafka import create_topics, producer
 from embedwatch.topics import TopicSpec
-from stream_agents.compute.ledger import PartitionState
 from tests.harness.agents import PARTITIONS, Agents, events
 from tests.harness.brokers import Broker, settings_for
 from tests.harness.kafka_io import opened
@@ -67,8 +68,8 @@ def test_one_after_another_is_replaced_nobody_is_without_an_answer_and_no_number
     one = Agents(kafka, tmp_path / "one")
     two = Agents(kafka, tmp_path / "two", create=False)
     two.sent = one.sent
-    before, sent = events(40, start=5000), events(BEFORE)
-    the_version_before_wrote_a_state(one, before)
+    before, sent = the_version_before_wrote_a_state(one), events(BEFORE)
+    assert len(before) == 40
     with one.running() as old, two.running() as older:
         one.wait_ready(old)
         two.wait_ready(older)
@@ -95,18 +96,18 @@ def test_one_after_another_is_replaced_nobody_is_without_an_answer_and_no_number
     assert (watch.silent, watch.fell) == ([], [])
 
 
-def the_version_before_wrote_a_state(agents: Agents, counted: Sequence[BatchEvent]) -> None:
-    """Version 3 did not keep apart which days an older version had counted. What it counted stands in its state only:
-    the events are no longer kept."""
-    changelog, zone = f"{agents.app_id}-state-changelog", ZoneInfo(agents.timezone)
+def the_version_before_wrote_a_state(agents: Agents) -> list[BatchEvent]:
+    """Recorded with that version's code (state version 4), on a day that is moved to this one. What it counted stands
+    in its state only: the events are no longer kept. They come back, to be added up here."""
+    text = (Path(__file__).parent / "state_v4.json").read_text(encoding="utf-8")
+    day, now = json.loads(text)["day"], time.time()
+    recorded = json.loads(text.replace(day, datetime.fromtimestamp(now, ZoneInfo(agents.timezone)).date().isoformat()))
+    changelog = f"{agents.app_id}-state-changelog"
     create_topics(agents.kafka, [TopicSpec(changelog, "", "", "tests", "compact", None, partitions=PARTITIONS)])
     with opened(producer(agents.kafka, "version-before")) as client:
-        for partition in range(PARTITIONS):
-            state = PartitionState(next_offset=0, timezone=agents.timezone)
-            for event in counted[partition::PARTITIONS]:
-                state.book(event, zone, 100)
-            record = state.to_record() | {"v": 3}
-            del record["older_days"]
-            client.send(
-                changelog, key=f'"p{partition}"'.encode(), value=json.dumps(record).encode(), partition=partition
-            ).get(30)
+        for name, state in recorded["states"].items():
+            assert state["v"] == 4
+            record = json.dumps({**state, "timezone": agents.timezone}).encode()
+            client.send(changelog, key=f'"{name}"'.encode(), value=record, partition=int(name[1:])).get(30)
+    events = [decode_metric(json.dumps({**event, "time_seconds": now}).encode()) for event in recorded["events"]]
+    return [event for event in events if isinstance(event, BatchEvent)]
