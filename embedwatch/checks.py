@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Literal
 
 from embedwatch.errors import ConfigError, ConnectionFailed, EmbedwatchError
+from embedwatch.hosts import is_loopback
 from embedwatch.settings import Settings, redact_url
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ FIXES = {
     "pagerduty": "mend EMBEDWATCH_ALERTS_PAGERDUTY_ROUTING_KEY, then `embedwatch alerts test --receiver pagerduty`",
     "clock": "bring the agents to the version that stands here",
     "version": "bring the agents to the version that stands here",
+    "agents access": "set EMBEDWATCH_AGENTS_WEB_TOKEN, or let a proxy that asks for a password be the only one there",
     "agents": "start `embedwatch agents`, or say where they are: EMBEDWATCH_AGENTS_WEB_HOST and _WEB_PORT",
 }
 
@@ -255,10 +257,13 @@ def _of_certificate(error: BaseException | None) -> bool:
 
 
 def _agents(settings: Settings) -> Iterable[Check]:
-    """Readiness, clock, version and page."""
+    """Who may ask, readiness, clock, version and page."""
     from embedwatch.agents_api import AgentsApi, default_url
 
     token = settings.agents.web_token
+    if token is None and not is_loopback(settings.agents.web_host):
+        where = f"{settings.agents.web_host}:{settings.agents.web_port}"
+        yield Check("agents access", "warning", f"whoever reaches {where} may ask everything: no token is set")
     with AgentsApi(default_url(settings), token=token, timeout_seconds=ASK_SECONDS) as api:
         began = time.time()
         ready, reasons = api.ready()

@@ -35,6 +35,15 @@ def hosts_of(bound: str, allowed: Iterable[str]) -> Hosts:
     return Hosts(frozenset(names), everywhere)
 
 
+def is_loopback(bound: str) -> bool:
+    """Whether only this machine reaches a server that listens there."""
+    name = host_name(bound)
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
+
+
 def host_name(host: str) -> str:
     """Of a `Host` header, or an address with or without brackets: the name without port, in small letters."""
     text = host.strip().lower()

@@ -582,6 +582,7 @@ def _explain(detail: ErrorDetails, places: Mapping[tuple[str, str], str]) -> str
         return f"{place}: unknown setting {name!r}{closest(field, _fields(section))}"
     message = detail["msg"].removeprefix("Value error, ")
     found = detail["input"]
-    if detail["type"] != "value_error" and isinstance(found, str | int | float) and not _is_secret(section, field):
+    shown = not _is_secret(section, field) and field != "routes"  # routes hold addresses with tokens
+    if detail["type"] != "value_error" and isinstance(found, str | int | float) and shown:
         message += f", found {str(found)[:80]!r}"
     return f"{place}: {name}: {message}"

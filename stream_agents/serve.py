@@ -8,6 +8,7 @@ import sys
 
 from embedwatch.clock import SystemClock
 from embedwatch.errors import ConfigError, EmbedwatchError
+from embedwatch.hosts import is_loopback
 from embedwatch.rules import Rule
 from embedwatch.settings import Settings
 from stream_agents.app import build
@@ -28,6 +29,11 @@ def serve(settings: Settings, rules: tuple[Rule, ...]) -> None:
     # Faust logs every service of ours under our module's name, as it starts and stops.
     logging.getLogger("stream_agents.transport").setLevel(max(logging.WARNING, logging.getLogger().level))
     calm_libraries(SystemClock())
+    if settings.agents.web_token is None and not is_loopback(settings.agents.web_host):
+        log.warning(
+            "agents: whoever reaches %s:%d may ask everything: EMBEDWATCH_AGENTS_WEB_TOKEN is not set",
+            settings.agents.web_host, port,
+        )  # fmt: skip
     log.info("agents: starting with %d rules; joining the group takes some seconds", len(rules))
     sampler.start()
     worker = StoppableWorker(app, quiet=True, loglevel="warn", redirect_stdouts=False, override_logging=False)

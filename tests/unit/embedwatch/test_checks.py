@@ -85,6 +85,21 @@ def test_aims_that_nothing_can_be_held_to_are_told_here_and_not_by_agents_that_d
 
 
 @pytest.mark.parametrize(
+    ("host", "token", "told"),
+    [("127.0.0.1", None, False), ("::1", None, False), ("localhost", None, False), ("0.0.0.0", None, True),
+     ("::", None, True), ("0.0.0.0", "0123456789abcdef", False)],
+)  # fmt: skip
+def test_an_api_that_everybody_may_ask_is_told(host: str, token: str | None, told: bool) -> None:
+    agents = AgentSettings(web_host=host, web_port=free_port(), web_token=token)  # type: ignore[arg-type]
+    found = [check.state for check in _agents_checks(Settings(agents=agents)) if check.name == "agents access"]
+    assert found == (["warning"] if told else [])
+
+
+def _agents_checks(settings: Settings) -> list[Check]:
+    return list(guarded("agents", checks._agents, settings))
+
+
+@pytest.mark.parametrize(
     ("silent", "beat", "state"), [(20, 2, "ok"), (6, 2, "ok"), (5, 2, "warning"), (3, 2, "warning"), (2, 2, "failed")]
 )
 def test_a_worker_must_be_heard_of_several_times_before_it_counts_as_silent(
