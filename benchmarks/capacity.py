@@ -5,8 +5,12 @@
     batch events = workers × 1/s (a worker publishes at most about one a second, however many texts it does)
     heartbeats   = workers ÷ heartbeat interval
     lag samples  = partitions ÷ lag interval
-    agents       = (batch events + heartbeats × their share + lag samples × theirs) ÷ (events/s of one × 0.7)
+    agents       = ((batch events + heartbeats × their share + lag samples × theirs) ÷ events/s of one
+                   + time of one reading of the lag ÷ lag interval) ÷ 0.7
     bytes/s      = texts/s × bytes of a text or vector; events/s × bytes of an event
+
+The reading of the lag is done by one of them, beside its counting. What several take in of each other (each reads what
+the others have counted) is not in it: it was not measured for more than two.
 
 A share is what a heartbeat or a lag sample costs beside a batch event, from the same run. 0.7: a process that is busy
 for more of its time falls behind when a burst comes.
@@ -70,7 +74,7 @@ def need(
         batch_events_per_s=float(workers),
         heartbeats_per_s=beats,
         lag_samples_per_s=lags,
-        agents_processes=math.ceil(load / (measured.agent_events_per_s * HEADROOM)),
+        agents_processes=math.ceil((load / measured.agent_events_per_s + read_seconds / interval) / HEADROOM),
         lag_read_seconds=read_seconds,
         texts_mb_per_s=texts_per_s * measured.text_bytes / 1e6,
         vectors_mb_per_s=texts_per_s * measured.vector_bytes / 1e6,

@@ -174,7 +174,8 @@ def _capacity(results: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
         f"{_number(measured.agent_events_per_s)} batch events/s and is planned to be busy for {HEADROOM:.0%} of "
         f"its time; "
         f"a heartbeat costs it {measured.heartbeat_share:.1%} of a batch event, a lag sample "
-        f"{measured.lag_share:.1%}. With "
+        f"{measured.lag_share:.1%}; the time of one reading of the lag is on the bill of the process that reads it. "
+        "What agents take in of each other's numbers is not in it: of more than two it was not measured. With "
         "another model or a GPU put your own texts/s in: everything but the two columns of bytes of texts and vectors "
         "follows the number of workers, not of texts."
     )
@@ -260,7 +261,8 @@ def _soak(found: Any) -> str:
         f"`make soak`: {found['texts']:,} texts of the hashing backend through the whole flow in "
         f"{found['seconds']:,.0f} s ({found['texts_per_s']:,.0f} texts/s); at most {found['most_behind_texts']:,} "
         f"texts "
-        f"behind; {wrong}. Memory over the second half, by its trend:\n\n"
+        f"behind, which the feeder sees to: it waits at 60,000 that are not counted. {wrong[0].upper()}{wrong[1:]}. A "
+        "worker's own cache is held to 4 MiB here, so that it is full long before the half. Memory over the second half, by its trend:\n\n"
         "| process | from | to | |\n|---|---|---|---|\n" + "\n".join(rows) + "\n\n![Memory, handles and lag](soak.svg)"
     )
 

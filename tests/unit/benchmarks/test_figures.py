@@ -54,7 +54,7 @@ def test_a_million_texts_a_second_in_arithmetic() -> None:
     assert (found.workers, found.partitions, found.batch_events_per_s) == (10_000, 10_000, 10_000.0)
     # One reading of 10,000 partitions takes a second, so it is done each two seconds at most.
     assert (found.lag_read_seconds, found.lag_interval_seconds, found.lag_samples_per_s) == (1.0, 2.0, 5000.0)
-    assert found.agents_processes == 4  # (10,000 + 500 + 50) / 3,500
+    assert found.agents_processes == 4  # ((10,000 + 500 + 50) / 5,000 + 1.0 / 2.0) / 0.7
     assert found.texts_mb_per_s == pytest.approx(246.0)
 
 
