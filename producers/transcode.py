@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 from typing import BinaryIO
 
@@ -59,12 +60,16 @@ class Utf8Stream(io.RawIOBase):
         before = self._decoder.getstate()
         try:
             text = self._decoder.decode(data, final=self._ended)
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:  # not always one with a place: of UTF-16 without a byte order mark
+            reason = error.reason if isinstance(error, UnicodeDecodeError) else str(error)
+            start = error.start if isinstance(error, UnicodeDecodeError) else 0
             # The decoder may have held back bytes of the block before: positions count from those.
-            self._decoder.setstate(before)
-            text = self._decoder.decode(data[: max(0, error.start - len(before[0]))])
+            text = ""
+            with contextlib.suppress(UnicodeError):
+                self._decoder.setstate(before)
+                text = self._decoder.decode(data[: max(0, start - len(before[0]))])
             line = self._line + text.count("\n")
-            self._trouble = f"{self._label}, line {line}: not valid {self._encoding} ({error.reason}); check --encoding"
+            self._trouble = f"{self._label}, line {line}: not valid {self._encoding} ({reason[:200]}); check --encoding"
         self._line += text.count("\n")
         try:
             self._ready = text.encode()

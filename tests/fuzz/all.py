@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.fuzz.targets import alerts, commands, days, events, files, texts, web
+from tests.fuzz.targets import alerts, commands, days, events, files, inputs, texts, web
 
 Target = Callable[[bytes], None]
 
 TARGETS: dict[str, Target] = {
+    "admission": web.fuzz_admission,
     "agent_state": events.fuzz_agent_state,
     "agents": events.fuzz_agents,
     "alerting": alerts.fuzz_alerting,
@@ -18,6 +19,7 @@ TARGETS: dict[str, Target] = {
     "days": days.fuzz_days,
     "dead_letters": texts.fuzz_dead_letters,
     "http": web.fuzz_http,
+    "inputs": inputs.fuzz_inputs,
     "partials": events.fuzz_partials,
     "periods": days.fuzz_periods,
     "rules": files.fuzz_rules,

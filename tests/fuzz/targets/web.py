@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
@@ -13,6 +14,7 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from stream_agents.runtime import Runtime
+from stream_agents.web.admission import Asked, gate
 from stream_agents.web.api import add_routes
 from stream_agents.web.openapi import document
 from stream_agents.web.routes import ROUTES
@@ -123,6 +125,41 @@ def fuzz_http(data: bytes) -> None:
         assert len(check(path, method, response)) < 6000
     elif method == "GET" and response.status == 200:
         check(path, method, response)
+
+
+HOSTS = (
+    "localhost", "127.0.0.1:6066", "[::1]:6066", "agents", "agents:6066", "evil.example", "localhost.evil.example",
+    "localhost@evil.example", "[", "]", "", ":", "[::1", "::1", "0x7f.1", "127.1", "2130706433", "localhost.",
+    "AGENTS.",
+)  # fmt: skip
+OURS = re.compile(r"(localhost\.?|agents\.?|(\[?[0-9a-f:.]+\]?))(:.*)?", re.IGNORECASE)
+TOKEN = "0123456789abcdef-token"
+
+
+def fuzz_admission(data: bytes) -> None:
+    """Whatever a request says of itself: without the token no numbers, and no host but ours."""
+    dice = Dice(data)
+    guard = gate("127.0.0.1", ("agents",), 50.0, TOKEN)
+    for _ in range(1 + dice.below(4)):
+        given = dice.pick(
+            (None, f"Bearer {TOKEN}", f"bearer {TOKEN}", f"Bearer {TOKEN} ", f"Basic {TOKEN}", dice.text())
+        )
+        asked = Asked(
+            method=dice.pick(METHODS), client=dice.pick((None, "127.0.0.1", "::1", "fe80::1%eth0", dice.text())),
+            host=dice.pick(HOSTS) if dice.byte() % 3 else dice.pick((None, dice.text())), origin=dice.pick(
+                (None, "null", "http://localhost:1", "https://evil.example", "http://[", dice.text())
+            ),
+            authorization=given, media_type=dice.pick(("", "application/json", "text/plain", dice.text())),
+            body_bytes=dice.pick((0, 0, None, 1, 10**12)), open=dice.maybe(5), unlimited=dice.maybe(5),
+        )  # fmt: skip
+        refusal = guard.judge(asked, 1.0)
+        if refusal is not None:
+            assert 400 <= refusal.status < 500
+            assert TOKEN not in refusal.error
+            continue
+        assert asked.open or (given or "").removeprefix("Bearer ").removeprefix("bearer ").strip() == TOKEN, asked
+        assert asked.host is None or OURS.fullmatch(asked.host.strip()), asked
+        assert asked.body_bytes is not None
 
 
 def _quote(text: str, safe: str = "") -> str:

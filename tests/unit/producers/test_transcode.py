@@ -59,3 +59,9 @@ def test_a_file_that_ends_within_a_character_is_an_error() -> None:
 def test_characters_that_no_utf8_can_hold_are_an_error() -> None:
     with pytest.raises(InputError, match=r"in.txt, line 1: "):
         utf8(b"a+2AA-b", "utf-7").read()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_a_file_without_the_mark_that_its_encoding_begins_with_is_an_error(encoding: str) -> None:
+    with pytest.raises(InputError, match=rf"in.txt, line 1: not valid {encoding} \(.*BOM\); check --encoding"):
+        utf8("text".encode(f"{encoding}-le"), encoding).read()
