@@ -262,7 +262,8 @@ def _soak(found: Any) -> str:
         f"{found['seconds']:,.0f} s ({found['texts_per_s']:,.0f} texts/s); at most {found['most_behind_texts']:,} "
         f"texts "
         f"behind, which the feeder sees to: it waits at 60,000 that are not counted. {wrong[0].upper()}{wrong[1:]}. A "
-        "worker's own cache is held to 4 MiB here, so that it is full long before the half. Memory over the second half, by its trend:\n\n"
+        "worker's own cache is held to 4 MiB here, so that it is full long before the half. Memory over the second "
+        "half, by its trend:\n\n"
         "| process | from | to | |\n|---|---|---|---|\n" + "\n".join(rows) + "\n\n![Memory, handles and lag](soak.svg)"
     )
 

@@ -20,13 +20,14 @@ def read_parquet(spec: Input, options: ReadOptions, tally: Tally) -> Iterator[It
     records = Records(spec, options, unit="row")
     try:
         file = pq.ParquetFile(spec.path)
-    except (pa.ArrowException, OSError) as error:
+        schema = file.schema_arrow
+    except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: names that are no UTF-8
         raise InputError(f"{spec.label}: is not a Parquet file that can be read: {_line(error)}") from None
     with file:
-        _check_column(pa, file.schema_arrow, options.field, "--field", spec, numbers=False)
+        _check_column(pa, schema, options.field, "--field", spec, numbers=False)
         columns = [options.field]
         if options.id_field is not None:
-            _check_column(pa, file.schema_arrow, options.id_field, "--id-field", spec, numbers=True)
+            _check_column(pa, schema, options.id_field, "--id-field", spec, numbers=True)
             columns.append(options.id_field)
         total, size = max(1, file.metadata.num_rows), spec.size_bytes or 0
         number = 0
@@ -35,7 +36,7 @@ def read_parquet(spec: Input, options: ReadOptions, tally: Tally) -> Iterator[It
         while True:
             try:
                 batch = next(batches, None)
-            except (pa.ArrowException, OSError) as error:
+            except (pa.ArrowException, OSError, ValueError) as error:
                 raise records.error(number + 1, f"the file is damaged from here on: {_line(error)}") from None
             if batch is None:
                 return
