@@ -67,6 +67,12 @@ def gather(
     Raises `ConfigError` for a zone that is not the agents', `ConnectionFailed` where neither agents nor broker answer.
     """
     ledger, away = _asked(agents, scope)
+    whose = settings.agents.app_id if ledger is None else ledger.get("app_id", settings.agents.app_id)
+    if whose != settings.agents.app_id:
+        raise ConfigError(
+            f"the agents that were asked are those of --app-id {whose}, and the report is of {settings.agents.app_id}: "
+            "name the others with --agents-url, or leave --app-id and --topic-prefix out"
+        )
     zone = settings.budget.timezone if ledger is None else str(ledger["timezone"])
     if timezone is not None and timezone != zone:
         if ledger is not None or "timezone" in settings.budget.model_fields_set:

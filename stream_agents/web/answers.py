@@ -162,6 +162,9 @@ class LedgerRow(Day, kw_only=True):
 
 
 class Ledger(Struct):
+    """`app_id`: whose numbers these are."""
+
+    app_id: str
     timezone: str
     today: str
     days: list[str]

@@ -169,7 +169,10 @@ class Routes:
                 {"scope": key, **day_summary(world, day, parse_scope(key), now=now, rules=rules)}
                 for key in keys[:MAX_ROWS]
             ]
-        return answer({"timezone": world.zone.key, "today": world.today(now), "days": days, "rows": rows})
+        return answer({
+            "app_id": self.runtime.merger.app_id, "timezone": world.zone.key, "today": world.today(now), "days": days,
+            "rows": rows,
+        })  # fmt: skip
 
     async def verdicts(self, request: web.Request) -> web.Response:
         return answer({"verdicts": verdict_rows(self.runtime.verdicts)[:MAX_ROWS]})

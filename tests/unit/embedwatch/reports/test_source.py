@@ -54,12 +54,14 @@ class FakeAgents:
     timezone: str = "UTC"
     away: bool = False
     not_ready: list[str] = field(default_factory=list)
+    app_id: str | None = "app"
 
     def ledger(self, scope: str = "all") -> dict[str, Any]:
         if self.away:
             raise ConnectionFailed("no stream agents at http://nowhere")
         rows = [row for rows in self.days.values() for row in rows if row["scope"] == scope]
-        return {"timezone": self.timezone, "today": TODAY, "days": sorted(self.days), "rows": rows}
+        whose = {} if self.app_id is None else {"app_id": self.app_id}
+        return {"timezone": self.timezone, "today": TODAY, "days": sorted(self.days), "rows": rows, **whose}
 
     def ledger_day(self, day: str) -> dict[str, Any]:
         return {**self.ledger(), "rows": self.days.get(day, [])}
@@ -99,6 +101,12 @@ def test_a_closed_day_needs_no_agents(settings: Settings) -> None:
     found = report(settings, FakeAgents(away=True), FakeTopics({"days": days()}))
     assert (found.total.cost_nano_usd, found.total.texts, found.complete) == (7, 10, True)
     assert found.period.first == YESTERDAY
+
+
+def test_closed_days_of_one_system_and_the_agents_of_another_are_not_added_up(settings: Settings) -> None:
+    with pytest.raises(ConfigError, match=r"are those of --app-id other, and the report is of app: name the others"):
+        gathered(settings, FakeAgents({TODAY: [row(TODAY)]}, app_id="other"), FakeTopics({"days": days()}))
+    gathered(settings, FakeAgents({TODAY: [row(TODAY)]}, app_id=None), FakeTopics({"days": days()}))  # they are older
 
 
 def test_today_is_the_agents(settings: Settings) -> None:
