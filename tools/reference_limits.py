@@ -14,22 +14,27 @@ from embedwatch.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """`where` is `module:CONSTANT` or `setting:section.name` (its default); `test` is `file::test`."""
+    """`where` is `module:CONSTANT` or `setting:section.name` (its default); `test` is `file::test`, and so is `also`,
+    where a limit holds in two places."""
 
     of: str
     where: str
     then: str
     test: str
     bytes: bool = False
+    also: str = ""
 
 
 UNIT = "tests/unit"
 LIMITS: tuple[tuple[str, tuple[Limit, ...]], ...] = (
     ("Texts and messages", (
-        Limit("bytes of a text", "setting:worker.max_text_bytes", "one above it is a dead letter (`text_too_large`); `produce` stops at it, or leaves it out and lists it", f"{UNIT}/workers/test_decode.py::test_a_single_text_is_judged", True),
-        Limit("bytes of a message of texts", "embedwatch.topics:TEXTS_MAX_MESSAGE_BYTES", "the broker refuses a larger one, and the producer says so", "tests/contract/test_records.py::test_a_text_above_the_limit_is_refused_in_words", True),
+        Limit("bytes of a text", "setting:worker.max_text_bytes", "one above it is a dead letter (`text_too_large`); `produce` stops at it, or leaves it out and lists it", f"{UNIT}/workers/test_decode.py::test_a_single_text_is_judged", True, f"{UNIT}/producers/test_run.py::test_produce_takes_a_text_at_the_limit_and_stops_at_one_byte_more"),
+        Limit("bytes of a message of texts", "embedwatch.topics:TEXTS_MAX_MESSAGE_BYTES", "the producer's Kafka client refuses a larger one, key and framing counted, before it is sent", f"{UNIT}/producers/test_publish.py::test_a_message_at_the_limit_is_taken_and_the_client_refuses_one_byte_more", True),
+        Limit("bytes of a line of JSON Lines", "producers.readers.jsonl:MAX_LINE_BYTES", "`produce` stops at it, or leaves it out and lists it", f"{UNIT}/producers/test_jsonl.py::test_a_line_at_the_limit_is_read_and_one_byte_more_is_told_as_a_line", True),
+        Limit("bytes of a line of CSV", "producers.readers.delimited:MAX_LINE_BYTES", "`produce` ends there, after all before it was sent", f"{UNIT}/producers/test_delimited.py::test_a_line_at_the_limit_is_read_and_one_byte_more_is_refused", True),
+        Limit("characters of a cell of CSV", "producers.readers.delimited:MAX_CELL_CHARS", "the same", f"{UNIT}/producers/test_delimited.py::test_a_cell_at_the_limit_is_read_and_one_character_more_is_refused"),
         Limit("texts that a producer packs into a chunk", "embedwatch.wire:MAX_CHUNK_TEXTS", "the next text begins another chunk", f"{UNIT}/producers/test_packing.py::test_a_chunk_of_as_many_texts_as_there_may_be_is_one_message_and_one_more_begins_another"),
-        Limit("bytes that a producer packs into a chunk", "embedwatch.wire:MAX_CHUNK_BYTES", "the next text begins another chunk; a larger text goes alone", f"{UNIT}/producers/test_packing.py::test_a_text_too_large_for_a_chunk_goes_alone_after_what_came_before_it", True),
+        Limit("bytes that a producer packs into a chunk", "embedwatch.wire:MAX_CHUNK_BYTES", "the next text begins another chunk; a larger text goes alone", f"{UNIT}/producers/test_packing.py::test_a_chunk_of_as_many_bytes_as_there_may_be_is_one_message_and_one_more_begins_another", True, f"{UNIT}/producers/test_packing.py::test_a_text_too_large_for_a_chunk_goes_alone_after_what_came_before_it"),
         Limit("texts of a chunk that a worker takes", "workers.decode:MAX_MESSAGE_TEXTS", "a chunk of more is a dead letter, whole", f"{UNIT}/workers/test_decode.py::test_a_chunk_of_too_many_texts_is_refused_whole"),
         Limit("characters of a text's id", "embedwatch.wire:MAX_TEXT_ID_CHARS", "the rest is cut off", f"{UNIT}/embedwatch/test_wire.py::test_an_overlong_id_is_cut"),
         Limit("characters of a label (model, tenant, source) of a text", "workers.decode:MAX_LABEL_CHARS", "the rest is cut off", f"{UNIT}/workers/test_meter.py::test_labels_that_are_too_long_are_clipped_so_that_the_event_can_be_read"),
@@ -39,7 +44,7 @@ LIMITS: tuple[tuple[str, tuple[Limit, ...]], ...] = (
     )),
     ("Queues and memory", (
         Limit("messages that a producer has under way", "producers.publish:MAX_IN_FLIGHT_MESSAGES", "it reads no further until one is acknowledged", f"{UNIT}/producers/test_publish.py::test_no_more_than_the_bound_is_under_way"),
-        Limit("bytes that a producer has under way", "producers.publish:MAX_IN_FLIGHT_BYTES", "the same; one larger message goes alone", f"{UNIT}/producers/test_publish.py::test_a_message_above_the_bound_goes_when_nothing_else_is_under_way", True),
+        Limit("bytes that a producer has under way", "producers.publish:MAX_IN_FLIGHT_BYTES", "the same; one larger message goes alone", f"{UNIT}/producers/test_publish.py::test_as_many_bytes_as_may_be_are_under_way_and_a_message_of_one_more_waits", True, f"{UNIT}/producers/test_publish.py::test_a_message_above_the_bound_goes_when_nothing_else_is_under_way"),
         Limit("texts that a worker takes together", "setting:worker.max_poll_texts", "it asks for no more", f"{UNIT}/workers/test_intake.py::test_a_full_cycle_does_not_wait"),
         Limit("messages that a worker takes together", "setting:worker.max_poll_messages", "it asks for no more", f"{UNIT}/workers/test_intake.py::test_messages_are_limited_too"),
         Limit("bytes that a worker takes together", "workers.intake:MAX_CYCLE_BYTES", "the rest waits for the next cycle; one larger message goes alone", f"{UNIT}/workers/test_intake.py::test_huge_texts_make_small_cycles", True),
@@ -57,7 +62,7 @@ LIMITS: tuple[tuple[str, tuple[Limit, ...]], ...] = (
         Limit("series of a counter", "stream_agents.compute.counters:MAX_SERIES", "the rest is counted under `other`", f"{UNIT}/stream_agents/test_views.py::test_counters_are_exact_bounded_and_only_go_up"),
         Limit("rules of a file", "embedwatch.rules:MAX_RULES", "more are refused at the start", f"{UNIT}/embedwatch/test_rules.py::test_the_number_of_rules_is_bounded"),
         Limit("seconds of a rule's window", "embedwatch.rules:MAX_WINDOW_SECONDS", "a longer one is refused at the start", f"{UNIT}/embedwatch/test_rules.py::test_the_longest_window_is_taken_and_a_longer_one_is_not"),
-        Limit("bytes of a rules or settings file", "embedwatch.yamlfile:MAX_FILE_BYTES", "a larger one is refused", f"{UNIT}/embedwatch/test_yamlfile.py::test_a_data_file_given_by_mistake_is_not_read_through", True),
+        Limit("bytes of a rules or settings file", "embedwatch.yamlfile:MAX_FILE_BYTES", "a larger one is refused", f"{UNIT}/embedwatch/test_yamlfile.py::test_a_file_of_the_largest_size_is_read_and_one_byte_more_is_not", True),
         Limit("entries of such a file, aliases followed", "embedwatch.yamlfile:MAX_ENTRIES", "more are refused before they are made", f"{UNIT}/embedwatch/test_yamlfile.py::test_a_file_that_unfolds_without_end_is_refused_at_once"),
     )),
     ("Each stage's own endpoint", (
@@ -95,6 +100,10 @@ def every() -> list[Limit]:
     return [limit for _, limits in LIMITS for limit in limits]
 
 
+def shown_by(limit: Limit) -> list[str]:
+    return [limit.test, limit.also] if limit.also else [limit.test]
+
+
 def page(note: str, table: Callable[[Sequence[str], Sequence[Sequence[str]]], str]) -> str:
     parts = [f"""{note}
 
@@ -107,13 +116,16 @@ code.
     for title, limits in LIMITS:
         rows = []
         for limit in limits:
-            file, _, test = limit.test.partition("::")
-            name = test.removeprefix("test_").replace("_", " ")
             place, _, constant = limit.where.partition(":")
             where = f"`{constant}`" if place == "setting" else f"`{place}.{constant}`"
-            rows.append((limit.of, _number(limit), where, limit.then, f"[{name}](../../{file})"))
+            rows.append((limit.of, _number(limit), where, limit.then, ", ".join(map(_link, shown_by(limit)))))
         parts.append(f"## {title}\n\n{table(('limit of', 'is', 'stands in', 'above it', 'shown by'), rows)}")
     return "\n".join(parts)
+
+
+def _link(test: str) -> str:
+    file, _, name = test.partition("::")
+    return f"[{name.removeprefix('test_').replace('_', ' ')}](../../{file})"
 
 
 def _number(limit: Limit) -> str:
