@@ -57,7 +57,7 @@ LIMITS: tuple[tuple[str, tuple[Limit, ...]], ...] = (
     ("Scopes, labels and rules", (
         Limit("scopes of models and tenants", "setting:agents.max_scopes", "the rest is counted under `other`; sums stay exact", f"{UNIT}/stream_agents/test_ledger.py::test_above_the_cap_the_rest_goes_to_other_once_an_event_and_the_whole_stays_exact"),
         Limit("workers that the agents know", "stream_agents.compute.world:MAX_WORKERS", "new ones are not shown; those that are known stay", f"{UNIT}/stream_agents/test_world.py::test_workers_and_caches_are_bounded_and_those_known_stay"),
-        Limit("partitions of the queue", "stream_agents.compute.world:MAX_PARTITIONS", "the rest is not looked at", f"{UNIT}/stream_agents/test_world.py::test_partitions_of_the_queue_are_bounded"),
+        Limit("partitions of the queue", "stream_agents.compute.world:MAX_PARTITIONS", "the rest is not looked at", f"{UNIT}/stream_agents/test_world.py::test_partitions_of_the_queue_are_bounded_and_those_known_stay"),
         Limit("models and tenants as Prometheus labels", "stream_agents.web.exposition:MAX_LABELS", "the busiest and dearest are shown", f"{UNIT}/stream_agents/test_series.py::test_names_of_many_models_and_tenants_are_bounded"),
         Limit("series of a counter", "stream_agents.compute.counters:MAX_SERIES", "the rest is counted under `other`", f"{UNIT}/stream_agents/test_views.py::test_counters_are_exact_bounded_and_only_go_up"),
         Limit("rules of a file", "embedwatch.rules:MAX_RULES", "more are refused at the start", f"{UNIT}/embedwatch/test_rules.py::test_the_number_of_rules_is_bounded"),
