@@ -52,7 +52,7 @@ LIMITS: tuple[tuple[str, tuple[Limit, ...]], ...] = (
         Limit("records that the agents have counted and not written", "stream_agents.runtime:MAX_PENDING", "reading waits for the flush", f"{UNIT}/stream_agents/test_runtime.py::test_the_stream_waits_while_too_much_is_not_written"),
         Limit("alerts whose states the agents show", "stream_agents.compute.alert_book:MAX_ALERTS", "those that are over go first", f"{UNIT}/stream_agents/test_alert_book.py::test_memory_is_bounded_and_what_is_over_goes_first"),
         Limit("closed windows that are remembered of each length", "stream_agents.compute.closing:MAX_RECENT", "the oldest go; all are on the topic `windows`", f"{UNIT}/stream_agents/test_closing.py::test_as_many_closed_windows_as_may_be_are_remembered_and_with_one_more_the_oldest_goes"),
-        Limit("corrections of a partition that wait to be said", "stream_agents.compute.corrections:MAX_UNSAID", "the rest of a day is said as one sum, under `other`", f"{UNIT}/stream_agents/test_corrections.py::test_as_many_corrections_as_may_wait_have_their_names_and_one_more_is_in_the_rest"),
+        Limit("corrections of a partition that wait to be said", "stream_agents.compute.corrections:MAX_UNSAID", "the rest of a day is said as one sum, under `other`; that and the whole, `all`, come on top for each day", f"{UNIT}/stream_agents/test_corrections.py::test_as_many_corrections_as_may_wait_have_their_names_and_one_more_is_in_the_rest"),
     )),
     ("Scopes, labels and rules", (
         Limit("scopes of models and tenants", "setting:agents.max_scopes", "the rest is counted under `other`; sums stay exact", f"{UNIT}/stream_agents/test_ledger.py::test_as_many_scopes_as_there_may_be_have_their_names_and_one_more_is_other", also=f"{UNIT}/stream_agents/test_ledger.py::test_above_the_cap_the_rest_goes_to_other_once_an_event_and_the_whole_stays_exact"),
@@ -98,8 +98,10 @@ LIMITS: tuple[tuple[str, tuple[Limit, ...]], ...] = (
 NOTES = {
     "Queues and memory": """
 Alerts that alerting keeps in memory have no limit of their own. There is one for each rule and scope that was breached
-(for each day as well where a rule is of days, and for each step of a budget), so those that are open are at most as many
-as rules times scopes that are judged. One that is over is forgotten `alerts.forget_after_seconds` later.
+(for each day as well where a rule is of days, and for each step of a budget): of what is judged now at most rules times
+scopes. Where names of models and tenants come and go, older ones come on top: one that is over is forgotten
+`alerts.forget_after_seconds` later, and one of a scope of which nothing is heard any more stays open, unless
+`alerts.no_data_resolve_seconds` closes it.
 """,
 }
 
