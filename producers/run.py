@@ -20,6 +20,13 @@ from producers.text import Bad, Item, Oversized, Tally
 STOP_FLUSH_SECONDS = 5.0
 _SLICE_SECONDS = 0.1
 MAX_LISTED = 20
+#: Of a line that is not read into memory it is not known how large its text is: `--max-text-bytes` would not help.
+_TOO_LARGE = {
+    "text": "the text has {:,} bytes, at most {:,} can be sent; shorten it, raise --max-text-bytes (here and at the "
+    "workers), or leave such texts out with --on-too-large skip",
+    "line": "the line has {:,} bytes, at most {:,} are read of one, whatever --max-text-bytes says; shorten its text, "
+    "take other fields out of it, or leave such lines out with --on-too-large skip",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +184,7 @@ class Run:
         what = f"{item.where} ({item.size_bytes:,} bytes)"
         if self.plan.on_too_large == "stop":
             self.counts.read -= 1
-            raise InputError(
-                f"{item.where}: the text has {item.size_bytes:,} bytes, at most {item.limit_bytes:,} can be sent; "
-                "shorten it, raise --max-text-bytes (here and at the workers), or leave such texts out with "
-                "--on-too-large skip"
-            )
+            raise InputError(f"{item.where}: {_TOO_LARGE[item.what].format(item.size_bytes, item.limit_bytes)}")
         self.counts.too_large += 1
         if len(self.counts.too_large_listed) < MAX_LISTED:
             self.counts.too_large_listed.append(what)

@@ -26,11 +26,13 @@ class SourceText(msgspec.Struct, frozen=True, gc=False):
 
 
 class Oversized(msgspec.Struct, frozen=True, gc=False):
-    """A text above the limit. It is not held in memory, only where it is and how large."""
+    """A text above the limit, or a line whose text is not known for that. It is not held in memory, only where it is
+    and how large."""
 
     where: str
     size_bytes: int
     limit_bytes: int
+    what: Literal["text", "line"] = "text"
 
 
 class Bad(msgspec.Struct, frozen=True, gc=False):

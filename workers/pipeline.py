@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 MAX_KEY_BYTES = 4096
 #: A topic takes 1 MiB a message unless told otherwise; a chunk of vectors beyond this goes out as several.
 MAX_VECTORS_BYTES = 900_000
+#: In such a message beside rows and ids: how long the ids are, and their brackets; the last id has no comma.
+_VECTORS_FRAME_BYTES = 4 + 2 - 1
 
 
 class Publisher(Protocol):
@@ -325,7 +327,8 @@ class Pipeline:
             self._publisher.send(self._topics.vectors, key=key, value=wire.encode_vector(matrix[0]), headers=headers)
             return
         row_bytes = matrix.shape[1] * matrix.dtype.itemsize
-        for part in _parts([row_bytes + wire.encoded_id_bytes(text_id) for text_id in ids], MAX_VECTORS_BYTES):
+        sizes = [row_bytes + wire.encoded_id_bytes(text_id) for text_id in ids]
+        for part in _parts(sizes, MAX_VECTORS_BYTES - _VECTORS_FRAME_BYTES):
             value = wire.encode_vectors(ids[part], matrix[part])
             self._publisher.send(self._topics.vectors, key=key, value=value, headers=headers)
 

@@ -32,6 +32,8 @@ log = logging.getLogger("embedwatch.sdk")
 GATHER_SECONDS = 0.1
 #: Of the time that somebody waits, what a sink may take: the answer must come before their patience ends.
 SINKS_SHARE = 0.8
+#: Calls that may wait to be told to the sinks, where the monitor is not told otherwise; one more is dropped.
+MAX_QUEUED_CALLS = 10_000
 #: How long the thread works on end before it lets others have the interpreter.
 TURN_SECONDS = 0.001
 #: Characters of texts that wait for their tokens to be counted. The n-th call in the queue may hold an n-th of it: all

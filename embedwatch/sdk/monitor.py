@@ -14,7 +14,7 @@ from typing import Any, TypeVar, overload
 from embedwatch.errors import ConfigError
 from embedwatch.pricing import PriceBook
 from embedwatch.sdk.call import Sink
-from embedwatch.sdk.channel import Channel
+from embedwatch.sdk.channel import MAX_QUEUED_CALLS, Channel
 from embedwatch.sdk.context import CallContext
 from embedwatch.sdk.money import as_usd
 from embedwatch.sdk.settling import Settler
@@ -52,7 +52,7 @@ class Monitor:
         gpu_usd_per_hour: Decimal | float | str | None = None,
         local: bool = False,
         worker: str | None = None,
-        max_queued_calls: int = 10_000,
+        max_queued_calls: int = MAX_QUEUED_CALLS,
     ) -> None:
         if isinstance(max_queued_calls, bool) or not isinstance(max_queued_calls, int) or max_queued_calls < 1:
             raise ConfigError(f"max_queued_calls is {max_queued_calls!r}; it must be a whole number from 1 on")

@@ -66,9 +66,9 @@ def _next(rows: Iterator[list[str]], number: int, records: Records) -> list[str]
 def _decoded(stream: BinaryIO, records: Records) -> Iterator[str]:
     """Lines with their ends. Bytes that are not UTF-8 become surrogates, so that the cell they are in can be told."""
     number = 0
-    while line := stream.readline(MAX_LINE_BYTES):
+    while line := stream.readline(MAX_LINE_BYTES + 2):  # a line of exactly so many, and \r\n
         number += 1
-        if len(line) == MAX_LINE_BYTES and not line.endswith(b"\n"):
+        if len(line) > MAX_LINE_BYTES and len(line.removesuffix(b"\n").removesuffix(b"\r")) > MAX_LINE_BYTES:
             raise records.error(number, f"a line of more than {MAX_LINE_BYTES} bytes; is this CSV?")
         if number == 1:
             line = line.removeprefix(BOM)

@@ -25,7 +25,7 @@ def read_jsonl(stream: BinaryIO, spec: Input, options: ReadOptions, tally: Tally
     field, id_field = options.field, options.id_field
     for number, line, size in bounded_lines(stream, MAX_LINE_BYTES):
         if size > MAX_LINE_BYTES:
-            yield Oversized(records.where(number), size, MAX_LINE_BYTES)
+            yield Oversized(records.where(number), size, MAX_LINE_BYTES, "line")
             continue
         try:
             row = _decode(line)

@@ -11,7 +11,8 @@ from __future__ import annotations
 from embedwatch.events import BatchEvent, CorrectionEvent
 from stream_agents.compute.sums import Sums
 
-#: Days and scopes of one partition that wait to be said. Above it those that are new are said under `other`.
+#: Days and scopes of one partition that wait to be said. Above it those that are new are said under `other`, and the
+#: whole of a day under `all`: two more for each day.
 MAX_UNSAID = 2000
 
 

@@ -213,7 +213,8 @@ class PartitionState(msgspec.Struct):
 
     def _owe(self, day: str, keys: Sequence[str], event: BatchEvent, now: float) -> None:
         scopes = self.unsaid.setdefault(day, {})
-        room = sum(map(len, self.unsaid.values())) < MAX_UNSAID
+        # All scopes of an event or none: `other` and those with a name are the whole then.
+        room = sum(map(len, self.unsaid.values())) + len(set(keys) - scopes.keys()) <= MAX_UNSAID
         for key in dict.fromkeys(k if room or k in scopes or k == scope_key(ALL) else scope_key(OTHER) for k in keys):
             if key not in scopes:
                 scopes[key] = Unsaid(from_offset=self.next_offset)

@@ -151,10 +151,17 @@ def test_trouble_with_a_file_names_it(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="cannot be written"):
         write(baselines.baseline(), tmp_path / "file" / "v1.json")
-    with (tmp_path / "large.json").open("wb") as file:
-        file.truncate(MAX_FILE_BYTES + 1)
-    with pytest.raises(InputError, match="is larger than"):
-        read(tmp_path / "large.json")
+
+
+def test_a_file_of_the_largest_size_is_read_and_one_byte_more_is_not(tmp_path: Path) -> None:
+    path, data = tmp_path / "large.json", to_json(baselines.baseline())
+    path.write_bytes(data.ljust(MAX_FILE_BYTES))
+    assert to_json(read(path)) == data
+    path.write_bytes(data.ljust(MAX_FILE_BYTES + 1))
+    with pytest.raises(InputError, match="is larger than 33,554,432 bytes: it is no baseline"):
+        read(path)
+    with pytest.raises(ConfigError, match="is no baseline: it is not overwritten"):
+        check_target(path, force=True)
 
 
 @pytest.mark.parametrize(

@@ -85,10 +85,13 @@ def test_what_is_no_token_is_told_without_showing_it(tmp_path: Path, data: bytes
     assert "secret" not in str(caught.value)
 
 
-def test_the_longest_token_is_taken(tmp_path: Path) -> None:
+def test_the_longest_token_is_taken_and_one_byte_more_is_not(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_bytes(b"t" * MAX_TOKEN_BYTES)
     assert len(read_token(path)) == MAX_TOKEN_BYTES
+    path.write_bytes(b"t" * (MAX_TOKEN_BYTES + 1))
+    with pytest.raises(ConfigError, match="is larger than 64 KiB"):
+        read_token(path)
 
 
 def test_a_file_of_a_token_that_is_not_there_is_named(tmp_path: Path) -> None:

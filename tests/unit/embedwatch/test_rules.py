@@ -326,9 +326,9 @@ def test_the_longest_window_is_taken_and_a_longer_one_is_not() -> None:
 
 
 def test_the_number_of_rules_is_bounded() -> None:
-    text = "rules:\n" + "".join(
-        f"  - {{name: r{n}, metric: queue_depth, threshold: 1}}\n" for n in range(MAX_RULES + 1)
-    )
+    text = "rules:\n" + "".join(f"  - {{name: r{n}, metric: queue_depth, threshold: 1}}\n" for n in range(MAX_RULES))
+    assert len(parsed(text)) == MAX_RULES
+    text += "  - {name: one more, metric: queue_depth, threshold: 1}\n"
     assert mistakes(text) == [f"r.yaml: {MAX_RULES + 1} rules; at most {MAX_RULES} are allowed"]
 
 

@@ -108,12 +108,15 @@ def test_a_file_that_holds_no_secret_is_told_and_not_shown(data: bytes, tmp_path
     assert MARK not in "".join(traceback.format_exception(caught.value))
 
 
-def test_the_longest_secret_is_taken(tmp_path: Path) -> None:
+def test_the_longest_secret_is_taken_and_one_byte_more_is_not(tmp_path: Path) -> None:
     path = tmp_path / "secret"
     path.write_bytes(b"s" * MAX_SECRET_BYTES)
     found = load(environ={"EMBEDWATCH_WORKER_API_KEY_FILE": str(path)}).worker.api_key
     assert found is not None
     assert len(found.get_secret_value()) == MAX_SECRET_BYTES
+    path.write_bytes(b"s" * (MAX_SECRET_BYTES + 1))
+    with pytest.raises(ConfigError, match="is larger than 64 KiB: that is no secret"):
+        load(environ={"EMBEDWATCH_WORKER_API_KEY_FILE": str(path)})
 
 
 def test_a_secret_from_two_places_a_missing_file_and_a_file_for_what_is_no_secret_are_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from embedwatch.errors import ConfigError
+from embedwatch.pricing import MOST_DECIMALS, MOST_USD
 from embedwatch.settings import AgentSettings, AlertSettings, KafkaSettings, Settings, env_name, load, redact_url
 
 SECRET = "s3cr3t-hunter2"
@@ -278,10 +279,13 @@ def test_a_variable_that_is_no_yaml_is_one_line(value: str) -> None:
     assert "environment variable EMBEDWATCH_PRICING_USD_PER_MILLION_TOKENS: not valid YAML" in text
 
 
-def test_a_price_of_the_most_and_of_the_most_decimals_is_taken() -> None:
-    prices = {"dear": "1000000", "fine": "0.000000000000000001", "free": "0"}
+def test_a_price_of_the_most_and_of_the_most_decimals_is_taken_and_one_more_is_not() -> None:
+    prices = {"dear": f"{MOST_USD}", "fine": f"0.{1:0{MOST_DECIMALS}}", "free": "0"}
     found = load(None, {"pricing.usd_per_million_tokens": prices}, {}).pricing.usd_per_million_tokens
     assert found == {name: Decimal(price) for name, price in prices.items()}
+    for price in (f"{MOST_USD + 1}", f"{MOST_USD}.{1:0{MOST_DECIMALS}}", f"0.{1:0{MOST_DECIMALS + 1}}"):
+        said = complaint(None, {"pricing.usd_per_million_tokens": {"m": price}})
+        assert f"price of 'm' must be from 0 to {MOST_USD:,} USD" in said
 
 
 @pytest.mark.parametrize("field", ["cache.url", "kafka.sasl_password", "alerts.slack_bot_token"])

@@ -169,8 +169,11 @@ def test_a_message_without_value_is_an_empty_text() -> None:
 
 
 def test_an_overlong_id_is_cut() -> None:
-    (item,) = decode_texts(None, encode_chunk(["i" * 2000], ["x"]), CHUNK, fallback_id="x")
-    assert item.id == "i" * MAX_TEXT_ID_CHARS
+    longest = "i" * (MAX_TEXT_ID_CHARS - 1) + "!"
+    for name in (longest, longest + "x"):
+        (of_chunk,) = decode_texts(None, encode_chunk([name], ["x"]), CHUNK, fallback_id="x")
+        (single,) = decode_texts(name.encode(), b"x", None, fallback_id="x")
+        assert (of_chunk.id, single.id) == (longest, longest)
 
 
 def test_of_headers_with_the_same_name_the_last_counts() -> None:

@@ -100,6 +100,20 @@ def test_a_file_that_unfolds_without_end_is_refused_at_once() -> None:
     assert trouble(bomb) == f"f.yaml: more than {MAX_ENTRIES} entries when its aliases are followed"
 
 
+def test_as_many_entries_as_there_may_be_are_read_and_one_more_is_not() -> None:
+    """Most of them by an alias: written out they would be a larger file than may be."""
+    aliased = 98  # lists of 999 and an entry for each, where they are made and where they stand again
+    begin = f"a: &a [{', '.join(['x'] * 999)}]\nb: [{', '.join(['*a'] * aliased)}]\n"
+    left = MAX_ENTRIES - (1 + 999) - (1 + aliased * 1000) - 1
+
+    def text(more: int) -> str:
+        return f"{begin}c: [{', '.join(['x'] * (left + more))}]\n"
+
+    found = YamlFile("f.yaml", text(0)).data
+    assert (len(found["b"]), len(found["b"][-1]), len(found["c"])) == (aliased, 999, left)
+    assert trouble(text(1)) == f"f.yaml: more than {MAX_ENTRIES} entries when its aliases are followed"
+
+
 def test_anchors_and_merges_may_be_used() -> None:
     file = YamlFile("f.yaml", "base: &base {window: 10s}\nrule:\n  <<: *base\n  metric: m\n")
     assert file.data["rule"] == {"window": "10s", "metric": "m"}

@@ -89,6 +89,27 @@ def test_a_file_without_line_ends_does_not_take_the_memory(read: Read, monkeypat
         read(read_csv, b"text\n" + b"x" * 6000, "x.csv")
 
 
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+def test_a_line_at_the_limit_is_read_and_one_byte_more_is_refused(
+    read: Read, monkeypatch: pytest.MonkeyPatch, end: bytes
+) -> None:
+    monkeypatch.setattr(delimited, "MAX_LINE_BYTES", 500)  # 64 MiB would take that much memory, several times
+    (found,) = read(read_csv, b"text\n" + b"x" * 500 + end, "x.csv")
+    assert found.text == "x" * 500  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match=r"x.csv, line 2: a line of more than 500 bytes"):
+        read(read_csv, b"text\n" + b"x" * 501 + end, "x.csv")
+
+
+def test_a_cell_at_the_limit_is_read_and_one_character_more_is_refused(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delimited, "MAX_CELL_CHARS", 500)
+    (found,) = read(read_csv, b'text\n"' + b"x\n" * 250 + b'"\n', "x.csv")
+    assert found.text == "x\n" * 250  # type: ignore[attr-defined]
+    with pytest.raises(InputError, match=r"a cell of more than 500 characters; is a quote not closed"):
+        read(read_csv, b'text\n"' + b"x\n" * 250 + b'x"\n', "x.csv")
+
+
 def test_the_limit_of_cells_is_left_as_it_was(read: Read) -> None:
     before = csv.field_size_limit()
     read(read_csv, b"text\n" + b"x" * 200_000 + b"\n", max_text_bytes=1_000_000)

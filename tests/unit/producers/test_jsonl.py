@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedwatch.errors import InputError
+from producers.readers import jsonl
 from producers.readers.jsonl import read_jsonl
 from producers.text import Bad, Oversized, SourceText, Tally
 
@@ -122,6 +123,19 @@ def test_what_python_writes_for_not_a_number_does_not_cost_the_text(read: Read) 
 def test_a_text_above_the_limit_is_measured_in_bytes(read: Read) -> None:
     line = json.dumps({"text": "ü" * 501}).encode()
     assert read(read_jsonl, line, "x.jsonl") == [Oversized("x.jsonl, line 1", 1002, 1000)]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+def test_a_line_at_the_limit_is_read_and_one_byte_more_is_told_as_a_line(
+    read: Read, monkeypatch: pytest.MonkeyPatch, end: bytes
+) -> None:
+    monkeypatch.setattr(jsonl, "MAX_LINE_BYTES", 200)  # 64 MiB would take that much memory, several times
+
+    def line(size: int) -> bytes:
+        return b'{"text": "small", "note": "' + b"n" * (size - 29) + b'"}' + end
+
+    assert [item.text for item in read(read_jsonl, line(200), "x.jsonl")] == ["small"]  # type: ignore[attr-defined]
+    assert read(read_jsonl, line(201), "x.jsonl") == [Oversized("x.jsonl, line 1", 201, 200, "line")]
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20)), st.booleans())

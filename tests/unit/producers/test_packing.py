@@ -109,6 +109,15 @@ def test_a_text_too_large_for_a_chunk_goes_alone_after_what_came_before_it() -> 
     assert all("format" not in dict(m.headers) for m in messages)
 
 
+def test_a_chunk_of_as_many_bytes_as_there_may_be_is_one_message_and_one_more_begins_another() -> None:
+    frame = len(encode_chunk(["a:1", "a:2"], ["", "second"]))
+    first = "x" * (MAX_CHUNK_BYTES - frame)
+    (message,) = (to_message(c, Labels()) for c in pack(texts([("a", first, None), ("a", "second", None)]), Limits()))
+    assert (message.texts, len(message.value)) == (2, MAX_CHUNK_BYTES)
+    found = pack(texts([("a", first + "x", None), ("a", "second", None)]), Limits())
+    assert [to_message(chunk, Labels()).texts for chunk in found] == [1, 1]
+
+
 def test_bytes_that_are_not_utf8_go_alone_as_they_are() -> None:
     found = texts([("a", "one", None), ("a", "two", None), ("a", None, b"\xff\xfe"), ("a", "three", None)])
     first, second, third = (to_message(chunk, Labels()) for chunk in pack(found, Limits()))

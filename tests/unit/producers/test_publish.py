@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from kafka import KafkaProducer
 from kafka.errors import KafkaTimeoutError, MessageSizeTooLargeError
 from kafka.producer.future import FutureProduceResult, FutureRecordMetadata
 from kafka.structs import TopicPartition
 
+from embedwatch import kafka
 from embedwatch.errors import DeliveryError
+from embedwatch.settings import KafkaSettings
+from embedwatch.topics import TEXTS_MAX_MESSAGE_BYTES
 from producers import publish
 from producers.packing import Message
-from producers.publish import Publisher
+from producers.publish import MAX_IN_FLIGHT_BYTES, Publisher
 
 
 class Clock:
@@ -123,6 +129,23 @@ def test_no_more_than_the_bound_is_under_way(bound: dict[str, int]) -> None:
     assert waits == 46
 
 
+def test_as_many_bytes_as_may_be_are_under_way_and_a_message_of_one_more_waits() -> None:
+    for more in (0, 1):
+        producer = Producer()
+        sender = publisher(producer)
+        waits: list[int] = []
+
+        def answer(waits: list[int] = waits, producer: Producer = producer) -> None:
+            waits.append(len(producer.sent))
+            producer.acknowledge(0)
+
+        sender.meanwhile = answer
+        sender.send(message(1, size=MAX_IN_FLIGHT_BYTES // 2))
+        sender.send(message(2, size=MAX_IN_FLIGHT_BYTES // 2 + more))
+        assert waits == [1] * more, "it went when the first was acknowledged, and not before"
+        assert len(producer.sent) == 2
+
+
 def test_a_message_above_the_bound_goes_when_nothing_else_is_under_way() -> None:
     producer = Producer()
     sender = publisher(producer, max_in_flight_bytes=20)
@@ -157,6 +180,44 @@ def test_a_failure_is_found_by_flush_as_well() -> None:
     producer.fail(MessageSizeTooLargeError("no"), 0)
     with pytest.raises(DeliveryError, match=r"larger than the topic allows: raise its max.message.bytes, or lower"):
         sender.flush()
+
+
+class Offline(KafkaProducer):
+    """kafka-python's own `send`, up to where it would keep a record for the broker."""
+
+    def __init__(self, **options: Any) -> None:
+        self.config = {**self.DEFAULT_CONFIG, **options, "api_version": (4, 0)}
+        self.kept: list[bytes] = []
+        self._closed = False
+        self._transaction_manager = None
+        self._metadata = SimpleNamespace(partitions_for_topic=lambda topic: {0})
+        self._accumulator = SimpleNamespace(append=self._keep)
+
+    def __del__(self) -> None: ...
+
+    def _partition(self, *_: object) -> int:
+        return 0
+
+    def _keep(self, tp: TopicPartition, at: int, key: bytes, value: bytes, headers: object, **_: object) -> Any:
+        self.kept.append(value)
+        return FutureRecordMetadata(FutureProduceResult(tp), 0, 0, None, len(key), len(value), -1), False, False, False
+
+
+def test_a_message_at_the_limit_is_taken_and_the_client_refuses_one_byte_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its size is that of the record: the value, the key, the headers and what is around them."""
+    monkeypatch.setattr(kafka, "_be_let_in", lambda settings: None)
+    monkeypatch.setattr(kafka, "KafkaProducer", Offline)
+    client = kafka.producer(KafkaSettings(), "test")
+    probe = bytes(TEXTS_MAX_MESSAGE_BYTES - 1000)  # a length takes more bytes the larger it is
+    around = client._estimate_size_in_bytes(b"k", probe, []) - len(probe)
+    sender = Publisher(client, "t.texts", Clock(), delivery_timeout_seconds=10.0)
+    sender.send(message(1, size=TEXTS_MAX_MESSAGE_BYTES - around + 1))
+    assert [len(value) for value in client.kept] == [TEXTS_MAX_MESSAGE_BYTES - around]
+    client = kafka.producer(KafkaSettings(), "test")
+    sender = Publisher(client, "t.texts", Clock(), delivery_timeout_seconds=10.0)
+    with pytest.raises(DeliveryError, match="the message is larger than the topic allows"):
+        sender.send(message(1, size=TEXTS_MAX_MESSAGE_BYTES - around + 2))
+    assert client.kept == []
 
 
 def test_a_producer_that_refuses_a_message_is_a_failure() -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import signal
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from embedwatch.errors import DeliveryError, InputError
+from embedwatch.settings import Settings
 from embedwatch.wire import decode_texts
 from producers import run as run_module
 from producers.pacing import Pacer
 from producers.packing import Labels, Limits, Message, Packer
+from producers.readers.txt import read_lines
 from producers.run import Plan, Run
 from producers.stopping import Stop
-from producers.text import Bad, Item, Oversized, SourceText, Tally
+from producers.text import Bad, Input, Item, Oversized, ReadOptions, SourceText, Tally
 
 
 class Clock:
@@ -156,6 +159,36 @@ def test_a_text_too_large_stops_with_where_size_and_limit() -> None:
     assert str(caught.value).startswith("a.txt, line 2: the text has 5,000,000 bytes, at most 4,194,304 can be sent; ")
     assert str(caught.value).endswith("1 text arrived; go on with --skip 1")
     assert it.sender.ids == ["1"]
+
+
+def test_produce_takes_a_text_at_the_limit_and_stops_at_one_byte_more() -> None:
+    most = Settings().worker.max_text_bytes
+    spec = Input("file", "a.txt", "a.txt", "a", "a", "txt")
+
+    def items(size: int) -> Iterator[Item]:
+        return read_lines(io.BytesIO(b"x" * size + b"\n"), spec, ReadOptions(most), Tally())
+
+    it = Setup()
+    it.run.send(items(most))
+    assert it.sender.ids == ["a:1"]
+    it = Setup()
+    with pytest.raises(InputError, match=f"line 1: the text has {most + 1:,} bytes, at most {most:,} can be sent"):
+        it.run.send(items(most + 1))
+    assert it.sender.ids == []
+    it = Setup(on_too_large="skip")
+    it.run.send(items(most + 1))
+    assert (it.sender.ids, it.run.counts.too_large) == ([], 1)
+
+
+def test_a_line_too_large_to_be_read_is_told_as_one_and_not_as_a_text() -> None:
+    it = Setup()
+    with pytest.raises(InputError) as caught:
+        it.run.send([text(1), Oversized("a.jsonl, line 2", 73_400_334, 67_108_864, "line"), text(3)])
+    said = str(caught.value)
+    assert said.startswith("a.jsonl, line 2: the line has 73,400,334 bytes, at most 67,108,864 are read of one")
+    assert "raise" not in said, "no option makes room for it"
+    assert "--on-too-large skip" in said
+    assert said.endswith("1 text arrived; go on with --skip 1")
 
 
 def test_texts_too_large_may_be_left_out_and_are_listed() -> None:

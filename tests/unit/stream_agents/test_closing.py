@@ -335,6 +335,20 @@ def test_hand_outs_and_memories_are_bounded() -> None:
     assert sum(len(line.closer.recent((("model", f"m{n}"),), 10, 10_000)) for n in range(400)) <= MAX_RECENT
 
 
+def test_as_many_closed_windows_as_may_be_are_remembered_and_with_one_more_the_oldest_goes() -> None:
+    line = Line(Closer((10,), grace_seconds=GRACE))
+    line.closer.assign({0}, START - 10)
+    seconds = 0
+    while len(line.closer.recent(ALL, 10, 2 * MAX_RECENT)) < MAX_RECENT:
+        seconds += 10
+        line.tick(seconds)
+    full = [window.start_seconds for window in line.closer.recent(ALL, 10, 2 * MAX_RECENT)]
+    line.tick(seconds + 10)
+    after = [window.start_seconds for window in line.closer.recent(ALL, 10, 2 * MAX_RECENT)]
+    assert full[-1] == line.out[0].start_seconds, "the first is there still"
+    assert after == [full[0] + 10, *full[:-1]], "the newest stands first, and the oldest has gone"
+
+
 EVENTS = st.lists(
     st.tuples(
         st.floats(0, 900),  # event time

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from embedwatch.events import BatchEvent, CorrectionEvent, DaySums
 from stream_agents.compute import ledger
+from stream_agents.compute.corrections import MAX_UNSAID
 from stream_agents.compute.ledger import PartitionState, day_bounds, day_totals
 from stream_agents.runtime import Runtime
 from stream_agents.saying import SAY_SECONDS
@@ -115,9 +116,22 @@ def test_what_waits_is_bounded_and_all_of_it_is_in_all(monkeypatch: pytest.Monke
         state.book(late(0, model=f"m{number}", tenant=f"t{number}", cost_nano_usd=1), UTC, 1000, NOW)
     found = {c.scope: c.added.cost_nano_usd for c in said(state)}
     assert found["all"] == 40
-    assert len(found) <= 14
+    assert len(found) == 10 + 1, "three tenants of a model of their own, the whole, and what found no room"
     assert found["scope=other"] + sum(s.startswith("model=") and "," not in s for s in found) == 40
     assert day_totals([state], YESTERDAY, "model=m39").cost_nano_usd == 1, "the ledger itself has it under its name"
+
+
+def test_as_many_corrections_as_may_wait_have_their_names_and_one_more_is_in_the_rest() -> None:
+    state = PartitionState(next_offset=0)
+    for number in range(MAX_UNSAID - 1):  # and `all`
+        state.book(late(0, model=f"m{number}", cost_nano_usd=1), UTC, 2 * MAX_UNSAID, NOW)
+    waiting = {c.scope for c in said(state)}
+    assert (len(waiting), "scope=other" in waiting) == (MAX_UNSAID, False)
+    state.book(late(0, model="one more", cost_nano_usd=100), UTC, 2 * MAX_UNSAID, NOW)
+    state.book(late(0, model="m0", cost_nano_usd=1000), UTC, 2 * MAX_UNSAID, NOW)
+    found = {c.scope: c.added.cost_nano_usd for c in said(state)}
+    assert found.keys() == waiting | {"scope=other"}
+    assert (found["scope=other"], found["model=m0"], found["all"]) == (100, 1001, MAX_UNSAID - 1 + 1100)
 
 
 def late_log(count: int) -> FakeLog:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from embedwatch.errors import InvalidEvent
 from embedwatch.events import BatchEvent
+from embedwatch.settings import AgentSettings
 from stream_agents.compute.curve import unpacked
 from stream_agents.compute.history import HISTORY_DAYS, HISTORY_SCOPES
 from stream_agents.compute.ledger import (
@@ -176,6 +177,16 @@ def test_above_the_cap_the_rest_goes_to_other_once_an_event_and_the_whole_stays_
     assert named + day["scope=other"].cost_nano_usd >= day["all"].cost_nano_usd
 
 
+def test_as_many_scopes_as_there_may_be_have_their_names_and_one_more_is_other() -> None:
+    most = AgentSettings().max_scopes
+    events = [costing(1, model=f"m{number}") for number in range(most - 1)]  # and `all`
+    (day,) = booked(*events, max_scopes=most).days.values()
+    assert (len(day), "scope=other" in day) == (most, False)
+    (above,) = booked(*events, costing(100, model="one more"), costing(1, model="m0"), max_scopes=most).days.values()
+    assert above.keys() == day.keys() | {"scope=other"}
+    assert [above[scope].cost_nano_usd for scope in ("scope=other", "model=m0", "all")] == [100, 2, most + 100]
+
+
 def test_days_are_kept_as_long_as_late_events_and_yesterdays_report_need_them() -> None:
     noon = moment(BERLIN, 2026, 7, 14, 12)
     state = booked(*[costing(1, time_seconds=noon - 86_400 * n) for n in range(5)], zone=BERLIN)
@@ -258,7 +269,6 @@ def test_a_record_that_is_no_state_is_refused_rather_than_counted_on(record: dic
 
 def test_the_state_at_the_default_cap_of_scopes_fits_in_one_message() -> None:
     """Long names, every day kept, large sums: what one Kafka record must hold."""
-    from embedwatch.settings import AgentSettings
     from stream_agents.app import STATE_MAX_BYTES
 
     cap = AgentSettings().max_scopes

@@ -80,13 +80,23 @@ def test_another_file_is_told(line: str, words: str) -> None:
         parse([line])
 
 
-def test_a_line_that_is_too_long_is_not_read_to_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state_file, "MAX_LINE_CHARS", 1000)
-    for length, told in ((1000, "not one of a saved state"), (1001, "longer than any record"), (10**6, "longer than")):
-        file = io.StringIO("x" * length + "\n")
-        with pytest.raises(InputError, match=told):
-            parse(bounded_lines(file))
-        assert file.tell() <= 1002
+def test_a_line_of_the_largest_size_is_read_and_a_longer_one_is_not_read_to_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(state_file, "MAX_LINE_CHARS", 1000)  # 32 Mi characters would take that much memory, twice
+    head, *rest = lines(HEAD, [state()])
+    assert max(map(len, rest)) < 1000
+
+    def file(first: str) -> io.StringIO:
+        return io.StringIO("\n".join([first, *rest]) + "\n")
+
+    found, records = parse(bounded_lines(file(head.ljust(1000))))
+    assert (found, list(records)) == (HEAD, [state()])
+    for size in (1001, 50_000):
+        longer = file(head.ljust(size))
+        with pytest.raises(InputError, match="line 1 is longer than any record that Kafka takes"):
+            parse(bounded_lines(longer))
+        assert longer.tell() <= 1002, "what may unfold to gigabytes is not read on"
 
 
 def test_of_a_key_the_last_record_is_kept_and_a_removed_one_is_not() -> None:

@@ -9,7 +9,13 @@ import pytest
 from msgspec.structs import replace
 
 from embedwatch.events import CacheEvent, HeartbeatEvent, LagEvent
-from stream_agents.compute.world import FORGET_PARTITION_SECONDS, FORGET_WORKER_SECONDS, STALE_LAG_SECONDS, World
+from stream_agents.compute.world import (
+    FORGET_PARTITION_SECONDS,
+    FORGET_WORKER_SECONDS,
+    MAX_PARTITIONS,
+    STALE_LAG_SECONDS,
+    World,
+)
 from tests.harness.agents_log import NOW, batch_event
 
 
@@ -95,10 +101,15 @@ def test_who_tells_again_what_it_knew_is_no_sign_of_life_and_a_wrong_clock_is_no
     assert found.silent_workers(NOW + 31) == [("a", 1.0)]
 
 
-def test_partitions_of_the_queue_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("stream_agents.compute.world.MAX_PARTITIONS", 3)
-    found = queue_of(*(lag(number) for number in range(9)))
-    assert found.partitions == 3
+def test_partitions_of_the_queue_are_bounded_and_those_known_stay() -> None:
+    knows = world()
+    for number in range(MAX_PARTITIONS):
+        knows.apply_lag(lag(number))
+    assert knows.queue(NOW).partitions == MAX_PARTITIONS
+    knows.apply_lag(lag(MAX_PARTITIONS))
+    knows.apply_lag(lag(MAX_PARTITIONS - 1, lag_texts=101))
+    queue = knows.queue(NOW)
+    assert (queue.partitions, queue.depth_texts) == (MAX_PARTITIONS, MAX_PARTITIONS * 100 + 1)
 
 
 def test_a_partition_that_is_gone_is_forgotten_and_a_reader_that_stopped_is_not() -> None:

@@ -139,6 +139,14 @@ def test_huge_texts_make_small_cycles(setup: Setup) -> None:
     assert [len(setup.intake.take(0.25)) for _ in range(3)] == [1, 1, 1]
 
 
+def test_as_many_bytes_as_may_be_are_one_cycle_and_one_byte_more_waits_for_the_next(setup: Setup) -> None:
+    half = MAX_CYCLE_BYTES // 2
+    for sizes, taken in (((half, half), [2, 0]), ((half, half + 1), [1, 1]), ((1, MAX_CYCLE_BYTES + 1), [1, 1])):
+        for size in sizes:
+            setup.singles(1, size=size)
+        assert [len(setup.intake.take(0.25)) for _ in range(2)] == taken
+
+
 def test_the_group_is_served_before_every_cycle_even_when_enough_is_pending(setup: Setup) -> None:
     setup.chunks(1, texts=2)
     setup.intake.take(0.25)

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embedwatch import wire
 from embedwatch.events import BatchEvent
 from embedwatch.pricing import Price, PriceBook
 from embedwatch.sketch import Sketch
 from workers.cache_entry import normalised
-from workers.meter import Identity
+from workers.decode import MAX_LABEL_CHARS
+from workers.meter import Identity, Meter
 from workers.work import MISS
 
 MAX_TOKENS = 6  # of the moody model
@@ -192,9 +194,19 @@ def test_an_answer_of_no_use_may_have_been_billed_by_who_gave_it(rig: Any) -> No
 
 
 def test_labels_that_are_too_long_are_clipped_so_that_the_event_can_be_read(rig: Any) -> None:
-    rig.pipeline.run([rig.single("a", "text", tenant="t" * 999, source="s" * 999)])
-    (event,) = rig.events()
-    assert (len(event.tenant or ""), len(event.source or "")) == (256, 256)
+    """The model of an event is the worker's; a text that asks for another becomes a dead letter, with what it asked."""
+    longest = "l" * (MAX_LABEL_CHARS - 1) + "!"
+    for name in (longest, longest + "x"):
+        rig.meter = Meter(Identity("w"), model=name, token_method="model", price=HOURLY)
+        rig.build()
+        rig.pipeline.run([rig.single("a", "text", tenant=name, source=name)])
+        rig.pipeline.run([rig.single("b", "text", model=name)])
+        event = rig.events()[-2]
+        assert (event.model, event.tenant, event.source) == (longest, longest, longest)
+        letter = rig.publisher.on(rig.topics.dead_letters)[-1]
+        assert wire.header(letter[2], "asked_model") == longest
+    letter = rig.publisher.on(rig.topics.dead_letters)[0]
+    assert wire.header(letter[2], "error_class") == "unknown_model"
 
 
 def test_an_incarnation_is_new_at_every_start_and_ids_never_repeat() -> None:

@@ -144,6 +144,22 @@ def test_a_chunk_of_vectors_too_large_for_a_message_goes_out_as_several(rig: Any
     assert [text_id for text_id, _ in rig.vectors()] == [str(i) for i in range(256)]
 
 
+@pytest.mark.parametrize("more", [0, 1])
+def test_vectors_of_as_many_bytes_as_a_message_may_have_are_one_and_one_byte_more_are_two(rig: Any, more: int) -> None:
+    count = 105
+    rig.model.__init__(rig.clock, dims=2048)  # type: ignore[misc]
+    rig.cache._dims = 2048
+    rig.build()
+    empty = len(wire.encode_vectors([""] * count, np.zeros((count, 2048), np.float32)))
+    each, rest = divmod(MAX_VECTORS_BYTES - empty + more, count)
+    ids = [f"{number}-".ljust(each + (number < rest), "i") for number in range(count)]
+    rig.pipeline.run([rig.chunk([(text_id, f"text {text_id}") for text_id in ids])])
+    sizes = [len(value) for _, value, _ in rig.publisher.on(rig.topics.vectors)]
+    assert len(sizes) == 1 + more
+    assert sizes == [MAX_VECTORS_BYTES] or max(sizes) < MAX_VECTORS_BYTES
+    assert [text_id for text_id, _ in rig.vectors()] == ids
+
+
 @pytest.mark.parametrize("letter", ["日", "\x07", "a"])
 def test_a_chunk_with_ids_that_are_long_in_bytes_goes_out_as_several(rig: Any, letter: str) -> None:
     pairs = [(f"{n:04}{letter * 500}", f"text {n}") for n in range(700)]
