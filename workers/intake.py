@@ -97,6 +97,7 @@ class Intake:
         self._texts_per_message = float(max_texts)
         self._said: float | None = None
         self._rebalances = _Rebalances()
+        self._membership: object = None
         #: How often partitions were taken away. What was read before the last time belongs to others now.
         self.revocations = 0
         consumer.subscribe([topic], listener=self._rebalances)
@@ -116,8 +117,9 @@ class Intake:
         return self._rebalances.assigned
 
     def membership(self) -> object:
-        """The generation of the group in which everything that is pending was read."""
-        return self._consumer.group_metadata()
+        """The generation of the group in which what was taken last was read. Offsets that are committed with it are
+        refused once the group has moved on."""
+        return self._membership
 
     def rebalance_due(self) -> bool:
         """The next poll gives up partitions that are held now: the moment to finish and commit what was taken."""
@@ -147,7 +149,16 @@ class Intake:
             if left <= 0:
                 break
             self._poll(left)
-        return self._slice()
+        return self._slice() if self._is_member() else []
+
+    def _is_member(self) -> bool:
+        """Whether what is pending is ours to take. It may have been read in a membership that has ended since: the
+        group's own thread hears of that at any time, and of what was lost the next poll tells."""
+        # The generation first: whatever was given up before it is dropped now, and what is given up later does not fit
+        # to it.
+        self._membership = self._consumer.group_metadata()
+        self._drop_revoked()
+        return belongs(self._membership)
 
     def commit(self, messages: Sequence[Message]) -> bool:
         """Commit the offsets after these messages. False when the group gave the partitions to another worker.
@@ -242,6 +253,12 @@ class Intake:
             size += message_bytes
         self._pending_texts -= texts
         return taken
+
+
+def belongs(membership: Any) -> bool:
+    """Whether it is one of a group. Who has fallen out of it (or was never in) has no generation, and a broker that is
+    told of none takes offsets from anybody (KIP-447 keeps that for older clients)."""
+    return getattr(membership, "generation_id", 0) >= 0 and getattr(membership, "member_id", None) != ""
 
 
 def _listed(partitions: Iterable[Any]) -> str:

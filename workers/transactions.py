@@ -23,6 +23,7 @@ from embedwatch.errors import ConfigError, ConnectionFailed, DeliveryError
 from embedwatch.kafka import describe_error
 from embedwatch.settings import KafkaSettings
 from embedwatch.topics import TopicSpec
+from workers.intake import belongs
 from workers.publisher import KafkaPublisher
 
 log = logging.getLogger(__name__)
@@ -72,6 +73,8 @@ class TransactionalPublisher(KafkaPublisher):
                 self._producer.begin_transaction()
                 self._open = True
             self.flush()
+            if ends and not belongs(membership):
+                raise kafka_errors.CommitFailedError("read in a membership of the group that has ended")
             self._wait(self._manager.send_offsets_to_transaction(ends, membership))
             self._wait(self._manager.begin_commit())
         except _LOST as error:

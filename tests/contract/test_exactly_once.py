@@ -96,6 +96,26 @@ def test_a_worker_whose_partitions_went_to_another_commits_nothing_and_can_go_on
 
 
 @on_kafka
+def test_who_has_fallen_out_of_the_group_commits_nothing(kafka_settings: KafkaSettings) -> None:
+    """Kafka takes offsets of a client that names no generation, as older ones do."""
+    texts, vectors = make_topic(kafka_settings, "texts"), make_topic(kafka_settings, "vectors")
+    send_all(kafka_settings, texts, [b"x"] * 3)
+    with (
+        opened(consumer(kafka_settings, "source", group=texts)) as source,
+        opened(consumer(kafka_settings, "fallen", group=texts)) as fallen,
+        publisher(kafka_settings) as sink,
+    ):
+        source.subscribe([texts])
+        records = read(source, 3)
+        sink.send(vectors, key=None, value=b"not ours", headers=[])
+        assert not sink.finish(after(records), fallen.group_metadata())
+        assert source.committed(TopicPartition(texts, 0)) is None
+        sink.send(vectors, key=None, value=b"ours", headers=[])
+        assert sink.finish(after(records), source.group_metadata())
+    assert [record.value for record in read_topic(kafka_settings, vectors, 1)] == [b"ours"]
+
+
+@on_kafka
 def test_two_workers_of_one_name_are_told_apart_and_the_older_one_stops(kafka_settings: KafkaSettings) -> None:
     vectors = make_topic(kafka_settings, "vectors")
     with publisher(kafka_settings) as older:

@@ -30,6 +30,10 @@ class FakeConsumer:
         self._coordinator = SimpleNamespace(need_rejoin=lambda: self.rejoins, poll=self.serve)
         self.rejoins = False
         self.served: list[float] = []
+        self.generation = 1
+
+    def group_metadata(self) -> Any:
+        return SimpleNamespace(generation_id=self.generation, member_id="m" if self.generation >= 0 else "")
 
     def subscribe(self, topics: list[str], listener: Any) -> None:
         self.listener = listener
@@ -104,6 +108,34 @@ def test_nothing_waiting_takes_the_idle_time_and_gives_nothing(setup: Setup) -> 
     begun = setup.rig.clock.monotonic()
     assert setup.intake.take(0.25) == []
     assert setup.rig.clock.monotonic() - begun == pytest.approx(0.25)
+
+
+def test_what_was_read_before_the_group_threw_us_out_is_not_taken(setup: Setup) -> None:
+    """The heartbeat hears of it first; the partitions are given up in the next poll."""
+    setup.singles(12)
+    assert len(setup.intake.take(0.25)) == 5
+    assert setup.intake.membership() == SimpleNamespace(generation_id=1, member_id="m")
+    setup.consumer.generation = -1
+    assert setup.intake.take(0.25) == []
+    setup.consumer.before_poll = lambda: setup.consumer.listener.on_partitions_lost({TP0})
+    setup.consumer.waiting.clear()
+    assert setup.intake.take(0.25) == []
+    assert setup.intake.pending_texts == 0
+
+
+def test_what_was_given_up_before_the_generation_was_asked_for_is_not_taken_with_it(setup: Setup) -> None:
+    setup.singles(12)
+    setup.intake.take(0.25)
+    asked = setup.consumer.group_metadata
+
+    def joined_anew() -> Any:
+        setup.consumer.listener.on_partitions_revoked({TP0})
+        setup.consumer.generation = 2
+        return asked()
+
+    setup.consumer.group_metadata = joined_anew  # type: ignore[method-assign]
+    assert setup.intake.take(0.25) == []
+    assert setup.intake.revocations == 1
 
 
 def test_a_full_cycle_does_not_wait(setup: Setup) -> None:
