@@ -18,8 +18,7 @@ from msgspec import Meta, Struct
 VERSION = 1
 NANO_USD_PER_USD = 1_000_000_000
 
-#: A sum of many. What is larger than a 64-bit integer nobody has counted, and is in no other language's.
-Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Count = Annotated[int, Meta(ge=0)]
 #: What a sender measured: no true one is larger, JSON holds it exactly everywhere, and sums of it are finite floats.
 Measured = Annotated[int, Meta(ge=0, le=2**53)]
 Seconds = Annotated[float, Meta(ge=0)]

@@ -73,9 +73,9 @@ MOST_USD = 1_000_000
 MOST_DECIMALS = 18
 
 
-def usable_price(usd: Decimal) -> bool:
-    """Whether it is 0 or more, at most `MOST_USD`, and written with at most `MOST_DECIMALS` decimals."""
-    if not usd.is_finite() or not 0 <= usd <= MOST_USD:
+def usable_price(usd: Decimal, most: int = MOST_USD) -> bool:
+    """Whether it is from 0 to `most`, and written with at most `MOST_DECIMALS` decimals."""
+    if not usd.is_finite() or not 0 <= usd <= most:
         return False
     exponent = usd.as_tuple().exponent
     return isinstance(exponent, int) and exponent >= -MOST_DECIMALS and (not usd or usd.adjusted() >= -MOST_DECIMALS)

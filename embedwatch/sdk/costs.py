@@ -18,6 +18,9 @@ from embedwatch.tokens import counter_for
 
 log = logging.getLogger("embedwatch.sdk")
 
+#: Of a day. What is more is a mistake of units.
+MOST_BUDGET_USD = 10**12
+
 
 def count_tokens(text: str, model: str = "text-embedding-3-small") -> int:
     """Tokens of a text. Never uses the network, and takes any text: the guide's `encode` raises for one that holds
@@ -115,9 +118,9 @@ class BudgetMonitor:
         on_threshold: Callable[[float, float, float], None] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.daily_budget = float(as_usd("daily_budget_usd", daily_budget_usd))
+        self.daily_budget = float(as_usd("daily_budget_usd", daily_budget_usd, MOST_BUDGET_USD))
         self._zone = zone_of(timezone)
-        self._budget_nano_usd = round(as_usd("daily_budget_usd", daily_budget_usd) * NANO_USD_PER_USD)
+        self._budget_nano_usd = round(as_usd("daily_budget_usd", daily_budget_usd, MOST_BUDGET_USD) * NANO_USD_PER_USD)
         self._thresholds_pct = sorted(thresholds_pct)
         self._on_threshold = on_threshold or _warn
         self._clock = clock
