@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 from msgspec.structs import replace
@@ -296,8 +295,7 @@ def _measured(known: Known, period: Period, scope: Scope, whole: Sums) -> Measur
         latency_over_time=_rows(over_time),
         wait_mean_ms=wait.mean(),
         wait_p95_ms=wait.quantile(0.95),
-        # By way of a fraction: what others wrote may be more than a float holds.
-        padding_pct=float(Fraction(100 * padding, padding + embedded)) if padding + embedded else None,
+        padding_pct=100.0 * padding / (padding + embedded) if padding + embedded else None,
         truncated_texts=sum(hour.truncated_texts for hour in mine),
         cache_errors=sum(hour.cache_errors for hour in mine),
         busy_seconds=sum(hour.busy_seconds for hour in mine),

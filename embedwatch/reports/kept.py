@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -95,6 +96,10 @@ def _identity(event: DayEvent) -> tuple[int, float, int]:
     return event.until_offset, event.time_seconds, event.pieces
 
 
+#: A number of so many digits is no sum of anything, and may be more than a float holds.
+_ENDLESS = re.compile(rb"[:\[,]\s*\d{40}")
+
+
 def _fits(event: DayEvent | WindowEvent | ScalingEvent) -> bool:
     """Whether it is what its types cannot say: a piece of so many, and sums of scopes."""
     if isinstance(event, ScalingEvent):
@@ -132,7 +137,7 @@ class Kept:
         except InvalidEvent:
             self.refused += 1
             return
-        if not _fits(event):
+        if _ENDLESS.search(value or b"") or not _fits(event):
             self.refused += 1
             return
         low, high = wanted_seconds

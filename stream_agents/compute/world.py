@@ -205,8 +205,9 @@ class World:
         if messages and arrival is not None and consume is not None and consume > arrival:
             drain = messages / (consume - arrival)
         ages = [lag.oldest_age_seconds for lag in lags]
-        # The age goes on between samples: what waited then and is not known to be done waits still.
-        grown = [None if age is None else age + (now - lag.time_seconds if age else 0.0)
+        # The age goes on between samples: what waited then and is not known to be done waits still. A sample may be of
+        # later than now, where a clock was set back.
+        grown = [None if age is None else age + (max(now - lag.time_seconds, 0.0) if age else 0.0)
                  for age, lag in zip(ages, lags, strict=True)]  # fmt: skip
         known_ages = [age for age in grown if age is not None]
         return Queue(

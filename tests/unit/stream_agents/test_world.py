@@ -127,6 +127,7 @@ def test_a_partition_that_is_gone_is_forgotten_and_a_reader_that_stopped_is_not(
 
 def test_an_age_goes_on_between_samples_and_an_empty_queue_does_not_age() -> None:
     assert queue_of(lag(0, seconds_ago=10)).lag_seconds == pytest.approx(12)
+    assert queue_of(lag(0, seconds_ago=-600)).lag_seconds == pytest.approx(2)  # the clock was set back since
     empty = queue_of(lag(0, seconds_ago=10, lag_messages=0, lag_texts=0, oldest_age_seconds=0.0))
     assert (empty.lag_seconds, empty.drain_seconds) == (0.0, 0.0)
 
