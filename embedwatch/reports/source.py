@@ -71,7 +71,7 @@ def gather(
     if whose != settings.agents.app_id:
         raise ConfigError(
             f"the agents that were asked are those of --app-id {whose}, and the report is of {settings.agents.app_id}: "
-            "name the others with --agents-url, or leave --app-id and --topic-prefix out"
+            f"say --app-id {whose}, or name the other agents with --agents-url"
         )
     zone = settings.budget.timezone if ledger is None else str(ledger["timezone"])
     if timezone is not None and timezone != zone:

@@ -35,6 +35,7 @@ def agents(*events: Any) -> Runtime:
 
     async def counted() -> Runtime:
         runtime = runtime_on(log)
+        runtime.merger.app_id = "app"
         runtime.recover({}, {0})
         await deliver(log, runtime, len(events) or 2)
         return runtime

@@ -104,7 +104,7 @@ def test_a_closed_day_needs_no_agents(settings: Settings) -> None:
 
 
 def test_closed_days_of_one_system_and_the_agents_of_another_are_not_added_up(settings: Settings) -> None:
-    with pytest.raises(ConfigError, match=r"are those of --app-id other, and the report is of app: name the others"):
+    with pytest.raises(ConfigError, match=r"are those of --app-id other, and the report is of app: say --app-id other"):
         gathered(settings, FakeAgents({TODAY: [row(TODAY)]}, app_id="other"), FakeTopics({"days": days()}))
     gathered(settings, FakeAgents({TODAY: [row(TODAY)]}, app_id=None), FakeTopics({"days": days()}))  # they are older
 
