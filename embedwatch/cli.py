@@ -164,6 +164,12 @@ def main() -> None:
     except Exception as error:
         if os.environ.get(PREFIX + "TRACEBACK"):
             raise
+        if type(error).__module__.partition(".")[0] in ("kafka", "aiokafka"):
+            # A connection that broke between two questions: wherever it was, the broker is what to look at.
+            from embedwatch.kafka import describe_error
+
+            _complain(f"Kafka did not answer: {describe_error(error)}; `embedwatch check` says more")
+            leave(4)
         _complain(
             f"unexpected {type(error).__name__}: {error}. This is a bug of embedwatch; set {PREFIX}TRACEBACK=1 for the "
             "stack trace and please report it."

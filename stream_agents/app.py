@@ -198,7 +198,12 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
     clock = clock or SystemClock()
     topics = settings.topics
     brain = brain_of(settings)
-    partitions = len(kafka.partitions_of(settings.kafka, topics.metrics))
+    try:
+        partitions = len(kafka.partitions_of(settings.kafka, topics.metrics))
+    except kafka.KafkaError as error:
+        raise ConnectionFailed(
+            f"Kafka at {settings.kafka.bootstrap_servers}: the topics could not be seen: {kafka.describe_error(error)}"
+        ) from None
     if not partitions:
         raise ConnectionFailed(
             f"Kafka at {settings.kafka.bootstrap_servers}: topic {topics.metrics} does not exist, or this user may not "

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import typer.main
+from kafka import errors as kafka_errors
 
 from embedwatch import cli, errors
 from embedwatch.errors import EXIT_CODES, EmbedwatchError
@@ -164,6 +165,24 @@ def test_an_address_of_a_cache_is_not_printed_when_it_is_wrong(run: Any) -> None
 def test_right_values_go_on_to_what_is_asked(run: Any, arguments: list[str], code: int) -> None:
     found, err = run(*arguments)
     assert found == code, err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (kafka_errors.KafkaConnectionError("[Errno 104] reset by peer"), 4, "embedwatch: Kafka did not answer: "),
+        (RuntimeError("oops"), 70, "embedwatch: unexpected RuntimeError: oops. This is a bug"),
+    ],
+)
+def test_a_broker_that_breaks_off_between_two_questions_is_no_bug_of_ours(
+    run: Any, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int, words: str
+) -> None:
+    def broken() -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "build", broken)
+    found, err = run("report")
+    assert (found, err.startswith(words), len(err.splitlines())) == (code, True, 1), err
 
 
 def test_every_error_has_its_code_in_the_table() -> None:
