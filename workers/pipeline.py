@@ -90,6 +90,8 @@ class Pipeline:
         #: Told what of each cycle the model has to see.
         self.poll_size = poll_size or PollSize()
         self._fingerprint = embedder.fingerprint.encode()
+        #: Seconds, and entries that were not taken, of what was written to the cache last and not told of.
+        self._last_write = (0.0, 0)
 
     def deliver_to(self, publisher: Publisher) -> None:
         """Another way out. No cycle may be inside.
@@ -139,11 +141,14 @@ class Pipeline:
         worst = ours.most_common(1)[0][0] if ours else ""
         self._failures.add(len(work) - (len(work.failures) - ours.total()), ours.total(), worst)
         self._publish(work)
-        self._write_cache(work)
+        self._tell_of_last_write(work)
         for event in self._meter.events(work, self._clock.now()):
             self._publisher.send(self._topics.metrics, key=self._metrics_key, value=codec.encode(event), headers=[])
-        if not self._publisher.finish(work.offsets(), work.membership):
+        if self._publisher.finish(work.offsets(), work.membership):
+            self._write_cache(work)
+        else:
             work.cancelled = True
+            self._cache.forget()  # as above: these texts may come back, here
 
     def _look_up(self, work: Work) -> None:
         """Find copies within the cycle, then ask the cache once."""
@@ -333,12 +338,18 @@ class Pipeline:
             self._publisher.send(self._topics.vectors, key=key, value=value, headers=headers)
 
     def _write_cache(self, work: Work) -> None:
-        """After the vectors are out: a slow cache must not hold them up."""
+        """After what it cost is told: whoever did these texts again would find them there, and pay nothing."""
         begun = self._clock.monotonic()
         refused = self._cache.write(work.entries)
-        if refused:
-            work.cache_errors[np.flatnonzero(work.outcome == MISS)[:refused]] += 1
-        work.cache_write_seconds = self._clock.monotonic() - begun
+        self._last_write = (self._clock.monotonic() - begun, refused)
+
+    def _tell_of_last_write(self, work: Work) -> None:
+        """The events of a cycle are out before its vectors are in the cache: the next one tells how that went."""
+        (work.cache_write_seconds, refused), self._last_write = self._last_write, (0.0, 0)
+        told = min(refused, len(work))
+        work.cache_errors[:told] += 1
+        if refused > told and told:
+            work.cache_errors[0] += refused - told
 
 
 def _utf8(text: str) -> bytes:

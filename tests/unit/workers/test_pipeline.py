@@ -274,9 +274,32 @@ def test_a_cycle_out_of_time_is_abandoned_between_batches(rig: Any) -> None:
 def test_a_cache_that_is_down_is_counted_by_text_and_stops_nobody(rig: Any) -> None:
     rig.store.down = True
     rig.pipeline.run([rig.chunk([("a", "one"), ("b", "two"), ("c", "one")])])
-    (event,) = rig.events()
     assert len(rig.vectors()) == 3
-    assert event.cache_errors == 4  # two texts asked for in vain, and two not written
+    rig.pipeline.run([rig.single("d", "one"), rig.single("e", "three")])
+    first, second = rig.events()
+    assert first.cache_errors == 2  # two texts asked for in vain
+    assert second.cache_errors == 2 + 2  # these, too; and the two before were not written
+
+
+def test_texts_of_a_cycle_that_was_given_up_cost_again_when_they_come_back(rig: Any) -> None:
+    """Its events are told nobody: found in a cache, the texts would have been embedded for nothing."""
+    rig.publisher.ours = False
+    message = rig.chunk([("a", "one"), ("b", "two")])
+    assert rig.pipeline.run([message]).cancelled
+    assert rig.store.items == {}
+    rig.publisher.ours = True
+    rig.pipeline.run([message])
+    event = rig.events()[-1]
+    assert (event.misses, event.cache_hits, event.tokens_embedded) == (2, 0, 2)
+    assert len(rig.store.items) == 2
+
+
+def test_what_is_not_told_yet_is_in_no_cache_for_others(rig: Any) -> None:
+    seen: list[tuple[int, int]] = []
+    rig.publisher.on_flush = lambda: seen.append((len(rig.events()), len(rig.store.items)))
+    rig.pipeline.run([rig.single("a", "text")])
+    assert seen == [(0, 0), (1, 0)]
+    assert len(rig.store.items) == 1
 
 
 def test_an_entry_under_the_right_key_that_is_not_ours_is_embedded_anew(rig: Any) -> None:
