@@ -32,19 +32,22 @@ def as_json(text: str, now: datetime, level: str = "INFO", **about: str) -> str:
             found = None
         line = found if isinstance(found, dict) and "message" in found else None
     if line is None:
-        said = text.removeprefix("embedwatch: ")
-        line = {
-            "time": now.isoformat(timespec="milliseconds"), "level": level, "logger": "embedwatch", "message": said,
-        }  # fmt: skip
+        line = fields(now, level, "embedwatch", text.removeprefix("embedwatch: "))
     return json.dumps({**line, **about})
 
 
+def fields(now: datetime, level: str, logger: str, message: str) -> dict[str, Any]:
+    """What every line has, of a log or not."""
+    return {"time": now.isoformat(timespec="milliseconds"), "level": level, "logger": logger, "message": message}
+
+
 class JsonStderr(io.TextIOBase):
-    """In place of `sys.stderr`. It is no terminal: nothing draws on it."""
+    """In place of `sys.stderr`. It is no terminal: nothing draws on it. `stream` is the one that it writes to, for who
+    writes whole lines of JSON: they need no second look, and no half of a line of somebody else gets before them."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__()
-        self._stream = stream
+        self.stream = stream
         self._begun = ""
 
     @property
@@ -52,7 +55,7 @@ class JsonStderr(io.TextIOBase):
         return "utf-8"
 
     def fileno(self) -> int:
-        return self._stream.fileno()
+        return self.stream.fileno()
 
     def writable(self) -> bool:
         return True
@@ -64,11 +67,11 @@ class JsonStderr(io.TextIOBase):
         now = datetime.now(UTC)
         said = [as_json(line.rstrip("\r")[:MAX_LINE_CHARS], now) for line in lines if line.strip()]
         if said:
-            self._stream.write("\n".join(said) + "\n")
+            self.stream.write("\n".join(said) + "\n")
         return len(text)
 
     def flush(self) -> None:
-        self._stream.flush()
+        self.stream.flush()
 
     def close(self) -> None:
         if self._begun:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from embedwatch import log_lines
 from embedwatch.errors import ConfigError
 from embedwatch.log_rates import LineRates
 from embedwatch.settings import PREFIX
@@ -31,10 +32,10 @@ def configure(level: str | None = None) -> None:
     wanted = (level or os.environ.get(PREFIX + "LOG_LEVEL") or "INFO").upper()
     if wanted not in LEVELS:
         raise ConfigError(f"{PREFIX}LOG_LEVEL={wanted!r}: known levels are {', '.join(LEVELS)}")
-    form = (os.environ.get(PREFIX + "LOG_FORMAT") or "text").lower()
+    form = (os.environ.get(log_lines.VARIABLE) or "text").lower()
     if form not in FORMATS:
-        raise ConfigError(f"{PREFIX}LOG_FORMAT={form!r}: known forms are {', '.join(FORMATS)}")
-    handler = BoundedHandler(sys.stderr)
+        raise ConfigError(f"{log_lines.VARIABLE}={form!r}: known forms are {', '.join(FORMATS)}")
+    handler = BoundedHandler(sys.stderr.stream if isinstance(sys.stderr, log_lines.JsonStderr) else sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else OneLine())
     logging.basicConfig(level=wanted, handlers=[handler], force=True)
     quieten_kafka(wanted)
@@ -63,12 +64,8 @@ class JsonLines(logging.Formatter):
     """For programs: one object a line, ASCII."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, Any] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
+        at = datetime.fromtimestamp(record.created, UTC)
+        line = log_lines.fields(at, record.levelname, record.name, record.getMessage())
         line |= {name: value for name in ABOUT if (value := getattr(record, name, None)) is not None}
         if record.exc_info and record.exc_info[0] is not None:
             line["error"] = self.formatException(record.exc_info)

@@ -169,3 +169,18 @@ def test_what_a_command_complains_of_is_json_too(arguments: list[str]) -> None:
     assert done.returncode
     lines = [json.loads(line) for line in done.stderr.splitlines()]
     assert [line["level"] for line in lines][-1] == "ERROR", done.stderr
+
+
+def test_a_record_of_the_log_does_not_mix_with_half_a_line_of_somebody_else(
+    root: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = io.StringIO()
+    monkeypatch.setenv("EMBEDWATCH_LOG_FORMAT", "json")
+    monkeypatch.setattr(sys, "stderr", log_lines.JsonStderr(out))
+    logs.configure()
+    sys.stderr.write("embedwatch: half ")
+    logging.getLogger("x").warning("a record", extra={"event_id": "e"})
+    sys.stderr.write("a line\n")
+    first, second = (json.loads(line) for line in out.getvalue().splitlines())
+    assert (first["message"], first["logger"], first["event_id"]) == ("a record", "x", "e")
+    assert second["message"] == "half a line"
