@@ -2,6 +2,10 @@
 
 Cycles overlap, but their offsets are committed in order and only after they were delivered. When the group is about to
 share out its partitions anew, what is inside is finished and committed first, so that nobody does it twice.
+
+A member that joins anew may be told that nothing has changed: the same generation, the same partitions. What was inside
+then can still be committed, after the consumer has read its messages once more. So nothing is begun until it is known
+what became of it, and what was done is not done again.
 """
 
 from __future__ import annotations
@@ -75,6 +79,12 @@ class Flow:
         self._counts = counts or Counts()
         self._inside: deque[Work] = deque()
         self._revocations = source.revocations
+        #: Partitions were taken away while cycles were inside that commit by themselves, and these are inside still.
+        self._settling = False
+        #: Taken since then, and the membership it was read in.
+        self._held: tuple[list[Message], object] | None = None
+        #: By (topic, partition): where those cycles ended that were committed all the same.
+        self._done: dict[tuple[str, int], int] = {}
         #: Texts of all messages taken so far, those given up again included.
         self.taken_texts = 0
         #: When there last was something to do.
@@ -90,16 +100,15 @@ class Flow:
         self.commit_what_is_done()
         if self._inside and self._source.rebalance_due():
             self._hand_over()
-        if self._line.full or (self._inside and not self._ready()):
+        if self._line.full or self._settling or (self._inside and not self._ready()):
             self.last_busy = self._clock.monotonic()
             self._source.serve(SERVE_SECONDS)
             self._give_up_what_was_revoked()
             self.commit_what_is_done(BUSY_POLL_SECONDS)
             return True
-        messages = self._source.take(BUSY_POLL_SECONDS if self._inside else POLL_SECONDS)
-        self._give_up_what_was_revoked()
+        messages, membership = self._take()
         if messages:
-            work = self._begin(messages, self._source.membership())
+            work = self._begin(messages, membership)
             self._inside.append(work)
             self._line.put(work)
             self.taken_texts += len(work)
@@ -117,7 +126,11 @@ class Flow:
         for _ in done:
             self._inside.popleft()
         self.last_busy = self._clock.monotonic()
-        kept = [work for work in done if not work.cancelled]
+        kept = [work for work in done if (not work.cancelled if self._commits else work.delivered)]
+        if self._settling:
+            for work in kept:
+                self._done |= work.offsets()
+            self._settling = bool(self._inside)
         if kept and self._commits:
             taken = self._source.commit([message for work in kept for message in work.messages])
             self._counts.commits += taken
@@ -136,6 +149,26 @@ class Flow:
                 return not self._inside
         return True
 
+    def _take(self) -> tuple[list[Message], object]:
+        if self._held is not None:
+            (messages, membership), self._held = self._held, None
+        else:
+            messages = self._source.take(BUSY_POLL_SECONDS if self._inside else POLL_SECONDS)
+            self._give_up_what_was_revoked()
+            membership = self._source.membership()
+            if self._settling:
+                self._held = messages, membership
+                return [], membership
+        if self._done:
+            known = len(messages)
+            messages = [each for each in messages if each.offset >= self._done.get((each.topic, each.partition), 0)]
+            if known > len(messages):
+                log.info(
+                    "worker: %d messages came once more that were committed while the group shared out its "
+                    "partitions; they are not done again", known - len(messages),
+                )  # fmt: skip
+        return messages, membership
+
     def _hand_over(self) -> None:
         deadline = self._clock.monotonic() + HAND_OVER_SECONDS
         if not self.drain(lambda: self._clock.monotonic() >= deadline):
@@ -149,5 +182,8 @@ class Flow:
         if self._source.revocations == self._revocations:
             return
         self._revocations = self._source.revocations
+        self._held = None
+        self._done.clear()  # what was committed before is what the consumer starts from now
+        self._settling = bool(self._inside) and not self._commits
         for work in self._inside:
             work.cancelled = True

@@ -145,6 +145,7 @@ class Pipeline:
         for event in self._meter.events(work, self._clock.now()):
             self._publisher.send(self._topics.metrics, key=self._metrics_key, value=codec.encode(event), headers=[])
         if self._publisher.finish(work.offsets(), work.membership):
+            work.delivered = True
             self._write_cache(work)
         else:
             work.cancelled = True

@@ -75,6 +75,9 @@ class TransactionalPublisher(KafkaPublisher):
             self.flush()
             if ends and not belongs(membership):
                 raise kafka_errors.CommitFailedError("read in a membership of the group that has ended")
+            # kafka-python 3.0.12 keeps the offsets of a transaction that was given up, and commits them with the next:
+            # of partitions that are another worker's by now, which then does texts twice, or never.
+            self._manager._pending_txn_offset_commits.clear()
             self._wait(self._manager.send_offsets_to_transaction(ends, membership))
             self._wait(self._manager.begin_commit())
         except _LOST as error:

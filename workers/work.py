@@ -57,6 +57,8 @@ class Work:
         self.entries: list[tuple[bytes, bytes]] = []
         #: Set, from any thread, when the partitions went to another worker, which does these texts.
         self.cancelled = False
+        #: All of it is out; where the delivery is exactly once its offsets are committed, too.
+        self.delivered = False
         #: The group's generation in which the messages were read, as the consumer names it; opaque here.
         self.membership: Any = None
         self.batches = 0

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -80,14 +81,21 @@ class FakeWork:
     def __init__(self, messages: Sequence[Any], membership: object) -> None:
         self.messages = messages
         self.membership = membership
-        self.cancelled = False
+        self.cancelled = self.delivered = False
 
     def __len__(self) -> int:
         return 10 * len(self.messages)
 
+    def offsets(self) -> dict[tuple[str, int], int]:
+        return {(message.topic, message.partition): message.offset + 1 for message in self.messages}
+
+
+def message(offset: int) -> Any:
+    return SimpleNamespace(topic="texts", partition=0, offset=offset)
+
 
 class Rig:
-    def __init__(self, clock: Any) -> None:
+    def __init__(self, clock: Any, *, commits: bool = True) -> None:
         self.clock = clock
         self.source, self.line = FakeSource(), FakeLine(clock)
         self.told: list[Any] = []
@@ -97,7 +105,7 @@ class Rig:
         begin: Any = FakeWork
         self.flow = Flow(
             self.source, line, begin=begin, finished=self.told.append, clock=clock, ready=lambda: self.ready,
-            counts=self.counts,
+            counts=self.counts, commits=commits,
         )  # fmt: skip
 
 
@@ -241,3 +249,74 @@ def test_what_is_taken_and_committed_is_counted(flow_rig: Rig) -> None:
     flow_rig.line.release()
     flow_rig.flow.step()
     assert (counts.commits, counts.refused_commits) == (1, 1)
+
+
+def joined_anew(rig: Rig) -> None:
+    """At the next poll the partitions go and come back at once, in the same membership."""
+
+    def away_and_back() -> None:
+        rig.source.revocations += 1
+        rig.source.on_poll = lambda: None
+
+    rig.source.on_poll = away_and_back
+
+
+@pytest.mark.parametrize("delivered", [True, False])
+@pytest.mark.parametrize("held", [True, False])
+def test_what_was_inside_when_the_partitions_went_and_came_back_is_done_once(
+    clock: Any, delivered: bool, held: bool
+) -> None:
+    """Its transaction may be committed after its message was read once more."""
+    rig = Rig(clock, commits=False)
+    rig.source.waiting = [message(7)]
+    rig.flow.step()
+    (work,) = rig.line.items
+    rig.source.membership = lambda: "the same"
+    again = [message(7), message(8)] if held else []
+    rig.source.waiting = [*again]
+    joined_anew(rig)
+    assert rig.flow.step() is False
+    assert (work.cancelled, rig.line.busy) == (True, 1)  # nothing more is begun until it is known
+    rig.source.waiting += [] if held else [message(7), message(8)]
+    rig.flow.step()
+    assert rig.line.busy == 1
+    work.delivered = delivered
+    rig.line.release()
+    for _ in range(4):
+        rig.flow.step()
+    begun = [each.offset for item in rig.line.items for each in item.messages]
+    assert begun == ([8] if delivered else [7, 8])
+    assert rig.told == ([work] if delivered else [])
+    assert rig.counts.commits == delivered
+
+
+def test_what_was_done_before_the_partitions_went_once_more_is_not_held_against_what_comes(clock: Any) -> None:
+    """Offsets may have been set back meanwhile, on purpose."""
+    rig = Rig(clock, commits=False)
+    rig.source.waiting = [message(7)]
+    rig.flow.step()
+    joined_anew(rig)
+    rig.flow.step()
+    rig.line.items[0].delivered = True
+    rig.line.release()
+    rig.flow.step()
+    joined_anew(rig)
+    rig.source.waiting = [message(3)]
+    rig.flow.step()
+    assert [item.messages[0].offset for item in rig.line.items] == [3]
+
+
+def test_what_was_taken_in_a_membership_that_has_ended_is_dropped_before_it_is_begun(clock: Any) -> None:
+    rig = Rig(clock, commits=False)
+    rig.source.waiting = [message(7)]
+    rig.flow.step()
+    joined_anew(rig)
+    rig.source.waiting = [message(7)]
+    rig.flow.step()
+    joined_anew(rig)  # while it is waited for the first
+    rig.flow.step()
+    rig.line.release()
+    rig.source.waiting = [message(9)]
+    for _ in range(2):
+        rig.flow.step()
+    assert [item.messages[0].offset for item in rig.line.items] == [9]
