@@ -29,6 +29,7 @@ def agents() -> Runtime:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMBEDWATCH_KAFKA_CONNECT_TIMEOUT_SECONDS", "1")
+    monkeypatch.setenv("EMBEDWATCH_AGENTS_APP_ID", "alone")  # of a runtime that no process runs
 
 
 @pytest.mark.parametrize("more", [(), ("--json",), ("--day", "today")])

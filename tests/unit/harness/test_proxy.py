@@ -68,7 +68,7 @@ def test_a_line_that_is_cut_is_reset_and_takes_no_new_connection(echo: int) -> N
             client.settimeout(5)
             with pytest.raises(ConnectionResetError):
                 client.recv(4096)
-        with socket.create_connection((HOST, port), timeout=5) as client, pytest.raises(OSError):
+        with pytest.raises(OSError), socket.create_connection((HOST, port), timeout=5) as client:
             assert asked(client)
         with socket.create_connection((HOST, other), timeout=5) as client:
             assert asked(client) == b"ping"
@@ -80,7 +80,8 @@ def test_a_line_that_is_cut_is_reset_and_takes_no_new_connection(echo: int) -> N
 def test_nobody_behind_it_is_nobody_there(echo: int) -> None:
     with socket.create_server((HOST, 0)) as free:
         port = int(free.getsockname()[1])
-    with Switchboard() as board, socket.create_connection((HOST, board.link("x", port)), timeout=5) as client:
-        client.settimeout(5)
-        with pytest.raises(OSError):
-            assert client.recv(1)
+    with (
+        Switchboard() as board, pytest.raises(OSError),
+        socket.create_connection((HOST, board.link("x", port)), timeout=5) as client,
+    ):  # fmt: skip
+        assert client.recv(1)
