@@ -82,7 +82,7 @@ class CallContext:
         self.error_type: str | None = None
         self.never_billed = False  # of a call that failed: nobody bills what failed so
         self.contexts: dict[str, Any] | None = None
-        self.held_texts: Held | None = None  # those to be counted, where nobody said the tokens
+        self.held_texts: tuple[Any, ...] | Held | None = None  # those to be counted, where nobody said the tokens
         self.chars: int | None = None
         self.inner: list[CallContext] | None = None
 
@@ -156,14 +156,22 @@ class CallContext:
             if error is not None:
                 self.error_class, self.error_type = failures.classify(error), failures.name_of(error)
                 self.never_billed = failures.never_billed(error)
-            outer = self._outer()
+            outer = None if self._parent is None else self._outer()
             if self._token is not None:
                 self._leave(self._token)
             if outer is not None:
                 self._source_texts = None
                 outer._take_in(self)
-            else:
-                self._hand_on()
+                return
+            channel = self._monitor._channel
+            if self._generation != channel.generation:
+                return  # the process was forked within the call: its parent tells of it
+            # What the hits and copies would have cost is told by their texts, too, where nobody says it.
+            to_count = self.tokens is None or ((self.cache_hits or self.duplicates) and self.tokens_saved is None)
+            if to_count and self.error_class is None and self.text_count:
+                self.held_texts, self.chars = snapshot(self._source_texts, self.text_count, channel.chars_to_keep())
+            self._source_texts = None
+            channel.put(self)
         except Exception as trouble:
             self._monitor._trouble("a call could not be recorded", trouble)
 
@@ -185,17 +193,6 @@ class CallContext:
         """In the monitor's thread: when it began, by the clock on the wall, which the caller has not looked at."""
         if not self.start_seconds:
             self.start_seconds = time() - (perf_counter() - self._begun)
-
-    def _hand_on(self) -> None:
-        channel = self._monitor._channel
-        if self._generation != channel.generation and self._begun:
-            return  # the process was forked within the call: its parent tells of it
-        # What the hits and copies would have cost is told by their texts, too, where nobody says it.
-        to_count = self.tokens is None or ((self.cache_hits or self.duplicates) and self.tokens_saved is None)
-        if to_count and self.error_class is None and self.text_count:
-            self.held_texts, self.chars = snapshot(self._source_texts, self.text_count, channel.chars_to_keep())
-        self._source_texts = None
-        channel.put(self)
 
     def _outer(self) -> CallContext | None:
         """The call of the same monitor around this one that still runs. One that has ended (of which a task was left

@@ -17,7 +17,7 @@ from embedwatch.pricing import SOURCE_UNKNOWN, Price, PriceBook
 from embedwatch.sdk.call import Call
 from embedwatch.sdk.context import MOST_NANO_USD, MOST_TOKENS, CallContext
 from embedwatch.sdk.providers import PRICE_LISTS
-from embedwatch.sdk.texts import strings
+from embedwatch.sdk.texts import Held, strings
 from embedwatch.tokens import TokenCounter
 
 PRICE_GIVEN = "given"  # the caller, or the provider's answer, said the cost
@@ -142,7 +142,9 @@ class Settler:
         return read, whole - read, "estimated"
 
     def _count(self, left: CallContext, model: str) -> tuple[int | None, TokenMethod | None]:
-        texts = None if left.held_texts is None else left.held_texts.texts(left.text_count or 0)
+        texts = left.held_texts
+        if isinstance(texts, Held):
+            texts = texts.texts(left.text_count or 0)
         if texts is not None:
             if not strings(texts):
                 return None, None

@@ -78,13 +78,13 @@ def whole(value: Any, most: int) -> int | None:
 
 
 class Held:
-    """The texts of a call until they are counted. Of many it holds the caller's own list: to copy 2,048 that are not in
-    the processor's cache takes longer than all else that a call costs. What becomes of that list meanwhile is noticed
-    by its length and by the sample."""
+    """Many texts of a call until they are counted: the caller's own list, for to copy 2,048 that are not in the
+    processor's cache takes longer than all else that a call costs. What becomes of that list meanwhile is noticed by
+    its length and by the sample."""
 
     __slots__ = ("_sample", "_step", "_texts")
 
-    def __init__(self, texts: Sequence[Any], step: int = 0, sample: Sequence[Any] = ()) -> None:
+    def __init__(self, texts: Sequence[Any], step: int, sample: Sequence[Any]) -> None:
         self._texts, self._step, self._sample = texts, step, sample
 
     def texts(self, expected: int) -> tuple[Any, ...] | None:
@@ -92,18 +92,19 @@ class Held:
         now = tuple(self._texts)
         if len(now) != expected:
             return None
-        if self._step and any(text is not then for text, then in zip(now[:: self._step], self._sample, strict=True)):
+        if any(text is not then for text, then in zip(now[:: self._step], self._sample, strict=True)):
             return None
         return now
 
 
-def snapshot(texts: Any, expected: int, most_chars: int) -> tuple[Held | None, int | None]:
+def snapshot(texts: Any, expected: int, most_chars: int) -> tuple[tuple[Any, ...] | Held | None, int | None]:
     """The texts, to be counted later, and their characters (of many by a sample). `(None, characters)` where there are
     too many to keep, and `(None, None)` where they cannot be counted, or are not those of the beginning any more. Never
     raises.
     """
     try:
-        if isinstance(texts, list | tuple):
+        kind = type(texts)
+        if kind is list or kind is tuple or isinstance(texts, list | tuple):
             if len(texts) != expected:
                 return None, None
             if expected > MANY:
@@ -121,7 +122,7 @@ def snapshot(texts: Any, expected: int, most_chars: int) -> tuple[Held | None, i
             return None, None
         chars = sum(map(len, held))
         if chars <= most_chars:
-            return Held(held), chars
+            return held, chars
         return None, chars if strings(held) else None
     except Exception:
         return None, None
@@ -136,7 +137,7 @@ def strings(texts: Sequence[Any]) -> bool:
     return all(isinstance(text, str) for text in texts)
 
 
-def _plain(texts: Any, expected: int, most_chars: int) -> tuple[Held | None, int | None]:
+def _plain(texts: Any, expected: int, most_chars: int) -> tuple[tuple[Any, ...] | Held | None, int | None]:
     """Arrays and columns of strings, and sets: they can be read twice. Nothing else is: of numbers (an image, a tensor
     on a GPU) a list would take long in the caller's thread."""
     listed: Any = None
