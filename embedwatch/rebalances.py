@@ -11,6 +11,8 @@ while they have work. What was seen in the contract tests, on Apache Kafka 4.1:
 * A partition that a member gives up and is given again keeps its position. What had been read from it and not committed
   is then read by nobody: lost, for whoever drops it at the revocation, as one must. Apache Kafka's client starts anew
   from what is committed.
+* A question for committed offsets whose answer no poll has waited for is kept, by the partitions that it names. Who is
+  given the same ones again is told what was committed before, and does once more what others did meanwhile.
 """
 
 from __future__ import annotations
@@ -70,6 +72,7 @@ def _go_on_from_what_is_committed(coordinator: Any) -> None:
             await prepare(*arguments, **named)
         finally:
             coordinator._subscription.assign_from_subscribed([])
+            coordinator._offset_fetch_futures.clear()
 
     coordinator._on_join_prepare_async = prepare_and_forget
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from kafka.errors import IncompatibleBrokerVersion
+from kafka.structs import OffsetAndMetadata
 
 from embedwatch.kafka import TopicPartition, admin_client, consumer
 from embedwatch.processes import Child
@@ -97,6 +98,30 @@ def test_after_a_rebalance_a_member_goes_on_from_what_was_committed_also_where_i
                     for log, records in member.poll(100).items():
                         again.setdefault(log.partition, []).extend(record.offset for record in records)
     assert again == {partition: [0, 1, 2, 3, 4] for partition in range(4)}
+
+
+def test_what_was_committed_is_asked_for_anew_after_a_rebalance(kafka_settings: KafkaSettings) -> None:
+    """An answer on its way from before tells of what was committed then."""
+    topic = make_topic(kafka_settings)
+    send_all(kafka_settings, topic, [b"x"] * 3)
+    with opened(consumer(kafka_settings, "member", group=topic)) as member:
+        coordinator = member._coordinator
+        ask, asked, let_go = coordinator._send_offset_fetch_request, [], []
+
+        async def late(partitions: Any) -> Any:
+            answer = await ask(partitions)
+            asked.append(answer)
+            while len(asked) == 1 and not let_go:
+                await coordinator._net.sleep(0.01)
+            return answer
+
+        coordinator._send_offset_fetch_request = late
+        member.subscribe([topic])
+        assert poll_until(lambda: bool(asked), member, timeout_seconds=TAKE_OVER_SECONDS)
+        member.commit({TopicPartition(topic, 0): OffsetAndMetadata(2, "", -1)})
+        let_go.append(True)
+        coordinator.request_rejoin()
+        assert [record.offset for record in read(member, 1)] == [2]
 
 
 def test_members_that_are_seldom_there_when_the_group_answers_share_all_the_same(kafka_settings: KafkaSettings) -> None:
