@@ -9,8 +9,11 @@ from typing import Any, Self
 
 from aiohttp import web
 
+from embedwatch.clock import SystemClock
+from embedwatch.settings import AgentSettings
 from stream_agents.runtime import Runtime
 from stream_agents.web.api import add_routes
+from stream_agents.web.protect import protect
 from tests.harness.agents_log import SetClock
 
 PATIENCE_SECONDS = 30
@@ -19,10 +22,12 @@ PATIENCE_SECONDS = 30
 class PageServer:
     """Use it as a context manager. `close` and `open` take the server away and give it back on the same port."""
 
-    def __init__(self, make: Callable[[SetClock], Awaitable[Runtime]]) -> None:
+    def __init__(self, make: Callable[[SetClock], Awaitable[Runtime]], settings: AgentSettings | None = None) -> None:
+        """`settings`: as the agents are protected by, which the routes alone are not."""
         self.clock = SetClock()
         self.runtime: Runtime
         self._make = make
+        self.settings = settings
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._runner: web.AppRunner | None = None
@@ -56,6 +61,8 @@ class PageServer:
 
     async def _open(self) -> None:
         app = web.Application()
+        if self.settings is not None:
+            protect(app, self.settings, SystemClock())
         add_routes(app.router, self.runtime, self.clock, lambda: self._stopping)
         self._runner = web.AppRunner(app, shutdown_timeout=0.5)
         await self._runner.setup()

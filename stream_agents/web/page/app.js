@@ -7,6 +7,7 @@ import { Live, Refused, ask } from "./live.js";
 import { ScopePicker } from "./scopes.js";
 import * as tables from "./tables.js";
 import { Tiles } from "./tiles.js";
+import { Locked, forget, held, keep } from "./token.js";
 
 const TICK_MS = 1000;
 /** Rows of a chart; the agents make them of panes of ten seconds. */
@@ -36,15 +37,40 @@ const live = new Live((summary) => {
 
 let refused = null;
 
+const STATES = { connecting: "Connecting", lost: "Disconnected", locked: "Locked" };
+
 function drawState({ state, since, reasons }) {
+  if ((state === "locked") !== !byId("unlock").hidden) drawLock(state === "locked");
   const ready = reasons.length === 0;
   byId("live").dataset.state = state === "live" && !ready ? "unready" : state;
-  say(byId("live-text"), state === "live" ? (ready ? "Live" : "Not ready") : state === "lost" ? "Disconnected" : "Connecting");
-  document.body.classList.toggle("stale", state === "lost");
+  say(byId("live-text"), state === "live" ? (ready ? "Live" : "Not ready") : STATES[state]);
+  document.body.classList.toggle("stale", state === "lost" || state === "locked");
   const lost = `Disconnected from the agents since ${time(since / 1000)}. What is shown is ${now === null ? "nothing yet" : `of ${time(now)}`}; trying again.`;
   show(byId("trouble"), refused ? `The agents refused the question: ${refused}.` : state === "lost" ? lost : null);
   show(byId("unready"), !ready && state !== "lost" ? `The agents are not ready, and numbers may lack something: ${reasons.join("; ")}.` : null);
 }
+
+/** Who may look is asked for the agents' token: once, and again where they do not take it. */
+function drawLock(locked) {
+  byId("unlock").hidden = !locked;
+  if (!locked) return;
+  const wrong = held();
+  forget();
+  say(byId("unlock-why"), wrong ? "The agents do not take this token." : "These agents answer only who has their token (agents.web_token).");
+  byId("unlock-token").focus();
+}
+
+byId("unlock").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const field = byId("unlock-token");
+  if (keep(field.value.trim())) {
+    for (const question of questions) question.due = 0;
+    change({}, false);
+  } else {
+    say(byId("unlock-why"), "A token has letters, digits and signs, and no spaces.");
+  }
+  field.value = "";
+});
 
 const scoped = () => new URLSearchParams({ scope: wanted.scope });
 /** What is asked for, how often in seconds, and who draws it. */
@@ -69,6 +95,7 @@ async function put(question) {
   } catch (error) {
     question.due = performance.now() + 5000;
     if (error instanceof Refused) refused = error.message;
+    else if (error instanceof Locked) live.lock();
     else if (!(error instanceof TypeError || error instanceof DOMException)) console.warn(error.message);
     drawState(live.now);
   } finally {
@@ -77,7 +104,7 @@ async function put(question) {
 }
 
 function tick() {
-  if (document.hidden) return;
+  if (document.hidden || live.now.state === "locked") return;
   for (const question of questions) {
     if (!question.asking && performance.now() >= question.due) put(question);
   }

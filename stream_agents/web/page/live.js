@@ -1,5 +1,7 @@
 // The connection to the agents: the stream of numbers, whether they are ready, and questions to the API.
 
+import { Locked, fetched } from "./token.js";
+
 const READY_EVERY_MS = 5000;
 const ANSWER_WITHIN_MS = 8000;
 const RETRY_MS = [1000, 2000, 4000, 8000, 15_000];
@@ -8,16 +10,34 @@ const RETRY_MS = [1000, 2000, 4000, 8000, 15_000];
 export class Refused extends Error {}
 
 export async function ask(path) {
-  const response = await fetch(path, { signal: AbortSignal.timeout(ANSWER_WITHIN_MS), headers: { Accept: "application/json" } });
+  const response = await fetched(path, "application/json", AbortSignal.timeout(ANSWER_WITHIN_MS));
   const body = await response.json();
   if (response.status === 400) throw new Refused(body.error);
   if (!response.ok && path !== "readyz") throw new Error(`${path}: ${response.status}`);
   return body;
 }
 
+/** The data of each event `name` of a stream, until it ends. An `EventSource` would do it, but sends no token. */
+async function* events(path, name, signal) {
+  const response = await fetched(path, "text/event-stream", signal);
+  if (!response.ok) throw new Error(`${path}: ${response.status}`);
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let rest = ""; ; ) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const whole = (rest + value).split("\n\n");
+    rest = whole.pop();
+    for (const lines of whole.map((text) => text.split("\n"))) {
+      const data = lines.filter((line) => line.startsWith("data: ")).map((line) => line.slice(6));
+      if (lines.includes(`event: ${name}`)) yield data.join("\n");
+    }
+  }
+}
+
 /**
- * Keeps a stream open. `onSummary(numbers)`; `onState({state, since, reasons, error})` where state is connecting, live
- * or lost. A stream that broke is opened again, with growing pauses; a broken one is also found by asking.
+ * Keeps a stream open. `onSummary(numbers)`; `onState({state, since, reasons, error})` where state is connecting, live,
+ * lost or locked. A stream that broke is opened again, with growing pauses; a broken one is also found by asking. One
+ * that is locked stays so until it is opened again.
  */
 export class Live {
   constructor(onSummary, onState) {
@@ -31,9 +51,9 @@ export class Live {
       if (document.hidden) {
         clearTimeout(this.retry);
         clearTimeout(this.looking);
-        this.source?.close();
+        this.source?.abort();
         this.source = undefined;
-      } else if (!this.source) {
+      } else if (!this.source && this.now.state !== "locked") {
         this.open(this.query);
       }
     });
@@ -42,8 +62,17 @@ export class Live {
   open(query) {
     this.query = query;
     this.tries = 0;
+    if (this.now.state === "locked") this.#change({ state: "connecting" });
     this.#listen();
     this.#look();
+  }
+
+  /** The agents ask for a token that we do not have. */
+  lock() {
+    this.source?.abort();
+    this.source = undefined;
+    clearTimeout(this.retry);
+    this.#change({ state: "locked" });
   }
 
   #change(more) {
@@ -52,25 +81,32 @@ export class Live {
     this.onState(this.now);
   }
 
-  #listen() {
-    this.source?.close();
+  async #listen() {
+    this.source?.abort();
     clearTimeout(this.retry);
-    const source = new EventSource(`events?${this.query}`);
+    const source = new AbortController();
     this.source = source;
-    source.addEventListener("summary", (event) => {
-      if (source !== this.source) return;
-      this.tries = 0;
-      this.#change({ state: "live", error: null });
-      this.onSummary(JSON.parse(event.data));
-    });
-    source.addEventListener("error", () => {
-      if (source !== this.source) return;
-      source.close();
-      this.#change({ state: "lost" });
-      const pause = RETRY_MS[Math.min(this.tries, RETRY_MS.length - 1)];
-      this.tries += 1;
-      this.retry = setTimeout(() => this.#listen(), pause);
-    });
+    let locked = false;
+    try {
+      for await (const data of events(`events?${this.query}`, "summary", source.signal)) {
+        if (source !== this.source) return;
+        this.tries = 0;
+        this.#change({ state: "live", error: null });
+        this.onSummary(JSON.parse(data));
+      }
+    } catch (error) {
+      locked = error instanceof Locked;
+      if (!(locked || error instanceof TypeError || error instanceof DOMException)) console.warn(error.message);
+    }
+    if (source !== this.source) return; // another one took its place, or nobody looks
+    this.#change({ state: locked ? "locked" : "lost" });
+    if (locked) {
+      this.source = undefined;
+      return;
+    }
+    const pause = RETRY_MS[Math.min(this.tries, RETRY_MS.length - 1)];
+    this.tries += 1;
+    this.retry = setTimeout(() => this.#listen(), pause);
   }
 
   /** Whether the agents are ready. A stream on which nothing changes does not tell that its other end is gone. */

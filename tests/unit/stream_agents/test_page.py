@@ -14,9 +14,11 @@ import pytest
 from msgspec.structs import replace
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
+from pydantic import SecretStr
 
 from alerting.states import Act, Transition, encode
 from embedwatch.events import NANO_USD_PER_USD
+from embedwatch.settings import AgentSettings
 from stream_agents.compute.ledger import BookedDay
 from tests.harness.agents_log import NOW, batch_event
 from tests.harness.agents_web import alert_states
@@ -228,6 +230,39 @@ def test_it_says_that_the_agents_are_not_ready_and_why(chromium: Browser) -> Non
         server.do(lambda: setattr(server.runtime, "recovered", True))
         expect(watched.page.locator("#unready")).to_be_hidden()
         clean(watched, server, "503")
+
+
+@driven
+def test_agents_that_ask_for_a_token_are_given_it_by_whoever_looks(chromium: Browser) -> None:
+    secret = "a-long-secret-of-the-agents"
+    settings = AgentSettings(web_token=SecretStr(secret), web_requests_per_second=1000)
+    with PageServer(made, settings) as server, page_of(chromium) as watched:
+        page = watched.page
+        page.goto(f"{server.url}?scope=model%3Dslow")
+        expect(page.locator("#live-text")).to_have_text("Locked")
+        field, why = page.locator("#unlock-token"), page.locator("#unlock-why")
+        expect(why).to_have_text("These agents answer only who has their token (agents.web_token).")
+        expect(field).to_be_focused()
+        for given, words in (("wrong", "do not take this token"), ("two words", "no spaces"), ("Ключ", "no spaces")):
+            field.fill(given)
+            field.press("Enter")
+            expect(why).to_contain_text(words)
+            expect(field).to_be_focused()
+        field.fill(secret)
+        page.get_by_role("button", name="Show the numbers").click()
+        settled(page)
+        expect(page.locator("#unlock")).to_be_hidden()
+        assert "model slow" in page.locator("#title").inner_text().lower()
+        page.reload()  # this tab has it still
+        settled(page)
+        assert secret not in page.content() + page.url + page.evaluate("JSON.stringify(localStorage)")
+        assert secret not in "".join(watched.requests)
+        server.close()
+        server.settings = settings.model_copy(update={"web_token": SecretStr(secret[::-1])})
+        server.open()
+        expect(why).to_contain_text("do not take this token")
+        expect(page.locator("body")).to_have_class("stale")
+        clean(watched, server, *REFUSED, "401")
 
 
 @driven
