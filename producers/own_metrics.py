@@ -21,7 +21,8 @@ FAMILIES = (
     _counter("skipped_texts", "texts", "Texts passed over by `--skip`.", ROUTINE),
     _counter("bad_records", "records", "Records without a usable text or id, left out.", "Rises: mend the source."),
     _counter("too_large_texts", "texts", "Texts that were too large, left out.",
-             "Rises: split them, or raise `--max-text-bytes`, here and at the workers."),
+             "Rises: split them, or raise `--max-text-bytes`, here and at the workers; of lines above 64 MiB only "
+             "splitting helps."),
     _counter("invalid_utf8_texts", "texts", "Texts sent that are no UTF-8: they become dead letters.",
              "Rises: name the encoding of the source (`--encoding`)."),
     _counter("empty_texts", "texts", "Texts sent that are empty: they become dead letters.", "Rises: mend the source."),
