@@ -114,7 +114,7 @@ def page(
         "`make bench`, or `make bench ONLY=id,id`; it writes this page anew. The machines are small and shared, so "
         "ratios say more than rates; the lowest and highest of the repetitions stand beside each median.",
         f"Of {len(known)} claims {sum(row['holds'] is True for row in results.values())} hold, {len(failing)} do not, "
-        f"{sum(row['holds'] is None for row in results.values())} have no target, {len(missing)} are not measured "
+        f"{sum(row['holds'] is None for row in results.values())} have no target here, {len(missing)} are not measured "
         f"in this "
         "version.",
     ]
@@ -142,7 +142,8 @@ def _claims(
         if row is None:
             lines.append(f"| {claim.claim} (`{name}`) | not measured | {target} | | |")
             continue
-        holds = {True: "yes", False: "**no**", None: ""}[row["holds"]]
+        unasked = "" if claim.target is None else "not asked of this machine"
+        holds = {True: "yes", False: "**no**", None: unasked}[row["holds"]]
         low, high = row["spread"]
         lines.append(
             f"| {claim.claim} (`{name}`) | {_amount(row['value'], row['unit'])} | {target} | {holds} "

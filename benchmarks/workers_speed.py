@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,10 @@ def measure(ids: frozenset[str]) -> Iterator[Result]:
 
             yield Result.of(VS_BEST, ratio("encode_best", "worker_float32"), best_batch_size=best, **rates)
             yield Result.of(VS_DEFAULT_FLOAT32, ratio("encode_default", "worker_float32"))
-            yield Result.of(VS_DEFAULT, ratio("encode_default", "worker_default"))
+            # Asked only of a processor that has it: elsewhere a worker as it comes computes in float32, too.
+            in_bfloat16 = "bfloat16" in default.way
+            asked = VS_DEFAULT if in_bfloat16 else replace(VS_DEFAULT, target=None)
+            yield Result.of(asked, ratio("encode_default", "worker_default"), in_bfloat16=float(in_bfloat16))
             yield Result.of(VS_BARE, ratio("bare_float32", "worker_float32"), in_bfloat16=statistics.median(
                 ratio("bare_default", "worker_default")
             ))  # fmt: skip

@@ -37,7 +37,7 @@ def test_every_claim_has_its_place_on_the_page() -> None:
 def test_what_does_not_hold_is_said_where_it_stands_and_where_we_lose() -> None:
     known = {"good": Claim("good", "fast", "s", 1.0, "at_most"), "bad": Claim("bad", "slow", "s", 1.0, "at_most")}
     text = figures.page(known, {"good": row("good", 0.5), "bad": row("bad", 2.0)})
-    assert "Of 2 claims 1 hold, 1 do not, 0 have no target, 0 are not measured" in text
+    assert "Of 2 claims 1 hold, 1 do not, 0 have no target here, 0 are not measured" in text
     assert "| slow (`bad`) | 2 s | ≤ 1 | **no** | 2 to 2 |" in text
     assert "- `bad`: 2 s" in text.partition("## Where we lose")[2]
 
