@@ -44,8 +44,8 @@ CALLS_PER_S = 500
 REPETITIONS = 7
 MANY_TEXTS = 2048
 #: Over before the monitor's thread, which lets calls come together for 0.1 s, begins to count.
-BURST_CALLS = 20
-BURSTS = 10
+BURST_CALLS = 45
+BURSTS = 5
 SLOW_CALLS = 40
 SLOW_CALLS_PER_S = 10
 

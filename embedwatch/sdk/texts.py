@@ -7,11 +7,11 @@ from typing import Any
 
 #: Of one call. Beyond it is no number of texts, but a mistake.
 MOST_TEXTS = 10**8
-#: More texts than this are not copied and not each looked at in the caller's thread: a sample of at least so many,
-#: evenly spread, says whether they hold less than the half of what may be kept. Texts so uneven that it is wrong by
-#: more are kept until the thread comes to them.
+#: More texts than this are not copied and not each looked at in the caller's thread. A sample of at least `SAMPLED`,
+#: evenly spread, says whether they hold less than the half of what may be kept; where they do not, `SAMPLED_WELL` say it
+#: within a quarter or so. Texts so uneven that both are wrong by more are kept until the thread comes to them.
 MANY = 128
-SAMPLED = 16
+SAMPLED, SAMPLED_WELL = 16, 64
 #: Kinds of numpy's types that may hold strings.
 _OF_STRINGS = frozenset("OUST")
 
@@ -113,6 +113,12 @@ def snapshot(texts: Any, expected: int, most_chars: int) -> tuple[tuple[Any, ...
                 chars = _characters(sample, expected)
                 if chars * 2 <= most_chars:
                     return Held(texts, step, sample), chars
+                step = expected // SAMPLED_WELL
+                sample = texts[::step]
+                chars = _characters(sample, expected)
+                if chars * 5 <= most_chars * 4:
+                    return Held(texts, step, sample), chars
+                return None, chars if strings(sample) else None
             held = tuple(texts)
         elif isinstance(texts, str):
             held = (texts,)

@@ -252,12 +252,22 @@ def test_a_large_list_that_its_caller_changes_before_it_is_counted_is_estimated(
     assert told.tokens == pytest.approx(chars / 4.1, rel=0.05)
 
 
-def test_many_texts_that_may_be_too_large_are_all_looked_at() -> None:
-    texts = ["a" * 100] * 2048
-    found = snapshot(texts, 2048, 100 * 2048)
-    texts.clear()  # the caller's own list is theirs
-    assert found == (("a" * 100,) * 2048, 100 * 2048)
-    assert snapshot(["a" * 100] * 2048, 2048, 100 * 2048 - 1) == (None, 100 * 2048)
+def test_many_texts_that_may_be_too_many_to_keep_are_looked_at_more_closely(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [Looked("a" * 100)] * 2048
+    whole = 100 * 2048
+    for kept, most_chars in (
+        (True, whole * 2),
+        (True, whole * 5 // 4),
+        (False, whole * 5 // 4 - 1),
+        (False, whole - 1),
+    ):
+        monkeypatch.setattr(Looked, "times", 0)
+        held, chars = snapshot(texts, 2048, most_chars)
+        assert (held is not None, chars) == (kept, whole)
+        assert Looked.times <= 16 + 64, "a queue that is full costs the caller no more than another"
+        if isinstance(held, Held):
+            assert held.texts(2048) == tuple(texts)
+    assert snapshot([b"a" * 100] * 2048, 2048, 10) == (None, None)
 
 
 def test_many_texts_of_which_one_is_none_are_not_counted() -> None:
