@@ -8,8 +8,8 @@ from typing import Any
 #: Of one call. Beyond it is no number of texts, but a mistake.
 MOST_TEXTS = 10**8
 #: More texts than this are not copied and not each looked at in the caller's thread. A sample of at least `SAMPLED`,
-#: evenly spread, says whether they hold less than the half of what may be kept; where they do not, `SAMPLED_WELL` say it
-#: within a quarter or so. Texts so uneven that both are wrong by more are kept until the thread comes to them.
+#: evenly spread, says whether they hold less than the half of what may be kept; where they do not, `SAMPLED_WELL` say
+#: it within a quarter or so. Texts so uneven that both are wrong by more are kept until the thread comes to them.
 MANY = 128
 SAMPLED, SAMPLED_WELL = 16, 64
 #: Kinds of numpy's types that may hold strings.
