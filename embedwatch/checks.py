@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Literal
 from embedwatch.errors import ConfigError, ConnectionFailed, EmbedwatchError
 from embedwatch.hosts import is_loopback
 from embedwatch.settings import Settings, redact_url
+from embedwatch.topics import state_topic
 
 if TYPE_CHECKING:
     from embedwatch.agents_api import AgentsApi
+    from embedwatch.kafka import Described
 
 #: `warning`: it works, and will hurt later. `skipped`: not configured, or not installed here.
 State = Literal["ok", "warning", "failed", "skipped"]
@@ -151,31 +153,39 @@ def _kafka(settings: Settings) -> Iterable[Check]:
                 f"`embedwatch topics create -b {where}{flags}`",
             )  # fmt: skip
             return
-        yield from _topics(settings, kafka.described_topics(admin, wanted))
+        state = state_topic(settings.agents.app_id)
+        yield from _topics(settings, kafka.described_topics(admin, [*wanted, *({state} & present)]))
     except kafka.KafkaError as error:
         raise ConnectionFailed(f"Kafka at {where}: {kafka.describe_error(error)}") from None
     finally:
         admin.close()
 
 
-def _topics(settings: Settings, found: Mapping[str, tuple[int, Mapping[str, str | None] | None]]) -> Iterable[Check]:
-    """Partitions, cleanup and retention against what is expected. A broker may keep a configuration to itself."""
-    from embedwatch.topic_check import differences
+def _topics(settings: Settings, found: Mapping[str, Described]) -> Iterable[Check]:
+    """Partitions, copies, cleanup and retention against what is expected. A broker may keep a configuration to
+    itself. Faust made the state topic, of which the copies are looked at alone."""
+    from embedwatch.topic_check import differences, too_few_copies
 
-    good = True
-    untold = [name for name, (_, config) in found.items() if config is None]
+    untold = [name for name, each in found.items() if each.config is None]
+    servers = settings.kafka.bootstrap_servers
+    replicas = max(settings.kafka.replication_factor, found[settings.topics.metrics].replicas)
+    wrong = []
     for spec in settings.topics.specs():
-        partitions, config = found[spec.name]
-        servers = settings.kafka.bootstrap_servers
-        for each in differences(
-            spec, spec.partitions or settings.kafka.partitions, partitions, config or {}, servers
-        ):  # fmt: skip
-            good = False
-            state: State = "failed" if each.harmful else "warning"
-            yield Check("topics", state, f"{each.topic}: {each.what}", 4 if each.harmful else 0, each.fix)
-    if good:
+        is_ = found[spec.name]
+        wrong += differences(
+            spec, spec.partitions or settings.kafka.partitions, is_.partitions, is_.config or {}, servers,
+            is_.replicas, replicas,
+        )  # fmt: skip
+    state = state_topic(settings.agents.app_id)
+    if state in found:
+        is_ = found[state]
+        wrong += too_few_copies(state, is_.replicas, replicas, is_.config or {}, servers)
+    for each in wrong:
+        how: State = "failed" if each.harmful else "warning"
+        yield Check("topics", how, f"{each.topic}: {each.what}", 4 if each.harmful else 0, each.fix)
+    if not wrong:
         rest = "; the broker does not tell how they are cleaned up" if untold else ", as expected"
-        yield Check("topics", "ok", f"all {len(found)} there, prefix {settings.kafka.topic_prefix}{rest}")
+        yield Check("topics", "ok", f"all {len(settings.topics.specs())} there, prefix {settings.kafka.topic_prefix}{rest}")
 
 
 def _disk(settings: Settings) -> Iterable[Check]:

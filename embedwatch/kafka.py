@@ -9,7 +9,7 @@ import contextlib
 import socket
 import time
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
@@ -20,7 +20,7 @@ from embedwatch.errors import ConnectionFailed, NotLetIn
 from embedwatch.kafka_auth import refusal, sasl_options, speaks_tls, tls_context
 from embedwatch.rebalances import finish_every_rebalance
 from embedwatch.settings import KafkaSettings
-from embedwatch.topics import TEXTS_MAX_MESSAGE_BYTES, TopicSpec
+from embedwatch.topics import TEXTS_MAX_MESSAGE_BYTES, Topics, TopicSpec
 
 __all__ = [
     "KafkaError",
@@ -37,6 +37,7 @@ __all__ = [
     "nobody_there",
     "partitions_of",
     "producer",
+    "replicas_to_make",
     "true_end_offsets",
     "wait_for_broker",
 ]
@@ -228,21 +229,25 @@ def nobody_there(kafka: KafkaSettings) -> str | None:
 def create_topics(kafka: KafkaSettings, specs: Iterable[TopicSpec]) -> dict[str, str]:
     """Create what is missing. Returns, by topic, "created" or "exists".
 
-    A topic that exists keeps its partitions and configuration. Raises `ConnectionFailed` with the broker's reason.
+    A topic that exists keeps its partitions and configuration; one that is made later has as many replicas as those.
+    Raises `ConnectionFailed` with the broker's reason.
     """
     specs = list(specs)
     admin = admin_client(kafka)
     try:
         present = set(admin.list_topics())
         done = {spec.name: "exists" for spec in specs}
+        if present.issuperset(done):
+            return done
+        replicas = _replicas(admin, kafka, present)
         for spec in specs:
             if spec.name in present:
                 continue
             topic = NewTopic(
                 name=spec.name,
                 num_partitions=spec.partitions or kafka.partitions,
-                replication_factor=kafka.replication_factor,
-                topic_configs=spec.config(),
+                replication_factor=replicas,
+                topic_configs=spec.config(replicas),
             )
             try:
                 admin.create_topics([topic])
@@ -258,13 +263,42 @@ def create_topics(kafka: KafkaSettings, specs: Iterable[TopicSpec]) -> dict[str,
         admin.close()
 
 
-def described_topics(
-    admin: KafkaAdminClient, names: list[str]
-) -> dict[str, tuple[int, Mapping[str, str | None] | None]]:
-    """How many partitions each topic has, and its configuration; None where the broker does not tell it."""
+def replicas_to_make(kafka: KafkaSettings) -> int:
+    """How many replicas another topic of ours is to have: as many as the metrics topic has, where it is there.
+
+    Raises `KafkaError`.
+    """
+    admin = admin_client(kafka)
+    try:
+        return _replicas(admin, kafka, set(admin.list_topics()))
+    finally:
+        admin.close()
+
+
+def _replicas(admin: KafkaAdminClient, kafka: KafkaSettings, present: set[str]) -> int:
+    """Whoever made the topics said how many; others that make one more were mostly not told."""
+    metrics = Topics(kafka.topic_prefix).metrics
+    if metrics not in present:
+        return kafka.replication_factor
+    return max(kafka.replication_factor, described_topics(admin, [metrics])[metrics].replicas)
+
+
+class Described(NamedTuple):
+    """Of a topic: `replicas` of the partition that has the fewest, `config` None where the broker does not tell it."""
+
+    partitions: int
+    replicas: int
+    config: Mapping[str, str | None] | None
+
+
+def described_topics(admin: KafkaAdminClient, names: list[str]) -> dict[str, Described]:
+    """Each of these topics, as the broker has it."""
     from kafka.admin import ConfigResource, ConfigResourceType
 
-    counts = {each["name"]: len(each["partitions"]) for each in admin.describe_topics(names)}
+    copies = {
+        each["name"]: [len(one.get("replica_nodes") or ()) for one in each["partitions"]]
+        for each in admin.describe_topics(names)
+    }
     try:
         told = admin.describe_configs(
             [ConfigResource(ConfigResourceType.TOPIC, name) for name in names], config_filter="all"
@@ -272,7 +306,10 @@ def described_topics(
         configs = {name: {key: one.get("value") for key, one in each.items()} for name, each in told["topic"].items()}
     except (kafka_errors.KafkaError, KeyError, ValueError):  # not allowed, or a broker that does not know of it
         configs = {}
-    return {name: (counts.get(name, 0), configs.get(name)) for name in names}
+    return {
+        name: Described(len(copies.get(name, ())), min(copies.get(name, ()), default=0), configs.get(name))
+        for name in names
+    }
 
 
 def partitions_of(kafka: KafkaSettings, topic: str) -> list[TopicPartition]:

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from embedwatch.topics import TopicSpec
+from embedwatch.topics import TopicSpec, in_sync
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,19 @@ class Difference:
 
 
 def differences(
-    spec: TopicSpec, wanted_partitions: int, partitions: int, config: Mapping[str, str | None], servers: str
+    spec: TopicSpec,
+    wanted_partitions: int,
+    partitions: int,
+    config: Mapping[str, str | None],
+    servers: str,
+    replicas: int = 1,
+    wanted_replicas: int = 1,
 ) -> list[Difference]:
     """`config` is what the broker says; a name that it does not tell is not known, and no difference."""
     found = []
     if partitions != wanted_partitions:
         found.append(_partitions(spec, wanted_partitions, partitions, servers))
+    found += too_few_copies(spec.name, replicas, wanted_replicas, config, servers)
     for name, wanted in _wanted(spec).items():
         is_ = config.get(name)
         if is_ is None or _same(name, is_, wanted):
@@ -36,6 +43,22 @@ def differences(
         if not small:  # larger messages than we need do no harm
             found.append(Difference(spec.name, what, _alter(spec.name, name, wanted, servers), harmful))
     return found
+
+
+def too_few_copies(
+    topic: str, replicas: int, wanted: int, config: Mapping[str, str | None], servers: str
+) -> list[Difference]:
+    """Where the loss of a broker stops or loses more than it does to our other topics."""
+    if replicas < wanted:
+        what = f"{replicas} replicas, expected {wanted}: a broker that is away stops it, and one lost disk may lose it"
+        fix = f"`kafka-reassign-partitions.sh --bootstrap-server {shlex.quote(servers)}` gives it more"
+        return [Difference(topic, what, f"{fix} (docs/how-to/run-in-production.md)")]
+    for name, least in in_sync(replicas).items():
+        is_ = config.get(name)
+        if is_ is not None and int(is_) < int(least):
+            what = f"{name} is {is_}, expected {least}: what one broker alone had can be lost with it"
+            return [Difference(topic, what, _alter(topic, name, least, servers))]
+    return []
 
 
 def _wanted(spec: TopicSpec) -> dict[str, str]:

@@ -12,6 +12,9 @@ DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
 #: A text may be up to 4 MiB (`settings.Worker.max_text_bytes`); the broker's own default of 1 MiB would refuse it.
 TEXTS_MAX_MESSAGE_BYTES = 8 * 1024 * 1024
+#: With so many replicas a message is acknowledged when two have it: one broker can be lost with its disk, and nothing
+#: that was acknowledged, and one can be away, and nothing stands still. By Kafka's own default one is enough.
+SAFE_REPLICAS, SAFE_IN_SYNC = 3, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +38,9 @@ class TopicSpec:
         days, hours = self.retention_ms / DAY_MS, self.retention_ms / HOUR_MS
         return f"{days:g} d" if days >= 1 else f"{hours:g} h"
 
-    def config(self) -> dict[str, str]:
-        """Topic configuration as Kafka names it."""
-        out = {"cleanup.policy": self.cleanup_policy}
+    def config(self, replicas: int = 1) -> dict[str, str]:
+        """Topic configuration as Kafka names it, of a topic with so many replicas."""
+        out = {"cleanup.policy": self.cleanup_policy, **in_sync(replicas)}
         if self.retention_ms is not None:
             out["retention.ms"] = str(self.retention_ms)
         if self.max_message_bytes is not None:
@@ -45,6 +48,16 @@ class TopicSpec:
         if self.segment_ms is not None:
             out["segment.ms"] = str(self.segment_ms)
         return out
+
+
+def in_sync(replicas: int) -> dict[str, str]:
+    """What a topic with so many replicas is to have beside them."""
+    return {"min.insync.replicas": str(SAFE_IN_SYNC)} if replicas >= SAFE_REPLICAS else {}
+
+
+def state_topic(app_id: str) -> str:
+    """Where the agents of that name keep their state. Faust makes it, and names it so."""
+    return f"{app_id}-state-changelog"
 
 
 @dataclass(frozen=True, slots=True)

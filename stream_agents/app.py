@@ -42,6 +42,7 @@ from embedwatch.kafka_auth import tls_context
 from embedwatch.rules import Rule
 from embedwatch.scaling.aims import aims_of
 from embedwatch.settings import Settings
+from embedwatch.topics import in_sync
 from stream_agents.alerts_reader import follow_alerts, watch_alerting
 from stream_agents.compute.history import history_key, is_state, partition_of, state_key
 from stream_agents.compute.keeping import hours_kept
@@ -200,6 +201,7 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
     brain = brain_of(settings)
     try:
         partitions = len(kafka.partitions_of(settings.kafka, topics.metrics))
+        replicas = kafka.replicas_to_make(settings.kafka)
     except kafka.KafkaError as error:
         raise ConnectionFailed(
             f"Kafka at {settings.kafka.bootstrap_servers}: the topics could not be seen: {kafka.describe_error(error)}"
@@ -222,7 +224,7 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
         store="memory://",
         datadir=str(data_dir),
         topic_partitions=partitions,
-        topic_replication_factor=settings.kafka.replication_factor,
+        topic_replication_factor=replicas,
         topic_disable_leader=True,
         topic_allow_declare=True,
         processing_guarantee="at_least_once",
@@ -246,7 +248,10 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
     )
     app.transport = ReadCommittedTransport(app.conf.broker, app, loop=app.loop)
     app.transport.source = topics.metrics
-    table = app.Table("state", partitions=partitions, extra_topic_configs={"max.message.bytes": str(STATE_MAX_BYTES)})
+    table = app.Table(
+        "state", partitions=partitions,
+        extra_topic_configs={"max.message.bytes": str(STATE_MAX_BYTES), **in_sync(replicas)},
+    )  # fmt: skip
     source = app.topic(topics.metrics, schema=Chunks(), internal=False)
     raw = {"key_type": bytes, "value_type": bytes, "value_serializer": "raw", "key_serializer": "raw"}
     edges = FaustEdges(

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 
 from kafka.errors import OffsetOutOfRangeError
 
-from embedwatch import kafka
+from embedwatch import kafka, topics
 from embedwatch.errors import ConnectionFailed, EmbedwatchError, InputError
 from embedwatch.settings import Settings
 from stream_agents.compute.history import is_state, parsed_key
@@ -27,7 +27,7 @@ PATIENCE_SECONDS = 30.0
 
 def state_topic(settings: Settings) -> str:
     """The changelog of the agents' table, as Faust names it."""
-    return f"{settings.agents.app_id}-state-changelog"
+    return topics.state_topic(settings.agents.app_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ log.cleaner.backoff.ms=500
 # Each log has two index files that are laid out at this size: the disk of a broker is small here.
 log.index.size.max.bytes=65536
 auto.leader.rebalance.enable=false
-min.insync.replicas={in_sync}
+min.insync.replicas={topics_in_sync}
 offsets.topic.replication.factor={brokers}
 offsets.topic.num.partitions=4
 transaction.state.log.replication.factor={brokers}
@@ -70,10 +70,13 @@ class KafkaCluster:
         ways: Sequence[str] = (),
         advertise: Callable[[str, int, int], int] = lambda _way, _node, port: port,
         say: Callable[[str], None] = lambda _: None,
+        in_sync: int | None = None,
     ) -> None:
+        """`in_sync`: the brokers' own `min.insync.replicas` (all but one), which is 1 where nobody sets it."""
         self.folder = folder
         self.nodes = tuple(range(1, brokers + 1))
         self._say = say
+        self._in_sync = in_sync
         self._ways = tuple(ways)
         self._controllers = {node: quiet_port() for node in self.nodes}
         self._direct = {node: quiet_port() for node in self.nodes}
@@ -182,6 +185,7 @@ class KafkaCluster:
                 data=self.data_folder(node) / "log",
                 brokers=len(self.nodes),
                 in_sync=max(1, len(self.nodes) - 1),
+                topics_in_sync=max(1, len(self.nodes) - 1) if self._in_sync is None else self._in_sync,
             ),
             encoding="utf-8",
         )

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from embedwatch.topic_check import differences
+from embedwatch.topic_check import differences, too_few_copies
 from embedwatch.topics import Topics, TopicSpec
 
 SPECS = {spec.name.removeprefix("embedwatch."): spec for spec in Topics().specs()}
@@ -66,3 +66,22 @@ def test_other_partitions_say_how_to_come_to_one_number(name: str, partitions: i
     assert re.match(rf"{partitions} partitions, ", what)
     assert fix in told
     assert worse == harmful
+
+
+def copies(replicas: int, wanted: int, in_sync: str | None) -> list[tuple[str, str]]:
+    config = {"min.insync.replicas": in_sync}
+    return [(each.what, each.fix) for each in too_few_copies("state", replicas, wanted, config, "broker:9092")]
+
+
+def test_a_topic_that_one_broker_has_beside_others_that_three_have_is_told() -> None:
+    ((what, fix),) = copies(1, 3, "1")
+    assert what.startswith("1 replicas, expected 3: a broker that is away stops it")
+    assert "kafka-reassign-partitions.sh --bootstrap-server broker:9092" in fix
+
+
+def test_three_copies_of_which_one_is_enough_to_acknowledge_are_told() -> None:
+    ((what, fix),) = copies(3, 3, "1")
+    assert what.startswith("min.insync.replicas is 1, expected 2")
+    assert "--add-config min.insync.replicas=2" in fix
+    assert copies(3, 3, "2") == copies(3, 3, "3") == copies(3, 3, None) == []
+    assert copies(1, 1, "1") == copies(2, 2, "1") == []
