@@ -185,7 +185,9 @@ def _topics(settings: Settings, found: Mapping[str, Described]) -> Iterable[Chec
         yield Check("topics", how, f"{each.topic}: {each.what}", 4 if each.harmful else 0, each.fix)
     if not wrong:
         rest = "; the broker does not tell how they are cleaned up" if untold else ", as expected"
-        yield Check("topics", "ok", f"all {len(settings.topics.specs())} there, prefix {settings.kafka.topic_prefix}{rest}")
+        yield Check(
+            "topics", "ok", f"all {len(settings.topics.specs())} there, prefix {settings.kafka.topic_prefix}{rest}"
+        )
 
 
 def _disk(settings: Settings) -> Iterable[Check]:

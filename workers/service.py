@@ -296,8 +296,9 @@ class _Worker:
             timeout_seconds = min(timeout_seconds, worker.transaction_timeout_seconds)
             self._close_at_end(lambda seconds: kafka.close_producer(producer, seconds), self._connections)
             publisher: KafkaPublisher = TransactionalPublisher(
-                producer, where=self._where, timeout_seconds=timeout_seconds
-            )
+                producer, where=self._where, timeout_seconds=timeout_seconds,
+                transaction_seconds=worker.transaction_timeout_seconds, monotonic=self._clock.monotonic,
+            )  # fmt: skip
         else:
             publisher = KafkaPublisher(
                 self._producer(client_id, **patience), where=self._where, timeout_seconds=timeout_seconds

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kafka import TopicPartition
@@ -42,10 +44,17 @@ class Fenced(DeliveryError):
 class TransactionalPublisher(KafkaPublisher):
     """`producer` is a `KafkaProducer` with a transactional id. One thread uses it."""
 
-    def __init__(self, producer: Any, *, where: str, timeout_seconds: float) -> None:
-        """Ends what a predecessor of the same id left open. Raises `ConnectionFailed`."""
+    def __init__(
+        self, producer: Any, *, where: str, timeout_seconds: float, transaction_seconds: float = math.inf,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:  # fmt: skip
+        """Ends what a predecessor of the same id left open. `transaction_seconds`: after that the broker ends one that
+        is open. Raises `ConnectionFailed`."""
         super().__init__(producer, where=where, timeout_seconds=timeout_seconds)
+        self._transaction_seconds = transaction_seconds
+        self._monotonic = monotonic
         self._open = False
+        self._since = 0.0
         try:
             producer.init_transactions()
         except kafka_errors.KafkaError as error:
@@ -54,10 +63,9 @@ class TransactionalPublisher(KafkaPublisher):
     def send(self, topic: str, *, key: bytes | None, value: bytes, headers: list[tuple[str, bytes]]) -> None:
         if not self._open:
             try:
-                self._producer.begin_transaction()
+                self._begin()
             except kafka_errors.KafkaError as error:
                 raise self._failed("a transaction", error) from None
-            self._open = True
         super().send(topic, key=key, value=value, headers=headers)
 
     def finish(self, offsets: Mapping[tuple[str, int], int], membership: Any) -> bool:
@@ -70,8 +78,7 @@ class TransactionalPublisher(KafkaPublisher):
         ends = {TopicPartition(*log): OffsetAndMetadata(offset, "", -1) for log, offset in offsets.items()}
         try:
             if not self._open:  # a cycle without texts still moves on
-                self._producer.begin_transaction()
-                self._open = True
+                self._begin()
             self.flush()
             if ends and not belongs(membership):
                 raise kafka_errors.CommitFailedError("read in a membership of the group that has ended")
@@ -102,8 +109,21 @@ class TransactionalPublisher(KafkaPublisher):
                 self._abort(timeout_seconds)
         super().close(timeout_seconds)
 
+    def _begin(self) -> None:
+        self._producer.begin_transaction()
+        self._open, self._since = True, self._monotonic()
+
     def _failed(self, what: str, error: BaseException) -> DeliveryError:
         if isinstance(error, _FENCED):
+            open_seconds = self._monotonic() - self._since if self._open else 0.0
+            if open_seconds >= self._transaction_seconds:
+                # The broker ends it as another worker of the name would. If there is one, it shows again soon.
+                return DeliveryError(
+                    f"Kafka at {self._where}: a transaction was open for {open_seconds:.0f} s, and the broker ended it "
+                    f"after {self._transaction_seconds:g} (worker.transaction_timeout_seconds). Nothing of this poll "
+                    "was committed: its texts are done again",
+                    delivered=self._delivered,
+                )
             return Fenced(
                 f"Kafka at {self._where}: another worker has taken this one's place: two run under one name. Give each "
                 "its own --name. Nothing of this poll was committed here",

@@ -13,7 +13,7 @@ from embedwatch.kafka import TopicPartition, consumer, producer
 from embedwatch.settings import KafkaSettings
 from tests.harness.brokers import APACHE_KAFKA, Broker
 from tests.harness.kafka_io import make_topic, opened, poll_until, read, read_topic, send_all
-from workers.transactions import TransactionalPublisher, refuse_without_isolation
+from workers.transactions import Fenced, TransactionalPublisher, refuse_without_isolation
 
 #: The embedded broker is refused: see the first test.
 on_kafka = pytest.mark.parametrize(
@@ -22,9 +22,16 @@ on_kafka = pytest.mark.parametrize(
 
 
 @contextmanager
-def publisher(kafka: KafkaSettings, name: str = "worker", **options: Any) -> Iterator[TransactionalPublisher]:
-    client = producer(kafka, name, transactional_id=f"{kafka.topic_prefix}.{name}", **options)
-    made = TransactionalPublisher(client, where=kafka.bootstrap_servers, timeout_seconds=20.0)
+def publisher(
+    kafka: KafkaSettings, name: str = "worker", transaction_seconds: float = 60.0
+) -> Iterator[TransactionalPublisher]:
+    client = producer(
+        kafka, name, transactional_id=f"{kafka.topic_prefix}.{name}",
+        transaction_timeout_ms=int(transaction_seconds * 1000),
+    )  # fmt: skip
+    made = TransactionalPublisher(
+        client, where=kafka.bootstrap_servers, timeout_seconds=20.0, transaction_seconds=transaction_seconds
+    )
     try:
         yield made
     finally:
@@ -131,6 +138,26 @@ def test_two_workers_of_one_name_are_told_apart_and_the_older_one_stops(kafka_se
                 with pytest.raises(DeliveryError, match="--name"):
                     older.finish({}, source.group_metadata())
     assert [record.value for record in read_topic(kafka_settings, vectors, 1)] == [b"newer"]
+
+
+@on_kafka
+def test_who_stood_still_until_the_broker_ended_its_transaction_is_no_second_worker(
+    kafka_settings: KafkaSettings,
+) -> None:
+    vectors = make_topic(kafka_settings, "vectors")
+    with opened(consumer(kafka_settings, "source", group=f"{vectors}.group")) as source:
+        with publisher(kafka_settings, transaction_seconds=1.0) as frozen:
+            frozen.send(vectors, key=None, value=b"too late", headers=[])
+            frozen.flush()
+            send_all(kafka_settings, vectors, [b"seen once it is ended"])
+            assert len(read_topic(kafka_settings, vectors, 1, timeout_seconds=40.0)) == 1
+            with pytest.raises(DeliveryError, match="the broker ended it") as stopped:
+                frozen.finish({}, source.group_metadata())
+            assert not isinstance(stopped.value, Fenced)
+        with publisher(kafka_settings) as again:
+            again.send(vectors, key=None, value=b"again", headers=[])
+            assert again.finish({}, source.group_metadata())
+    assert [record.value for record in read_topic(kafka_settings, vectors, 2)][1:] == [b"again"]
 
 
 @on_kafka

@@ -8,7 +8,7 @@ import pytest
 from kafka import errors as kafka_errors
 
 from embedwatch.errors import DeliveryError
-from workers.transactions import TransactionalPublisher
+from workers.transactions import Fenced, TransactionalPublisher
 
 
 class Result:
@@ -122,6 +122,22 @@ def test_the_older_of_two_workers_of_one_name_is_told_so_wherever_it_shows(broke
             broker.offsets = Result(fenced)
         with pytest.raises(DeliveryError, match="two run under one name"):
             sink.finish({("texts", 0): 1}, None)
+
+
+def test_who_stood_still_until_the_broker_ended_its_transaction_is_no_second_worker(broker: Broker, clock: Any) -> None:
+    sink = TransactionalPublisher(
+        broker, where="broker:9092", timeout_seconds=1.0, transaction_seconds=15.0, monotonic=clock.monotonic
+    )
+    for stood_seconds, twin in ((15.0, False), (14.0, True)):
+        sink.send("vectors", key=None, value=b"v", headers=[])
+        clock.pass_by(stood_seconds)
+        broker.offsets = Result(kafka_errors.InvalidProducerEpochError())
+        with pytest.raises(DeliveryError) as stopped:
+            sink.finish({("texts", 0): 1}, None)
+        assert isinstance(stopped.value, Fenced) == twin
+        if not twin:
+            assert "open for 15 s, and the broker ended it after 15" in str(stopped.value)
+        sink._open = False
 
 
 def test_a_commit_without_an_answer_is_no_success(broker: Broker, sink: TransactionalPublisher) -> None:
