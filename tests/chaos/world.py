@@ -50,6 +50,8 @@ DIMS = 16
 LOAD_TEXTS_PER_S = 40
 RECOVERY_SECONDS = 150.0
 DRAIN_SECONDS = 150.0
+#: So long after everything seems to be there it is looked at once more.
+LATE_SECONDS = 3.0
 DISK_BYTES = 256 * 1024 * 1024
 RULES = f"""\
 rules:
@@ -399,12 +401,17 @@ class World:
         self._producer.flush(60)
         run, evidence = self.run, self.evidence
         self.wait(self._drained, "drained queue", DRAIN_SECONDS)
+        self.pause(LATE_SECONDS)  # what comes a second time comes late
+        evidence.read()
         truth = evidence.counted
         self.wait(lambda: not differences(truth, self._served()), "agreement of the agents with the truth", 60)
         self.wait(lambda: not differences(truth, self._written()), "agreement of the state with the truth", 60)
         wanted = evidence.spent(LIMIT_NANO_USD)
         with contextlib.suppress(AssertionError):
             self.wait(lambda: not wanted - set(told(self.slack.inbox())), "alert of every tenant", 30)
+        self.pause(LATE_SECONDS)
+        for who, says in (("agents", self._served), ("state", self._written)):
+            assert not differences(truth, says()), f"the {who} agreed with the truth, and then no more"
         found = told(self.slack.inbox())
         run.checks += 1
         sent = self._last_word()

@@ -50,7 +50,7 @@ def test_what_was_not_measured_is_no_number() -> None:
 
 
 def test_a_million_texts_a_second_in_arithmetic() -> None:
-    found = need(1e6, MEASURED)
+    found = need(1e6, MEASURED, backlog=False, wait_seconds=1.0)
     assert (found.workers, found.partitions, found.batch_events_per_s) == (10_000, 10_000, 10_000.0)
     # One reading of 10,000 partitions takes a second, so it is done each two seconds at most.
     assert (found.lag_read_seconds, found.lag_interval_seconds, found.lag_samples_per_s) == (1.0, 2.0, 5000.0)
@@ -58,9 +58,17 @@ def test_a_million_texts_a_second_in_arithmetic() -> None:
     assert found.texts_mb_per_s == pytest.approx(246.0)
 
 
-@given(st.floats(1, 1e7), st.floats(1, 1e7))
-def test_more_texts_never_need_less_and_what_is_needed_is_enough(one: float, other: float) -> None:
-    small, large = (need(texts, MEASURED) for texts in sorted((one, other)))
+def test_workers_that_wait_for_texts_publish_more_than_those_that_always_find_some() -> None:
+    busy, thin = need(1e6, MEASURED), need(1e6, MEASURED, backlog=False)
+    assert busy.batch_events_per_s == pytest.approx(1e6 / 256)
+    assert thin.batch_events_per_s == 10_000 * 20  # a cycle ends after 50 ms
+    assert thin.agents_processes > 10 * busy.agents_processes
+    assert need(3, MEASURED, backlog=False).batch_events_per_s == 3  # never more events than texts
+
+
+@given(st.floats(1, 1e7), st.floats(1, 1e7), st.booleans())
+def test_more_texts_never_need_less_and_what_is_needed_is_enough(one: float, other: float, backlog: bool) -> None:
+    small, large = (need(texts, MEASURED, backlog=backlog) for texts in sorted((one, other)))
     assert small.workers <= large.workers
     assert small.agents_processes <= large.agents_processes
     assert large.workers * MEASURED.worker_texts_per_s >= large.texts_per_s
