@@ -148,8 +148,11 @@ def close_producer(client: KafkaProducer, timeout_seconds: float) -> None:
     try:
         client.close(timeout=timeout_seconds)
     except BaseException:
-        # Else its destructor flushes again, fails again and prints a stack trace (kafka-python 3.0.12).
+        # Else its destructor flushes again, fails again and prints a stack trace, and its thread goes on trying for as
+        # long as the process runs (kafka-python 3.0.12).
         client._closed = True
+        with contextlib.suppress(Exception):  # what is raised already is what tells
+            client._sender.force_close()
         raise
 
 

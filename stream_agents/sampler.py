@@ -113,4 +113,4 @@ class _Clients:
     def __exit__(self, *_: object) -> None:
         self.reader.close()
         if self.producer is not None:
-            self.producer.close(timeout=2)
+            kafka.drop_producer(self.producer, 2.0)

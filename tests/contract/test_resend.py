@@ -8,8 +8,9 @@ import time
 from typing import Any
 
 import pytest
+from kafka.errors import KafkaTimeoutError
 
-from embedwatch.kafka import producer
+from embedwatch.kafka import close_producer, producer
 from tests.harness.brokers import Broker, settings_for
 from tests.harness.kafka_io import make_topic, opened, read_topic
 
@@ -45,3 +46,23 @@ def test_a_record_sent_twice_for_want_of_an_answer_is_written_once(own_broker: B
     wanted = [b"first", *(str(number).encode() for number in range(10)), b"last"]
     found = [record.value for record in read_topic(kafka, topic, len(wanted) + 10, timeout_seconds=4.0)]
     assert found == wanted
+
+
+@pytest.mark.restarts_broker
+def test_a_producer_that_cannot_be_flushed_ends_all_the_same(own_broker: Broker) -> None:
+    """Else its thread goes on trying, and one more with each that is opened in its place."""
+    assert own_broker.pid is not None
+    kafka = settings_for(own_broker)
+    topic = make_topic(kafka)
+    client = producer(kafka, "test", request_timeout_ms=1500)
+    client.send(topic, b"first", partition=0).get(30)
+    os.kill(own_broker.pid, signal.SIGSTOP)
+    try:
+        waiting = client.send(topic, b"second", partition=0)
+        with pytest.raises(KafkaTimeoutError):
+            close_producer(client, 0.5)
+        client._sender.join(20)
+        assert not client._sender.is_alive()
+        assert waiting.failed()
+    finally:
+        os.kill(own_broker.pid, signal.SIGCONT)
