@@ -140,30 +140,33 @@ def test_the_clients_of_the_agents_come_in(secured: SecuredKafka, prefix: str, w
 def test_the_whole_flow_runs_with_another_mechanism_at_each_stage(
     secured: SecuredKafka, prefix: str, control: KafkaSettings, tmp_path: Path
 ) -> None:
-    """Producer by PLAIN, worker by SCRAM, agents by a token."""
+    """Producer by PLAIN, worker by SCRAM, agents by a token; at DEBUG, too, none of them tells a secret or a text."""
     texts = tmp_path / "texts.txt"
-    texts.write_text("".join(f"text {number}\n" for number in range(20)))
+    texts.write_text("".join(f"my secret diary {number}\n" for number in range(20)))
     agents = Agents(control, tmp_path)
+    talkative = {"EMBEDWATCH_LOG_LEVEL": "DEBUG"}
     by_token = environment(secured.settings("OAUTHBEARER", topic_prefix=prefix))
-    with agents.running(environment=by_token) as child:
-        run_with(secured.settings("PLAIN", topic_prefix=prefix), "produce", texts)
+    with agents.running(environment=by_token | talkative) as child:
+        said = run_with(secured.settings("PLAIN", topic_prefix=prefix), "produce", texts, **talkative)
         worker = secured.settings("SCRAM-SHA-512", topic_prefix=prefix)
-        run_with(worker, "worker", *HASHING, "--max-texts", 20)
+        said += run_with(worker, "worker", *HASHING, "--max-texts", 20, **talkative)
         agents.wait_ready(child)
         agents.wait_texts(child, 20)
         # Faust has pages of its own, which would show its tables and hand requests on to other processes.
         assert [agents.get(path)[0] for path in ("/router/", "/table/", "/stats/", "/graph/", "/healthz")] == [
             404, 404, 404, 404, 200,
         ]  # fmt: skip
-        words = (tmp_path / "agents-1.log").read_text()
+        words = (tmp_path / "agents-1.log").read_text() + said
+    assert "kafka.net" in said, "the attempts of the clients are told"
     assert PASSWORD not in words
+    assert "diary" not in words
     assert secured.token_file("ada").read_text().strip() not in words
     assert read_topic(control, Topics(prefix).vectors, 1, partitions=4)
 
 
-def run_with(settings: KafkaSettings, *arguments: object, code: int = 0) -> str:
+def run_with(settings: KafkaSettings, *arguments: object, code: int = 0, **variables: str) -> str:
     """A command of ours with all of these settings in its environment; what it says."""
-    done = run(settings, *arguments, code=code, environment=environment(settings))
+    done = run(settings, *arguments, code=code, environment=environment(settings) | variables)
     return (done.stdout + done.stderr).decode()
 
 
