@@ -19,7 +19,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError as AioKafkaError
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 from kafka import errors as kafka_errors
-from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
+from kafka.admin import (
+    ACL,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ResourcePattern,
+    ResourceType,
+)
 from pydantic import SecretStr
 
 from embedwatch import kafka
@@ -35,6 +42,7 @@ from tests.harness.kafka_io import make_topic, opened, read, read_topic, send_al
 from tests.harness.requirements import missing, start_kafka
 from tests.harness.secured_kafka import GUEST, MECHANISMS, PASSWORD, PASSWORD_MECHANISMS, SecuredKafka
 from tests.harness.workers import HASHING
+from workers.transactions import refuse_without_isolation
 
 pytestmark = pytest.mark.kafka
 
@@ -259,13 +267,11 @@ def test_a_token_is_read_anew_for_each_connection(secured: SecuredKafka, prefix:
 # --- access lists
 
 
-def allow(control: KafkaSettings, kind: Any, name: str, *operations: Any) -> None:
+def allow(control: KafkaSettings, kind: Any, name: str, *operations: Any, prefixed: bool = False) -> None:
+    pattern = ResourcePattern(kind, name, *([ACLResourcePatternType.PREFIXED] if prefixed else ()))
     with opened(kafka.admin_client(control)) as admin:
         admin.create_acls(
-            [
-                ACL(f"User:{GUEST}", "*", operation, ACLPermissionType.ALLOW, ResourcePattern(kind, name))
-                for operation in operations
-            ]
+            [ACL(f"User:{GUEST}", "*", operation, ACLPermissionType.ALLOW, pattern) for operation in operations]
         )
 
 
@@ -325,6 +331,37 @@ def test_a_worker_that_may_not_read_ends_and_says_so(
     said = run_with(guest(secured, prefix), "worker", *HASHING, "--max-texts", 1, "--broker-retry-seconds", 5, code=4)
     assert "texts could not be read: not allowed to use this topic" in said
     assert PASSWORD not in said
+
+
+def test_transactions_are_tried_with_the_rights_that_the_page_names_and_a_topic_that_stays_is_named(
+    secured: SecuredKafka, prefix: str, control: KafkaSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    begins = f"{prefix}.probe-"
+    allow(control, ResourceType.TRANSACTIONAL_ID, begins, ACLOperation.WRITE, ACLOperation.DESCRIBE, prefixed=True)
+    used = (ACLOperation.CREATE, ACLOperation.READ, ACLOperation.WRITE, ACLOperation.DESCRIBE)
+    allow(control, ResourceType.TOPIC, begins, *used, prefixed=True)
+
+    def left() -> list[str]:
+        with opened(kafka.admin_client(control)) as admin:
+            return [topic for topic in admin.list_topics() if topic.startswith(begins)]
+
+    def tried() -> bool:
+        refuse_without_isolation(guest(secured, prefix))
+        return True
+
+    assert eventually(tried)
+    stay = left()
+    assert stay
+    assert all(f"topic {topic}, on which transactions were tried, stays" in caplog.text for topic in stay)
+    caplog.clear()
+    allow(control, ResourceType.TOPIC, begins, ACLOperation.DELETE, prefixed=True)
+
+    def deleted() -> bool:
+        caplog.clear()
+        refuse_without_isolation(guest(secured, prefix))
+        return "stays" not in caplog.text
+
+    assert eventually(lambda: deleted() or None)
 
 
 def test_producing_without_the_right_to_is_told(
