@@ -54,6 +54,12 @@ def host_name(host: str) -> str:
     return text.partition(":")[0].rstrip(".")
 
 
+def origin_name(origin: str) -> str:
+    """Of an `Origin` header; `null` is nobody's."""
+    scheme, found, host = origin.strip().partition("://")
+    return host_name(host) if found and scheme.lower() in ("http", "https") else ""
+
+
 def name_list(text: str) -> tuple[str, ...]:
     """Names of a setting one by one: they are separated by commas."""
     return tuple(name for part in text.split(",") if (name := part.strip()))

@@ -3,6 +3,9 @@
 `EMBEDWATCH_LOG_FORMAT=json` writes each record as a JSON object instead: `time`, `level`, `logger`, `message`, where
 there was one `error`, and what the record is about (`ABOUT`), so that a failure can be found by its event, and an event
 by its place on a topic. Lines of one kind come at most 60 a minute (`log_rates`), at DEBUG all of them.
+
+DEBUG is for our own loggers. At that level libraries write what goes over the wire: kafka-python the password and each
+record, httpcore the headers with the key. So theirs end at INFO, whatever is asked for, those not thought of here too.
 """
 
 from __future__ import annotations
@@ -26,6 +29,9 @@ FORMATS = ("text", "json")
 #: What a record may be about, given to the logger as `extra`. Never a text, never a secret.
 ABOUT = ("event_id", "topic", "partition", "offset", "alert_id", "reason")
 
+#: The loggers that go down to DEBUG, with all below them. Nothing of theirs holds a secret or a text.
+OURS = ("agents", "alerting", "console", "embedwatch", "producers", "stream_agents", "workers")
+
 
 def configure(level: str | None = None) -> None:
     """Set up the root logger of a command. Raises `ConfigError` for an unknown level or form."""
@@ -37,15 +43,19 @@ def configure(level: str | None = None) -> None:
         raise ConfigError(f"{log_lines.VARIABLE}={form!r}: known forms are {', '.join(FORMATS)}")
     handler = BoundedHandler(sys.stderr.stream if isinstance(sys.stderr, log_lines.JsonStderr) else sys.stderr)
     handler.setFormatter(JsonLines() if form == "json" else OneLine())
-    logging.basicConfig(level=wanted, handlers=[handler], force=True)
+    number = int(logging.getLevelName(wanted))
+    logging.basicConfig(level=max(logging.INFO, number), handlers=[handler], force=True)
+    for name in OURS:
+        logging.getLogger(name).setLevel(number)
     quieten_kafka(wanted)
     for chatty in ("aiokafka", "faust", "mode", "httpx", "httpcore", "urllib3", "slack_sdk"):
-        logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(wanted)))
+        logging.getLogger(chatty).setLevel(max(logging.WARNING, number))
 
 
 def quieten_kafka(level: str = "INFO") -> None:
-    """kafka-python tells every attempt as an error of its own; what came of it is said once, in our words."""
-    logging.getLogger("kafka").setLevel(logging.DEBUG if level == "DEBUG" else logging.CRITICAL)
+    """kafka-python tells every attempt as an error of its own; what came of it is said once, in our words. Who asks for
+    DEBUG sees its attempts, too, never its own DEBUG."""
+    logging.getLogger("kafka").setLevel(logging.INFO if level == "DEBUG" else logging.CRITICAL)
 
 
 class OneLine(logging.Formatter):

@@ -219,7 +219,7 @@ def _connect(order: Order, settings: Settings, topic: str) -> Any:
     from embedwatch.kafka import create_topics, producer
 
     # What kafka-python says of each retry, we say once and in words.
-    if logging.getLogger("kafka").getEffectiveLevel() > logging.DEBUG:
+    if logging.getLogger("kafka").level != logging.INFO:  # as `logs` has it where DEBUG is asked for
         logging.getLogger("kafka").setLevel(logging.CRITICAL)
     if order.create_topics:
         # Only our own: a producer need not be allowed to make the others.

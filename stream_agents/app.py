@@ -8,13 +8,12 @@ by hand, `stream_wait_empty` off because late acknowledgements would hang a reba
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import signal
-import tempfile
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC
-from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -54,6 +53,7 @@ from stream_agents.following import Follower, TokenFile
 from stream_agents.probe import LogProbe
 from stream_agents.runtime import Runtime
 from stream_agents.sampler import LagSampler
+from stream_agents.scratch import scratch_folder
 from stream_agents.transport import BUFFERED_CHUNKS, Chunks, ReadCommittedTransport
 from stream_agents.web.api import add_routes
 from stream_agents.web.protect import protect
@@ -193,9 +193,13 @@ def brain_of(settings: Settings) -> Brain | None:
     )
 
 
-def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = None) -> tuple[Any, Runtime, LagSampler]:
-    """The Faust app with its agent, timers and routes. Raises `ConnectionFailed` when broker or topics are missing,
-    `ConfigError` for settings that contradict each other."""
+def build(
+    settings: Settings, rules: tuple[Rule, ...], ending: contextlib.ExitStack, clock: Clock | None = None
+) -> tuple[Any, Runtime, LagSampler]:
+    """The Faust app with its agent, timers and routes; `ending` gets what must not outlive the process.
+
+    Raises `ConnectionFailed` when broker or topics are missing, `ConfigError` for settings that contradict each other.
+    """
     clock = clock or SystemClock()
     topics = settings.topics
     brain = brain_of(settings)
@@ -214,10 +218,7 @@ def build(settings: Settings, rules: tuple[Rule, ...], clock: Clock | None = Non
     # Installations older than these topics do not have them.
     newer = (topics.partials, topics.corrections, topics.days)
     kafka.create_topics(settings.kafka, [spec for spec in topics.specs() if spec.name in newer])
-    data_dir = settings.agents.data_dir or Path(tempfile.gettempdir()) / (
-        f"embedwatch-{settings.agents.app_id}-{settings.agents.web_port}"  # several processes may run here
-    )
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir = ending.enter_context(scratch_folder(settings.agents.data_dir))
     app: Any = faust.App(
         settings.agents.app_id,
         **broker_options(settings),

@@ -35,7 +35,7 @@ class OnceInAWhile(logging.Filter):
             return False  # Faust looks at the result of a send that our stop has given up, and that is told already
         if record.levelno == logging.WARNING and any(part in str(record.msg) for part in PART_OF_A_REBALANCE):
             record.levelno, record.levelname = logging.DEBUG, "DEBUG"
-            return logging.getLogger().isEnabledFor(logging.DEBUG)
+            return logging.getLogger("agents").isEnabledFor(logging.DEBUG)
         if record.name.partition(".")[0] not in LIBRARIES or record.levelno >= logging.CRITICAL:
             return True
         key, now = (record.name, str(record.msg)[:100]), self.clock.monotonic()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import socket
 import sys
 
@@ -25,19 +27,32 @@ def serve(settings: Settings, rules: tuple[Rule, ...]) -> None:
     """
     port = bindable_port(settings.agents.web_host, settings.agents.web_port)
     settings = settings.model_copy(update={"agents": settings.agents.model_copy(update={"web_port": port})})
-    app, runtime, sampler = build(settings, rules)
+    with contextlib.ExitStack() as ending:
+        _serve(settings, rules, ending)
+
+
+def _serve(settings: Settings, rules: tuple[Rule, ...], ending: contextlib.ExitStack) -> None:
+    app, runtime, sampler = build(settings, rules, ending)
     # Faust logs every service of ours under our module's name, as it starts and stops.
     logging.getLogger("stream_agents.transport").setLevel(max(logging.WARNING, logging.getLogger().level))
     calm_libraries(SystemClock())
     if settings.agents.web_token is None and not is_loopback(settings.agents.web_host):
         log.warning(
             "agents: whoever reaches %s:%d may ask everything: EMBEDWATCH_AGENTS_WEB_TOKEN is not set",
-            settings.agents.web_host, port,
+            settings.agents.web_host, settings.agents.web_port,
         )  # fmt: skip
     log.info("agents: starting with %d rules; joining the group takes some seconds", len(rules))
     sampler.start()
     worker = StoppableWorker(app, quiet=True, loglevel="warn", redirect_stdouts=False, override_logging=False)
-    worker.stop_within = BoundedStop(lambda: runtime.pending_records, SystemClock())
+
+    def leave(code: int) -> None:
+        """At once: of all that a process does at its end, only this."""
+        try:
+            ending.close()
+        finally:
+            os._exit(code)
+
+    worker.stop_within = BoundedStop(lambda: runtime.pending_records, SystemClock(), leave=leave)
     worker.spinner = None  # it writes terminal codes into files, too
     code = 0
     try:

@@ -166,12 +166,20 @@ def refuse_without_isolation(settings: KafkaSettings) -> None:
             f"Kafka at {settings.bootstrap_servers}: transactions cannot be tried: {describe_error(error)}"
         ) from None
     finally:
-        with contextlib.suppress(kafka_errors.KafkaError, ConnectionFailed, OSError):
+        try:
             admin = kafka.admin_client(settings)
             try:
                 admin.delete_topics([topic])
             finally:
                 admin.close()
+        except (kafka_errors.KafkaError, ConnectionFailed, OSError) as error:
+            # One more stays at each start, so whoever can delete them has to know.
+            why = error if isinstance(error, ConnectionFailed) else describe_error(error)
+            log.warning(
+                "worker: topic %s, on which transactions were tried, stays: it could not be deleted: %s. Delete it, "
+                "and allow DELETE on topics that begin %s.probe-",
+                topic, why, settings.topic_prefix,
+            )  # fmt: skip
 
 
 def _isolates(settings: KafkaSettings, topic: str) -> bool:

@@ -17,6 +17,7 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
+from embedwatch.hosts import host_name, hosts_of, origin_name
 from embedwatch.services import slack_page
 from embedwatch.services.slack_reading import BOT_ID, as_answered
 from embedwatch.services.slack_socket import Sockets
@@ -41,6 +42,8 @@ NEEDS_SCOPE = {
     "files.getUploadURLExternal": "files:write",
     "files.completeUploadExternal": "files:write",
 }
+#: It listens at loopback, and is asked by no other name.
+OURS = hosts_of("127.0.0.1", ())
 #: Tokens that are refused, for trying out what that looks like.
 REFUSED_TOKENS = ("xoxb-invalid", "xapp-invalid")
 
@@ -85,7 +88,7 @@ class SlackHttp:
         self._webhook_channel = next(iter(workspace.channels))
 
     def application(self) -> web.Application:
-        application = web.Application(client_max_size=MAX_FILE_BYTES)
+        application = web.Application(client_max_size=MAX_FILE_BYTES, middlewares=[_refuse_strangers])
         application.add_routes(
             [
                 web.get("/", self._page),
@@ -265,6 +268,29 @@ class SlackHttp:
         with self.changed:
             self.requests.append(Request(method, status, error, time.time()))
             self.changed.notify_all()
+
+
+@web.middleware
+async def _refuse_strangers(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """A page of a stranger, open in a browser here, may neither read the inbox nor have the browser send something."""
+    if not OURS.ours(host_name(request.headers.get("Host", ""))):
+        return _not_let_in("no such host is served here: ask for 127.0.0.1 or localhost")
+    origin = request.headers.get("Origin")
+    if origin is not None and not OURS.ours(origin_name(origin)):
+        return _not_let_in("pages of other servers may not ask this")
+    # A GET that a picture or a form of theirs makes says no origin; only looking at the inbox is left to links.
+    looks = request.path == "/" or request.path.startswith(("/inbox.json", "/files/"))
+    if request.headers.get("Sec-Fetch-Site") == "cross-site" and not looks:
+        return _not_let_in("pages of other servers may not ask this")
+    return await handler(request)
+
+
+def _not_let_in(why: str) -> web.Response:
+    response = _json({"ok": False, "error": why}, status=403)
+    response.force_close()  # what is left of the body is not waited for
+    return response
 
 
 async def _instead(fault: Fault, answer: Callable[[], Awaitable[web.Response]]) -> web.Response:

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from embedwatch.hosts import Hosts, host_name, hosts_of
+from embedwatch.hosts import Hosts, host_name, hosts_of, origin_name
 
 #: No request that there is takes a body.
 MAX_BODY_BYTES = 64 * 1024
@@ -113,12 +113,6 @@ def gate(bound: str, allowed: Iterable[str], requests_per_second: float, token: 
     """For a server that listens at `bound`; `allowed` are further names it is asked by."""
     ours = hosts_of(bound, allowed)
     return Gate(ours.names, ours.any_address, requests_per_second, token)
-
-
-def origin_name(origin: str) -> str:
-    """Of an `Origin` header; `null` is nobody's."""
-    scheme, found, host = origin.strip().partition("://")
-    return host_name(host) if found and scheme.lower() in ("http", "https") else ""
 
 
 def client_key(client: str | None) -> str:

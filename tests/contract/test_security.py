@@ -19,7 +19,14 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import KafkaError as AioKafkaError
 from faust.transport.drivers.aiokafka import credentials_to_aiokafka_auth
 from kafka import errors as kafka_errors
-from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
+from kafka.admin import (
+    ACL,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ResourcePattern,
+    ResourceType,
+)
 from pydantic import SecretStr
 
 from embedwatch import kafka
@@ -35,6 +42,7 @@ from tests.harness.kafka_io import make_topic, opened, read, read_topic, send_al
 from tests.harness.requirements import missing, start_kafka
 from tests.harness.secured_kafka import GUEST, MECHANISMS, PASSWORD, PASSWORD_MECHANISMS, SecuredKafka
 from tests.harness.workers import HASHING
+from workers.transactions import refuse_without_isolation
 
 pytestmark = pytest.mark.kafka
 
@@ -140,30 +148,33 @@ def test_the_clients_of_the_agents_come_in(secured: SecuredKafka, prefix: str, w
 def test_the_whole_flow_runs_with_another_mechanism_at_each_stage(
     secured: SecuredKafka, prefix: str, control: KafkaSettings, tmp_path: Path
 ) -> None:
-    """Producer by PLAIN, worker by SCRAM, agents by a token."""
+    """Producer by PLAIN, worker by SCRAM, agents by a token; at DEBUG, too, none of them tells a secret or a text."""
     texts = tmp_path / "texts.txt"
-    texts.write_text("".join(f"text {number}\n" for number in range(20)))
+    texts.write_text("".join(f"my secret diary {number}\n" for number in range(20)))
     agents = Agents(control, tmp_path)
+    talkative = {"EMBEDWATCH_LOG_LEVEL": "DEBUG"}
     by_token = environment(secured.settings("OAUTHBEARER", topic_prefix=prefix))
-    with agents.running(environment=by_token) as child:
-        run_with(secured.settings("PLAIN", topic_prefix=prefix), "produce", texts)
+    with agents.running(environment=by_token | talkative) as child:
+        said = run_with(secured.settings("PLAIN", topic_prefix=prefix), "produce", texts, **talkative)
         worker = secured.settings("SCRAM-SHA-512", topic_prefix=prefix)
-        run_with(worker, "worker", *HASHING, "--max-texts", 20)
+        said += run_with(worker, "worker", *HASHING, "--max-texts", 20, **talkative)
         agents.wait_ready(child)
         agents.wait_texts(child, 20)
         # Faust has pages of its own, which would show its tables and hand requests on to other processes.
         assert [agents.get(path)[0] for path in ("/router/", "/table/", "/stats/", "/graph/", "/healthz")] == [
             404, 404, 404, 404, 200,
         ]  # fmt: skip
-        words = (tmp_path / "agents-1.log").read_text()
+        words = (tmp_path / "agents-1.log").read_text() + said
+    assert "kafka.net" in said, "the attempts of the clients are told"
     assert PASSWORD not in words
+    assert "diary" not in words
     assert secured.token_file("ada").read_text().strip() not in words
     assert read_topic(control, Topics(prefix).vectors, 1, partitions=4)
 
 
-def run_with(settings: KafkaSettings, *arguments: object, code: int = 0) -> str:
+def run_with(settings: KafkaSettings, *arguments: object, code: int = 0, **variables: str) -> str:
     """A command of ours with all of these settings in its environment; what it says."""
-    done = run(settings, *arguments, code=code, environment=environment(settings))
+    done = run(settings, *arguments, code=code, environment=environment(settings) | variables)
     return (done.stdout + done.stderr).decode()
 
 
@@ -256,13 +267,11 @@ def test_a_token_is_read_anew_for_each_connection(secured: SecuredKafka, prefix:
 # --- access lists
 
 
-def allow(control: KafkaSettings, kind: Any, name: str, *operations: Any) -> None:
+def allow(control: KafkaSettings, kind: Any, name: str, *operations: Any, prefixed: bool = False) -> None:
+    pattern = ResourcePattern(kind, name, *([ACLResourcePatternType.PREFIXED] if prefixed else ()))
     with opened(kafka.admin_client(control)) as admin:
         admin.create_acls(
-            [
-                ACL(f"User:{GUEST}", "*", operation, ACLPermissionType.ALLOW, ResourcePattern(kind, name))
-                for operation in operations
-            ]
+            [ACL(f"User:{GUEST}", "*", operation, ACLPermissionType.ALLOW, pattern) for operation in operations]
         )
 
 
@@ -322,6 +331,37 @@ def test_a_worker_that_may_not_read_ends_and_says_so(
     said = run_with(guest(secured, prefix), "worker", *HASHING, "--max-texts", 1, "--broker-retry-seconds", 5, code=4)
     assert "texts could not be read: not allowed to use this topic" in said
     assert PASSWORD not in said
+
+
+def test_transactions_are_tried_with_the_rights_that_the_page_names_and_a_topic_that_stays_is_named(
+    secured: SecuredKafka, prefix: str, control: KafkaSettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    begins = f"{prefix}.probe-"
+    allow(control, ResourceType.TRANSACTIONAL_ID, begins, ACLOperation.WRITE, ACLOperation.DESCRIBE, prefixed=True)
+    used = (ACLOperation.CREATE, ACLOperation.READ, ACLOperation.WRITE, ACLOperation.DESCRIBE)
+    allow(control, ResourceType.TOPIC, begins, *used, prefixed=True)
+
+    def left() -> list[str]:
+        with opened(kafka.admin_client(control)) as admin:
+            return [topic for topic in admin.list_topics() if topic.startswith(begins)]
+
+    def tried() -> bool:
+        refuse_without_isolation(guest(secured, prefix))
+        return True
+
+    assert eventually(tried)
+    stay = left()
+    assert stay
+    assert all(f"topic {topic}, on which transactions were tried, stays" in caplog.text for topic in stay)
+    caplog.clear()
+    allow(control, ResourceType.TOPIC, begins, ACLOperation.DELETE, prefixed=True)
+
+    def deleted() -> bool:
+        caplog.clear()
+        refuse_without_isolation(guest(secured, prefix))
+        return "stays" not in caplog.text
+
+    assert eventually(lambda: deleted() or None)
 
 
 def test_producing_without_the_right_to_is_told(

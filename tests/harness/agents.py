@@ -45,7 +45,7 @@ class Agents:
 
     @contextlib.contextmanager
     def running(
-        self, *arguments: object, command: Sequence[str] = COMMAND, environment: Mapping[str, str] | None = None
+        self, *arguments: object, command: Sequence[str] = COMMAND, environment: Mapping[str, str | None] | None = None
     ) -> Iterator[Child]:
         """An agents process; killed at the end if it still runs."""
         self._runs += 1

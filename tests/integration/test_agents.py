@@ -45,14 +45,17 @@ def embedded_agents(embedded_settings: KafkaSettings, tmp_path: Path) -> Agents:
     return Agents(embedded_settings, tmp_path)
 
 
-def test_from_events_to_numbers_verdicts_and_a_clean_end(agents: Agents) -> None:
+def test_from_events_to_numbers_verdicts_and_a_clean_end(agents: Agents, tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
     slow = Sketch.of([100.0] * 8 + [650.0] * 2).to_text()
     batches = events(40, latency_sketch=slow, tenant="acme")
     agents.send([*batches, b'{"type":"nope"}', b"\xff\xfe"])
     send_all(agents.kafka, agents.topics.texts, [b"text"] * 3, partition=1)
-    with agents.running() as child:
+    with agents.running(environment={"EMBEDWATCH_AGENTS_DATA_DIR": None, "TMPDIR": str(temporary)}) as child:
         child.wait_until(lambda: "agents: ready, http://" in child.log.read_text(), 60, "line that says it is ready")
         assert agents.get("/readyz") == (200, {"ready": True, "reasons": []})
+        assert len(list(temporary.iterdir())) == 1
         agents.check_totals(child, batches)
 
         _, data = agents.get("/api/v1/summary?scope=tenant%3Dacme")
@@ -100,6 +103,7 @@ def test_from_events_to_numbers_verdicts_and_a_clean_end(agents: Agents) -> None
     for unwanted in ("Traceback", "\x1b", "stream_agents.transport"):
         assert unwanted not in log, log
     assert not port_answers(agents.port)
+    assert list(temporary.iterdir()) == []
 
 
 def test_closed_windows_are_on_their_topic_and_add_up_to_the_events_sent(agents: Agents) -> None:

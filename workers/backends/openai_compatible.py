@@ -27,7 +27,7 @@ from embedwatch.events import TokenMethod
 from embedwatch.settings import WorkerSettings
 from embedwatch.tokens import TiktokenCounter, counter_for
 from workers.backend import Encoded, Vectors
-from workers.backends.openai_wire import read_answer, reason_of, requests_of, share, wait_asked
+from workers.backends.openai_wire import most_bytes, read_answer, reason_of, requests_of, share, wait_asked
 from workers.backends.rate_limit import PerMinute
 from workers.failures import EmbedError
 
@@ -238,18 +238,20 @@ class OpenAIEmbedder:
             self._sleep(wait)
 
     def _post(self, texts: list[str]) -> bytes:
+        """An answer that is too long comes cut, and still too long: `read_answer` refuses it."""
         request: dict[str, Any] = {"model": self.name, "input": texts, "encoding_format": "base64"}
         if self._settings.api_dimensions is not None:
             request["dimensions"] = self._settings.api_dimensions
         if self._closed.is_set():
             raise _NotNow("the worker stops")
         try:
-            answer = self._client.post(self._url, json=request)
+            with self._client.stream("POST", self._url, json=request) as answer:
+                body = _begin_of(answer, most_bytes(len(texts), self.dims))
         except httpx.HTTPError as error:
             raise _NotNow(f"no answer ({type(error).__name__})") from None
         if answer.is_success:
-            return answer.content
-        status, reason = answer.status_code, reason_of(answer.content)
+            return body
+        status, reason = answer.status_code, reason_of(body)
         if status in _LATER:
             raise _NotNow(f"answers {status}: {reason}", wait_asked(answer.headers, self._clock.now()))
         if status in (401, 403):
@@ -262,6 +264,16 @@ class OpenAIEmbedder:
                 "/v1 at most servers, and --model"
             )
         raise EmbedError("bad_response" if status < 400 else "model_error", f"the endpoint answers {status}: {reason}")
+
+
+def _begin_of(answer: httpx.Response, limit: int) -> bytes:
+    """All of it, or, of what is longer than the limit, one byte more than that: an answer may have no end."""
+    body = bytearray()
+    for part in answer.iter_bytes():
+        body += part[: limit + 1 - len(body)]
+        if len(body) > limit:
+            break
+    return bytes(body)
 
 
 def _where(url: str) -> str:

@@ -36,6 +36,14 @@ class _Answer(msgspec.Struct):
     usage: _Usage | None = None
 
 
+#: Of an answer so many bytes are read for each number of a vector: in base64 it takes 5.4, written out and indented 40.
+MAX_NUMBER_BYTES = 64
+#: So many numbers a vector may have before it is known how many it has.
+MAX_DIMENSIONS = 16_384
+_FRAME_BYTES = 64 * 1024
+#: What stands around a vector is as much as some numbers.
+_LEAST_DIMENSIONS = 64
+
 _decoder = msgspec.json.Decoder(_Answer)
 
 
@@ -52,11 +60,23 @@ def requests_of(counts: Sequence[int], max_texts: int, max_tokens: int) -> list[
     return parts
 
 
+def most_bytes(texts: int, dims: int | None) -> int:
+    """Of an answer that can be right."""
+    return _FRAME_BYTES + texts * max(dims or MAX_DIMENSIONS, _LEAST_DIMENSIONS) * MAX_NUMBER_BYTES
+
+
 def read_answer(body: bytes, texts: int, dims: int | None) -> tuple[Vectors, int | None]:
     """Vectors of shape (texts, dims), and the tokens the provider counted; None when it does not say.
 
     Raises `EmbedError` (bad_response).
     """
+    limit = most_bytes(texts, dims)
+    if len(body) > limit:
+        raise EmbedError(
+            "bad_response",
+            f"the endpoint's answer has more than {limit:,} bytes, which is more than {texts} vectors can take: "
+            "look at --api-base-url and --model, is it an endpoint of embeddings?",
+        )
     try:
         answer = _decoder.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:

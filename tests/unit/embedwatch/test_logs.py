@@ -18,6 +18,14 @@ from embedwatch.errors import ConfigError
 from embedwatch.log_rates import LineRates
 from embedwatch.logs import JsonLines
 
+#: What prints a password, a key, a text or an address with a secret at DEBUG, and one that nobody has thought of.
+LIBRARIES = (
+    "kafka", "kafka.protocol.parser", "kafka.net.connection", "kafka.producer.kafka", "aiokafka", "faust", "mode",
+    "httpx", "httpcore", "httpcore.http11", "urllib3", "urllib3.connectionpool", "slack_sdk",
+    "slack_sdk.web.base_client", "openai", "openai._base_client", "redis", "push_response", "aiohttp", "asyncio",
+    "unheard_of.client",
+)  # fmt: skip
+
 
 class Clock:
     def __init__(self) -> None:
@@ -29,11 +37,15 @@ class Clock:
 
 @pytest.fixture
 def root() -> Iterator[logging.Logger]:
-    """As it was before, afterwards."""
+    """As it was before, afterwards, and the levels of all the others."""
     logger = logging.getLogger()
     handlers, level = logger.handlers[:], logger.level
+    others = {name: logging.getLogger(name).level for name in (*logs.OURS, *LIBRARIES)}
     yield logger
-    logger.handlers[:], logger.level = handlers, level
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
+    for name, before in others.items():
+        logging.getLogger(name).setLevel(before)
 
 
 def lines_of(
@@ -118,6 +130,20 @@ def test_the_form_is_a_variable(root: logging.Logger, monkeypatch: pytest.Monkey
     monkeypatch.setenv("EMBEDWATCH_LOG_FORMAT", "xml")
     with pytest.raises(ConfigError, match="LOG_FORMAT='xml': known forms are text, json"):
         logs.configure()
+
+
+@pytest.mark.parametrize("level", logs.LEVELS)
+def test_only_our_own_loggers_go_down_to_debug(root: logging.Logger, level: str) -> None:
+    for name in LIBRARIES:
+        logging.getLogger(name).setLevel(logging.NOTSET)
+    logs.configure(level)
+    wanted = logging.getLevelName(level)
+    for name in ("agents.lag", "alerting.sending", "embedwatch.kafka", "stream_agents.app", "workers.service"):
+        assert logging.getLogger(name).getEffectiveLevel() == wanted
+    for name in LIBRARIES:
+        assert logging.getLogger(name).getEffectiveLevel() >= max(wanted, logging.INFO), name
+    attempts = logging.getLogger("kafka.net.connection")
+    assert attempts.isEnabledFor(logging.ERROR) == (level == "DEBUG"), "ours say what came of it"
 
 
 NOW = datetime(2027, 1, 15, 12, tzinfo=UTC)

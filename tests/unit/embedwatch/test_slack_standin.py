@@ -407,6 +407,44 @@ def test_faults_can_be_set_from_another_process(slack: SlackStandIn) -> None:
     assert httpx.post(f"{slack.url}/faults", json=[{"kind": "earthquake"}]).status_code == 400
 
 
+EVIL = "http://evil.example"
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/inbox.json", {"Host": "evil.example"}, 403),
+        ("/", {"Host": "127.0.0.1.evil.example:80"}, 403),
+        ("/", {"Host": ""}, 403),
+        ("/inbox.json", {"Origin": EVIL}, 403),
+        ("/inbox.json", {"Origin": "null"}, 403),
+        ("/api/chat.postMessage?token=xoxb-x&channel=general&text=x", {"Sec-Fetch-Site": "cross-site"}, 403),
+        ("/inbox.json", {"Host": "localhost:1"}, 200),
+        ("/inbox.json", {"Host": "[::1]:1", "Origin": "http://127.0.0.1:5"}, 200),
+        ("/", {"Sec-Fetch-Site": "cross-site"}, 200),
+    ],
+)
+def test_a_page_of_a_stranger_is_not_let_in(
+    slack: SlackStandIn, path: str, headers: dict[str, str], status: int
+) -> None:
+    answer = httpx.get(slack.url + path, headers=headers)
+    assert answer.status_code == status
+    if status == 403:
+        assert answer.json()["ok"] is False
+    assert slack.inbox() == []
+
+
+def test_what_a_page_of_a_stranger_has_a_browser_send_is_not_obeyed(slack: SlackStandIn) -> None:
+    fault = b'[{"kind": "status", "status": 502}]'
+    strangers: list[dict[str, str]] = [{"Origin": EVIL}, {"Sec-Fetch-Site": "cross-site"}, {"Host": "evil.example"}]
+    for stranger in strangers:
+        for url in (f"{slack.url}/faults", slack.webhook_url):
+            answer = httpx.post(url, content=fault, headers={"Content-Type": "text/plain", **stranger})
+            assert answer.status_code == 403
+    assert httpx.post(slack.webhook_url, json={"text": "x"}).text == "ok"
+    assert [message.text for message in slack.inbox()] == ["x"]
+
+
 # --- the inbox ---
 
 

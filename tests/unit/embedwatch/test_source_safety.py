@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,3 +109,12 @@ def test_what_is_safe_is_not(line: str) -> None:
 def test_code_of_a_model_does_not_run_unless_told() -> None:
     assert WorkerSettings().trust_remote_code is False
     assert ModelOptions().trust_remote_code is False
+
+
+def test_no_sentence_transformers_is_taken_that_trusts_the_code_in_a_local_folder() -> None:
+    """Before 6.0 the code in a model's folder ran without `trust_remote_code`, just because the folder was there."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    found = [line for lines in extras.values() for line in lines if line.startswith("sentence-transformers")]
+    lowest = [re.search(r">=(\d+)", line) for line in found]
+    assert found
+    assert all(bound is not None and int(bound[1]) >= 6 for bound in lowest), found

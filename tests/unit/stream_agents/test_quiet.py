@@ -50,12 +50,12 @@ def test_what_we_say_ourselves_and_what_is_critical_is_never_held_back() -> None
 def test_what_belongs_to_a_rebalance_is_no_warning(
     name: str, text: str, values: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calm, root = OnceInAWhile(SetClock()), logging.getLogger()
-    monkeypatch.setattr(root, "level", logging.INFO)
-    root.manager._clear_cache()  # type: ignore[attr-defined]
+    calm, ours = OnceInAWhile(SetClock()), logging.getLogger("agents")
+    monkeypatch.setattr(ours, "level", logging.INFO)
+    ours.manager._clear_cache()  # type: ignore[attr-defined]
     assert not calm.filter(record(name, text, *values, level=logging.WARNING))
-    monkeypatch.setattr(root, "level", logging.DEBUG)
-    root.manager._clear_cache()  # type: ignore[attr-defined]
+    monkeypatch.setattr(ours, "level", logging.DEBUG)
+    ours.manager._clear_cache()  # type: ignore[attr-defined]
     told = record(name, text, *values, level=logging.WARNING)
     assert calm.filter(told)
     assert told.levelname == "DEBUG"
@@ -63,7 +63,7 @@ def test_what_belongs_to_a_rebalance_is_no_warning(
     assert calm.filter(other)
     assert other.levelno == logging.WARNING
     monkeypatch.undo()
-    root.manager._clear_cache()  # type: ignore[attr-defined]
+    ours.manager._clear_cache()  # type: ignore[attr-defined]
 
 
 def test_its_memory_is_bounded() -> None:

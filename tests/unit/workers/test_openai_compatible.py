@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,7 +17,7 @@ from embedwatch.errors import ConfigError, ConnectionFailed, ModelError
 from embedwatch.settings import Settings, WorkerSettings
 from tests.harness.embedding_api import EmbeddingApi, tokens_of
 from workers.backends.openai_compatible import OpenAIEmbedder, _is_ours, _where
-from workers.backends.openai_wire import read_answer, reason_of, requests_of, share, wait_asked
+from workers.backends.openai_wire import most_bytes, read_answer, reason_of, requests_of, share, wait_asked
 from workers.backends.rate_limit import PerMinute
 from workers.checks import check_model
 from workers.failures import EmbedError
@@ -251,6 +253,70 @@ def test_what_the_endpoint_asks_to_wait_is_understood(headers: dict[str, str], s
 def test_an_answer_that_is_not_the_vectors_asked_for_is_refused(body: bytes) -> None:
     with pytest.raises(EmbedError):
         read_answer(body, 1, None)
+
+
+def padded(api: EmbeddingApi, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Every answer has so many bytes: blanks mean nothing in JSON."""
+    real = api.answer
+
+    def answer(*asked: Any) -> tuple[int, bytes]:
+        status, body = real(*asked)
+        return status, body.ljust(size)
+
+    monkeypatch.setattr(api, "answer", answer)
+
+
+def test_an_answer_of_as_many_bytes_as_there_may_be_is_read_and_one_byte_more_is_not(
+    api: EmbeddingApi, make: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = make()
+    most = most_bytes(2, model.dims)
+    padded(api, monkeypatch, most)
+    assert embed(model, ["a text", "another"]).shape == (2, model.dims)
+    monkeypatch.undo()
+    padded(api, monkeypatch, most + 1)
+    with pytest.raises(EmbedError, match=f"more than {most:,} bytes, which is more than 2 vectors can take"):
+        embed(model, ["a text", "another"])
+
+
+def test_a_first_answer_of_as_many_bytes_as_there_may_be_is_read_and_one_byte_more_is_not(
+    api: EmbeddingApi, make: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    padded(api, monkeypatch, most_bytes(1, None))
+    assert make().dims > 0
+    monkeypatch.undo()
+    padded(api, monkeypatch, most_bytes(1, None) + 1)
+    with pytest.raises(ModelError, match="is it an endpoint of embeddings"):
+        make()
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_an_answer_without_an_end_is_read_no_further(make: Rig, status: int) -> None:
+    read = 0
+
+    class Endless(httpx.SyncByteStream):
+        def __iter__(self) -> Iterator[bytes]:
+            nonlocal read
+            while True:
+                read += 65_536
+                yield b" " * 65_536
+
+    settings = WorkerSettings.model_validate(
+        {"backend": "openai", "model": "m", "api_base_url": "http://127.0.0.1:1/v1", "api_retry_seconds": 60}
+    )
+    endless = httpx.MockTransport(lambda _: httpx.Response(status, stream=Endless()))
+    with pytest.raises(ModelError, match="cannot be used"):
+        OpenAIEmbedder(settings, clock=make.clock, sleep=make.sleep, transport=endless)
+    assert read <= 3 * (most_bytes(1, None) + 2 * 65_536)
+
+
+@pytest.mark.parametrize("indent", [None, 8])
+def test_vectors_written_out_at_length_are_within_what_is_read(indent: int | None) -> None:
+    vectors = (np.random.default_rng(1).normal(size=(3, 384)) / 1e5).tolist()
+    rows = [{"object": "embedding", "index": index, "embedding": row} for index, row in enumerate(vectors)]
+    body = json.dumps({"object": "list", "data": rows}, indent=indent).encode()
+    assert len(body) < most_bytes(3, 384)
+    assert read_answer(body, 3, 384)[0].shape == (3, 384)
 
 
 def test_plain_numbers_do_as_well_as_base64() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
 from kafka import errors as kafka_errors
 
-from embedwatch.errors import DeliveryError
-from workers.transactions import Fenced, TransactionalPublisher
+from embedwatch.errors import ConnectionFailed, DeliveryError
+from embedwatch.settings import KafkaSettings
+from workers import transactions
+from workers.transactions import Fenced, TransactionalPublisher, refuse_without_isolation
 
 
 class Result:
@@ -144,3 +147,39 @@ def test_a_commit_without_an_answer_is_no_success(broker: Broker, sink: Transact
     broker.commit = Result(answered=False)
     with pytest.raises(DeliveryError, match="a transaction"):
         sink.finish({("texts", 0): 1}, None)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "words"),
+    [
+        (None, None),
+        (kafka_errors.TopicAuthorizationFailedError(), "not allowed to use this topic"),
+        (ConnectionFailed("no broker at x:9092"), "no broker at x:9092"),
+    ],
+)
+def test_a_topic_of_the_trial_that_cannot_be_deleted_is_named_and_the_worker_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, trouble: Exception | None, words: str | None
+) -> None:
+    made: list[str] = []
+
+    class Admin:
+        def delete_topics(self, topics: list[str]) -> None:
+            assert topics == made
+            if trouble is not None:
+                raise trouble
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(transactions.kafka, "create_topics", lambda _, specs: made.extend(s.name for s in specs))
+    monkeypatch.setattr(transactions.kafka, "admin_client", lambda _: Admin())
+    monkeypatch.setattr(transactions, "_isolates", lambda *_: True)
+    with caplog.at_level(logging.WARNING):
+        refuse_without_isolation(KafkaSettings(topic_prefix="t"))
+    if words is None:
+        assert not caplog.records
+        return
+    (record,) = caplog.records
+    told = record.getMessage()
+    assert made[0].startswith("t.probe-")
+    assert all(part in told for part in (made[0], words, "allow DELETE on topics that begin t.probe-"))
+    assert "\n" not in told
