@@ -189,7 +189,7 @@ class Routes:
         return answer({"status": "ok"})
 
     async def readyz(self, request: web.Request) -> web.Response:
-        """Partitions are assigned, the state is recovered, no gap is open, and the broker answers."""
+        """Partitions are assigned, the state is recovered, no gap is open; the broker takes what is said."""
         reasons = self.runtime.unready()
         return answer({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
 

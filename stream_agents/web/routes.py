@@ -220,7 +220,8 @@ ROUTES: tuple[Route, ...] = (
     Route("/healthz", "healthz", "Alive", "The process runs and its loop turns.", answers.Health),
     Route(
         "/readyz", "readyz", "Ready",
-        "Partitions are assigned, the state is recovered, no gap is open, and the broker answers.", answers.Ready,
+        "Partitions are assigned, the state is recovered, no gap is open, the broker answers, and what there is to say "
+        "(verdicts, windows, days, corrections, decisions) goes out.", answers.Ready,
         more={503: ("Not ready; `reasons` says why.", answers.Ready)},
     ),
     Route("/openapi.json", "openapi", "This description", "OpenAPI 3.1.", dict),
