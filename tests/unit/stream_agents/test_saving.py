@@ -29,12 +29,13 @@ def test_a_file_is_read_as_often_as_asked_also_when_another_takes_its_name(path:
             saving._write(path, lines(HEAD, []))
 
 
-@pytest.mark.parametrize("damage", ["cut off", "changed in the middle", "no gzip"])
+@pytest.mark.parametrize("damage", ["cut off", "changed in the middle", "no such block", "no gzip"])
 def test_a_damaged_file_is_told_by_its_name(path: Path, damage: str) -> None:
     whole = path.read_bytes()
     middle = len(whole) // 2
     path.write_bytes({
         "cut off": whole[:middle], "changed in the middle": whole[:middle] + b"\xff" * 50 + whole[middle + 50 :],
+        "no such block": gzip.compress(b"")[:10] + b"\xff" * 20,  # after the header: there are no blocks of this kind
         "no gzip": gzip.decompress(whole),
     }[damage])  # fmt: skip
     with path.open("rb") as file, pytest.raises(InputError, match=path.name):
