@@ -31,6 +31,7 @@ from stream_agents.compute.rejections import event_id_of, sender_of
 from stream_agents.compute.scaling import Brain
 from stream_agents.compute.world import World
 from stream_agents.deciding import Decider
+from stream_agents.delivering import WatchedEdges
 from stream_agents.edges import Delivery, Edges, Record
 from stream_agents.keeping import Keeper
 from stream_agents.publisher import Publisher
@@ -46,6 +47,8 @@ IDLE_CHECK_SECONDS = 5.0
 LASTING_GAP_SECONDS = 5.0
 #: So long without a word of the broker, or with records that it does not take, the numbers are not those of now.
 BROKER_SILENT_SECONDS = 30.0
+#: So long a topic may take nothing of what there is for it before somebody is to look.
+UNPUBLISHED_SECONDS = 30.0
 #: Money comes first: after so many failures in a row states are written although the other processes are not told.
 PATIENT_FAILURES = 3
 #: Dead letters on their way at once: each waits for the broker.
@@ -66,12 +69,12 @@ class Runtime:
             merger = Merger(world, "alone")
             merger.partials_read = True
         self.merger = merger
+        self.edges = edges = WatchedEdges(edges, clock)
         self.publisher = Publisher(world, merger.app_id, edges, clock)
         self.sayer = Sayer(merger.app_id, world.zone, edges, clock)
         self.keeper = Keeper(merger.app_id, world, edges, clock)
         self.owned: frozenset[int] = frozenset()
         self.rules = rules
-        self.edges = edges
         self.clock = clock
         self.guard = GapGuard()
         self.announcer = Announcer()
@@ -133,6 +136,7 @@ class Runtime:
         self._unwritten_since = None
         self._rejects.clear()
         self.guard.clear()
+        self.edges.failures.forget()
         self._gap_since.clear()
         due = self.clock.monotonic() + IDLE_CHECK_SECONDS
         self._watched = {p: (due, state.next_offset) for p, state in mine.items()}
@@ -146,6 +150,14 @@ class Runtime:
             log.warning("spend of earlier days is missing in partitions %s: forecasts begin anew", lost)
 
     def unready(self) -> list[str]:
+        """Why this process does not do its work now: its numbers, or what it does not get said. Empty when it does."""
+        failing = self.edges.failures.lasting(self.clock.monotonic(), UNPUBLISHED_SECONDS)
+        return self.unreliable() + [
+            f"{kind} could not be published for {seconds:.0f} s: does their topic exist, and may this user write it?"
+            for kind, seconds in failing.items()
+        ]
+
+    def unreliable(self) -> list[str]:
         """Why the numbers are not to be relied on now; empty when they are."""
         reasons = []
         if not self.recovered:
@@ -315,8 +327,7 @@ class Runtime:
             if generation != self._generation:
                 self._writing_records = 0
                 return  # rebalanced meanwhile: what is not held here any more is another's to write
-            for first in range(0, len(rejects), REJECTS_TOGETHER):
-                await asyncio.gather(*(keep() for keep in rejects[first : first + REJECTS_TOGETHER]))
+            await _keep_all(rejects)
             for partition, record in records.items():
                 if partition in histories:
                     await self.edges.write_history(partition, histories[partition])
@@ -447,6 +458,8 @@ class Runtime:
         if due:
             await self.edges.publish(due)
             self.announcer.said(due, now)
+        else:
+            self.edges.failures.over("verdicts")
 
     async def scale(self) -> None:
         """Decide how many workers are needed, if this process speaks for the whole; publish what changed or is due.
@@ -454,7 +467,7 @@ class Runtime:
         Call it every few seconds. Raises what the edge raises; what could not be published is due the next time.
         """
         leads = self.leads and not self.edges.rebalancing()
-        if await self.decider.decide(leads, self.unready()):
+        if await self.decider.decide(leads, self.unreliable()):  # what is not told makes no number wrong
             self._news.set()
 
     async def publish_windows(self) -> None:
@@ -469,6 +482,8 @@ class Runtime:
             if leads:
                 if due:
                     await self.edges.publish_windows(due)
+                else:
+                    self.edges.failures.over("windows")
                 closer.said(due)
             if not closer.busy and not (leads and due):
                 return
@@ -481,6 +496,17 @@ class Runtime:
     async def wait_for_gap(self, timeout_seconds: float) -> None:
         """Until a gap opens, or the time is over."""
         await _wait_and_clear(self._gap, timeout_seconds)
+
+
+async def _keep_all(rejects: list[Callable[[], Awaitable[None]]]) -> None:
+    """Takes out of the list what is kept: after a failure only the rest is sent again."""
+    while rejects:
+        some = rejects[:REJECTS_TOGETHER]
+        results = await asyncio.gather(*(keep() for keep in some), return_exceptions=True)
+        rejects[: len(some)] = [keep for keep, result in zip(some, results, strict=True) if result is not None]
+        for result in results:
+            if result is not None:
+                raise result
 
 
 async def _wait_and_clear(event: asyncio.Event, timeout_seconds: float) -> None:

@@ -7,10 +7,12 @@ import gzip
 import io
 import os
 import tempfile
+import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from kafka.errors import KafkaError
 
@@ -21,6 +23,7 @@ from embedwatch.reading import TopicReader, read_one
 from embedwatch.settings import Settings
 from embedwatch.topics import TopicSpec
 from stream_agents.compute.state_file import (
+    Gone,
     Head,
     Kept,
     Latest,
@@ -32,6 +35,7 @@ from stream_agents.compute.state_file import (
     next_offset_of,
     parse,
     rebased,
+    thinned,
     which_log,
 )
 from stream_agents.rebuilding import state_topic
@@ -64,28 +68,26 @@ def save(settings: Settings, path: Path, now: float, say: Say) -> dict[str, int]
             f"topic {state_topic(settings)} does not exist: no agents with --app-id {settings.agents.app_id} have "
             "written a state yet"
         )
-    latest = Latest()
+    names = saved_topics(settings)
     # The state first: whatever else is known of a later moment does no harm beside it.
-    for role, topic in saved_topics(settings).items():
-        if not partitions_of(settings.kafka, topic):
-            continue
-        with TopicReader(settings.kafka, topic) as reader:
-            for batch in reader.batches():
-                say(f"reading {topic}", reader.done_pct)
-                for record in batch:
-                    if record.value is None:
-                        latest.remove(role, record.partition, record.key)
-                    else:
-                        latest.add(_kept(role, record))
-    counted = {record.partition: offset for record in latest if (offset := next_offset_of(record)) is not None}
+    state = list(thinned(_read(settings, "state", names.pop("state"), say), Latest()))
+    counted = {record.partition: offset for record in state if (offset := next_offset_of(record)) is not None}
     if not counted:
         raise InputError(f"topic {state_topic(settings)} holds no state yet")
     head = Head(
         settings.agents.app_id, now, len(partitions_of(settings.kafka, settings.topics.metrics)), counted,
         {partition: _mark(settings, partition, offset) for partition, offset in counted.items()},
     )  # fmt: skip
-    _write(path, lines(head, latest))
-    return dict(Counter(record.topic for record in latest))
+    written: Counter[str] = Counter()
+
+    def records() -> Iterator[Kept]:
+        others = (thinned(_read(settings, role, topic, say), Latest()) for role, topic in names.items())
+        for record in chain(state, *others):
+            written[record.topic] += 1
+            yield record
+
+    _write(path, lines(head, records()))
+    return dict(written)
 
 
 def restore(settings: Settings, path: Path, log_is: LogIs | None, say: Say) -> tuple[dict[str, int], list[str], LogIs]:
@@ -94,13 +96,20 @@ def restore(settings: Settings, path: Path, log_is: LogIs | None, say: Say) -> t
     Raises `InputError` where the state would mix with another one, or the log is neither known to be the same nor to
     be a new one.
     """
-    with contextlib.ExitStack() as stack:
-        try:
-            head, records = parse(bounded_lines(stack.enter_context(_opened(path))))
-        except (OSError, EOFError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} cannot be read: {error}") from None
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from None
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    with file:  # one file for all passes, also where a new one takes its name meanwhile
+        return _restore(settings, path, file, log_is, say)
+
+
+def _restore(
+    settings: Settings, path: Path, file: BinaryIO, log_is: LogIs | None, say: Say
+) -> tuple[dict[str, int], list[str], LogIs]:
+    say(f"reading {path}", None)
+    head, found = _records(path, file)
+    counts = Counter(record.topic for record in found)  # all of it is read once before anything is sent
     if head.app_id != settings.agents.app_id:
         raise InputError(
             f"{path} is the state of --app-id {head.app_id}, and --app-id is {settings.agents.app_id}: its records are "
@@ -124,14 +133,55 @@ def restore(settings: Settings, path: Path, log_is: LogIs | None, say: Say) -> t
             "the file is to take its place"
         )
     decided = _decided(settings, head, log_is)
+    firsts: dict[int, int] | None = None
     if decided == "new":
         logs = [TopicPartition(settings.topics.metrics, partition) for partition in head.next_offsets]
         firsts = {log.partition: first for log, first in kafka.first_offsets(settings.kafka, logs).items()}
-        records = [rebased(record, firsts) for record in records]
-    wanted = [record for record in records if record.topic in names and record.topic not in filled]
-    # The state last: agents that start too early find none, and nothing is half there.
-    _send(settings, names, sorted(wanted, key=lambda record: record.topic == "state"), say)
-    return dict(Counter(record.topic for record in wanted)), sorted(names[role] for role in filled), decided
+    wanted = {role: count for role, count in counts.items() if role in names and role not in filled}
+
+    def records() -> Iterator[Kept]:
+        # The state last: agents that start too early find none, and nothing is half there.
+        for roles in (wanted.keys() - {"state"}, wanted.keys() & {"state"}):
+            for record in _records(path, file)[1]:
+                if record.topic in roles:
+                    yield record if firsts is None else rebased(record, firsts)
+
+    _send(settings, names, records(), sum(wanted.values()), say)
+    return wanted, sorted(names[role] for role in filled), decided
+
+
+def _read(settings: Settings, role: str, topic: str, say: Say) -> Iterator[Kept | Gone]:
+    """All records of a topic up to where it ends now; none where there is no such topic."""
+    if not partitions_of(settings.kafka, topic):
+        return
+    with TopicReader(settings.kafka, topic) as reader:
+        for batch in reader.batches():
+            say(f"reading {topic}", reader.done_pct)
+            for record in batch:
+                yield Gone(role, record.partition, record.key) if record.value is None else _kept(role, record)
+
+
+def _records(path: Path, file: BinaryIO) -> tuple[Head, Iterator[Kept]]:
+    """Head and records of the file, from its beginning. Raises `InputError`, also while they are read."""
+    file.seek(0)
+    with _told(path):
+        head, found = parse(bounded_lines(io.TextIOWrapper(gzip.GzipFile(fileobj=file), encoding="utf-8")))
+
+    def records() -> Iterator[Kept]:
+        with _told(path):
+            yield from found
+
+    return head, records()
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _decided(settings: Settings, head: Head, log_is: LogIs | None) -> LogIs:
@@ -172,7 +222,7 @@ def _has_records(settings: Settings, topic: str) -> bool:
     return any(ends.values())
 
 
-def _send(settings: Settings, names: Mapping[str, str], records: Sequence[Kept], say: Say) -> None:
+def _send(settings: Settings, names: Mapping[str, str], records: Iterable[Kept], total: int, say: Say) -> None:
     client = kafka.producer(settings.kafka, "embedwatch-restore")
     try:
         pending = []
@@ -181,8 +231,8 @@ def _send(settings: Settings, names: Mapping[str, str], records: Sequence[Kept],
                 names[record.topic], key=record.key, value=record.value, partition=record.partition,
                 headers=list(record.headers), timestamp_ms=record.timestamp_ms,
             ))  # fmt: skip
-            if number % 1000 == 0 or number == len(records):
-                say("writing", 100 * number / len(records))
+            if number % 1000 == 0 or number == total:
+                say("writing", 100 * number / total)
                 for each in pending:
                     each.get(ACKNOWLEDGE_SECONDS)
                 pending.clear()
@@ -198,10 +248,6 @@ def _send(settings: Settings, names: Mapping[str, str], records: Sequence[Kept],
 def _kept(role: str, record: Any) -> Kept:
     headers = tuple((name, bytes(value)) for name, value in record.headers or () if value is not None)
     return Kept(role, record.partition, record.key, record.value, record.timestamp, headers)
-
-
-def _opened(path: Path) -> io.TextIOWrapper:
-    return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8")
 
 
 def _write(path: Path, found: Iterable[str]) -> None:

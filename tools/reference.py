@@ -28,6 +28,7 @@ from embedwatch.settings import Settings, env_name
 from embedwatch.topics import Topics
 from producers import own_metrics as producer_metrics
 from stream_agents.compute.counters import MAX_SERIES
+from stream_agents.delivering import KINDS
 from stream_agents.web import exposition, families, openapi, series
 from workers import own_metrics as worker_metrics
 from workers.autoscale import own_metrics as autoscaler_metrics
@@ -194,6 +195,7 @@ LABELS = {
     "class": ", ".join(f"`{name}`" for name in events.ERROR_CLASSES),
     "gpu": "UUID of a GPU or MIG device",
     "group": "consumer group of the workers",
+    "kind": ", ".join(f"`{kind}`" for kind in KINDS),
     "model": "name of a model",
     "partition": "number of a partition of the texts topic",
     "phase": ", ".join(f"`{name}`" for name in events.PHASES),

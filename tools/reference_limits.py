@@ -87,6 +87,7 @@ LIMITS: tuple[tuple[str, tuple[Limit, ...]], ...] = (
         Limit("bytes of a body", "stream_agents.web.admission:MAX_BODY_BYTES", "413, and the connection ends; 411 where no length is said", f"{UNIT}/stream_agents/test_admission.py::test_a_body_at_the_limit_is_taken_and_one_above_is_not", True),
         Limit("characters of a scope", "stream_agents.web.routes:MAX_SCOPE_CHARS", "400", f"{UNIT}/stream_agents/test_web.py::test_the_longest_scope_and_the_most_rows_are_taken_and_one_more_is_not"),
         Limit("rows that may be asked for", "stream_agents.web.routes:MAX_LIMIT", "400", f"{UNIT}/stream_agents/test_web.py::test_the_longest_scope_and_the_most_rows_are_taken_and_one_more_is_not"),
+        Limit("answers that are made at a time: histories; ledgers and baselines", "stream_agents.web.routes:MAX_WAITING", "503", f"{UNIT}/stream_agents/test_shared_answers.py::test_so_many_answers_are_made_and_one_more_is_refused"),
         Limit("streams at a time", "stream_agents.web.routes:MAX_STREAMS", "503", f"{UNIT}/stream_agents/test_stream.py::test_only_so_many_listen_and_one_that_leaves_makes_room"),
     )),
     ("Secrets", (

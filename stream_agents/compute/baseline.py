@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
+from itertools import combinations
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from embedwatch.baselines import Baseline, Measured, Numbers
 from embedwatch.events import PHASES, Contributor, Judgement
@@ -19,23 +21,40 @@ TOP_PHASES = 3
 MAX_SCOPES = 1000
 
 
+Measurement = tuple[Scope, Numbers | None]
+
+
 def snapshot(world: World, now: float, window_seconds: int) -> dict[str, Any]:
     """Every scope with an event in the window, everything first, as `embedwatch.baselines.from_answer` reads it."""
-    found: dict[Scope, Totals] = {}
-    for scope in world.windows.scopes():
+    return as_answer(now, window_seconds, measured(world, now, window_seconds))
+
+
+def measured(world: World, now: float, window_seconds: int) -> Iterator[Measurement]:
+    """Each scope, without its models; None for one without an event in the window.
+
+    The first time one of an hour costs some milliseconds, so whoever has others to serve takes some at a time. What is
+    counted between two of them is in the later ones only.
+    """
+    for scope in sorted(world.windows.scopes()):
         totals = world.windows.window(scope, window_seconds, now)
         if totals.events or not scope:
-            found[scope] = totals
-    scopes = {}
-    for scope in sorted(found)[:MAX_SCOPES]:
-        covered = world.windows.covered_seconds(found[scope], window_seconds, now)
-        scopes[scope_key(scope)] = msgspec.to_builtins(
-            _numbers(scope, found[scope], covered or 0.0, _models(scope, found))
-        )
+            covered = world.windows.covered_seconds(totals, window_seconds, now)
+            yield scope, _numbers(scope, totals, covered or 0.0)
+        else:
+            yield scope, None
+
+
+def as_answer(now: float, window_seconds: int, measurements: Iterable[Measurement]) -> dict[str, Any]:
+    found = {scope: numbers for scope, numbers in measurements if numbers is not None}
+    models = _models(found)
+    scopes = {
+        scope_key(scope): msgspec.to_builtins(replace(found[scope], models=sorted(models.get(scope, ()))))
+        for scope in sorted(found)[:MAX_SCOPES]
+    }
     return {"time_seconds": now, "window_seconds": window_seconds, "scopes": scopes}
 
 
-def _numbers(scope: Scope, totals: Totals, covered_seconds: float, models: list[str]) -> Numbers:
+def _numbers(scope: Scope, totals: Totals, covered_seconds: float) -> Numbers:
     return Numbers(
         texts=totals.texts,
         errors=totals.failed_count,
@@ -51,7 +70,7 @@ def _numbers(scope: Scope, totals: Totals, covered_seconds: float, models: list[
         phase_seconds=dict(totals.phase_seconds),
         latency_sketch=totals.latency.to_text(),
         queue_wait_sketch=totals.queue_wait.to_text(),
-        models=models,
+        models=[],
         price_sources=sorted(totals.price_sources),
         batch_share=totals.batch_share,
     )
@@ -64,10 +83,16 @@ def _sample(scope: Scope, totals: Totals) -> Sample:
     return Sample(totals.latency, effective_batches(totals.latency.count, squared))
 
 
-def _models(scope: Scope, found: Mapping[Scope, Totals]) -> list[str]:
-    """Models seen in a scope: its own, or those of the scopes inside it."""
-    inside = (dict(other) for other in found if set(scope) <= set(other))
-    return sorted({parts["model"] for parts in inside if "model" in parts})
+def _models(found: Iterable[Scope]) -> dict[Scope, set[str]]:
+    """Models seen in each scope: its own, or those of the scopes inside it."""
+    models: dict[Scope, set[str]] = {}
+    for scope in found:
+        model = dict(scope).get("model")
+        if model is not None:
+            for size in range(len(scope) + 1):
+                for around in combinations(scope, size):
+                    models.setdefault(around, set()).add(model)
+    return models
 
 
 def against(

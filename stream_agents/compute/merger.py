@@ -50,7 +50,8 @@ class Merger:
         self.partials_read = False
         self.states_read = False
         self.refused: dict[str, int] = {}
-        self.newer: str | None = None
+        self._newer_partial: tuple[float, str] | None = None  # when the last one came, and what it is
+        self._newer_states: dict[int, str] = {}
         self.other_zones: set[int] = set()  # partitions whose state has the days of another time zone
         self._pieces = Pieces()
         self._heard: dict[int, float] = {}
@@ -67,7 +68,7 @@ class Merger:
         try:
             return self._take(decode_partial(value), now)
         except NewerPartial as error:
-            self.newer = error.detail
+            self._newer_partial = now, error.detail
             self._refuse(error)
         except InvalidEvent as error:
             self._refuse(error)
@@ -191,11 +192,13 @@ class Merger:
             state = PartitionState.from_record(json.loads(value))
             state.hold_to(self.world.zone)
             self.other_zones.discard(partition)
+            self._newer_states.pop(partition, None)
         except OtherZone:
             self.other_zones.add(partition)
             return False
         except (ValueError, AttributeError, RecursionError) as error:
-            self.newer = str(error) if "of version" in str(error) else self.newer
+            if "of version" in str(error):
+                self._newer_states[partition] = str(error)
             self._refuse(InvalidEvent("invalid", "not a state"))
             return False
         known = self.world.partitions.get(partition)
@@ -245,12 +248,21 @@ class Merger:
         """Partitions of other processes whose numbers may be old: nobody has spoken for them lately."""
         return [p for p in self.foreign() if now - self._heard.get(p, 0.0) > STALE_SECONDS]
 
+    def newer(self, now: float) -> str | None:
+        """What another process writes that this one cannot read; None where none does, or none does any more.
+
+        A process that lives sends partials all the time. A state stays until one that can be read takes its place.
+        """
+        if self._newer_partial is not None and now - self._newer_partial[0] <= STALE_SECONDS:
+            return self._newer_partial[1]
+        return next((detail for p, detail in sorted(self._newer_states.items()) if p not in self.owned), None)
+
     def trouble(self, now: float) -> list[str]:
         """Why the numbers of the whole are not to be relied on now; empty when they are."""
         foreign = self.foreign()
         reasons = []
-        if self.newer is not None:
-            reasons.append(f"another process is newer than this one: {self.newer}")
+        if (newer := self.newer(now)) is not None:
+            reasons.append(f"another process is newer than this one: {newer}")
         if others := self.other_zones - self.owned:
             reasons.append(f"another process books partitions {sorted(others)} by days of another time zone")
         if not self.partials_read:

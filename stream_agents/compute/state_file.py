@@ -1,7 +1,8 @@
 """The file of a saved state: what it holds, how it is written, and what may be brought back where. Pure.
 
 One JSON object a line: a head, the records, a foot with their number and a digest, so that a file that was cut off is
-found. Of each key the last record is kept, as a compacted topic would keep it.
+found. Of each key the last record is kept, as a compacted topic would keep it; of what comes once a key, all, so that a
+week of windows is in the file and never in memory.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -56,24 +57,52 @@ class Kept:
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A record without a value: it takes away what its key had."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+
+
 @dataclass(slots=True)
 class Latest:
-    """The last record of each key; of one without a key each, since nothing takes its place."""
+    """The last record of each key, of those whose keys come again."""
 
-    _kept: dict[tuple[str, int, bytes | int], Kept] = field(default_factory=dict)
+    _kept: dict[tuple[str, int, bytes | None], Kept] = field(default_factory=dict)
 
     def add(self, record: Kept) -> None:
-        key = len(self._kept) if record.key is None else record.key
-        self._kept.pop((record.topic, record.partition, key), None)  # its place is that of the last one
-        self._kept[record.topic, record.partition, key] = record
+        self.remove(Gone(record.topic, record.partition, record.key))  # its place is that of the last one
+        self._kept[record.topic, record.partition, record.key] = record
 
-    def remove(self, topic: str, partition: int, key: bytes | None) -> None:
-        """A record without a value takes away what its key had."""
-        if key is not None:
-            self._kept.pop((topic, partition, key), None)
+    def remove(self, gone: Gone) -> None:
+        self._kept.pop((gone.topic, gone.partition, gone.key), None)
+
+    def __len__(self) -> int:
+        return len(self._kept)
 
     def __iter__(self) -> Iterator[Kept]:
         return iter(self._kept.values())
+
+
+def comes_once(topic: str, key: bytes | None) -> bool:
+    """Whether no later record takes the place of one with this key; where one does all the same, it is the same."""
+    if key is None or topic in ("windows", "corrections"):
+        return True
+    return topic == "days" and key.split(b"|", 2)[1:2] in ([b"window"], [b"scaling"])
+
+
+def thinned(found: Iterable[Kept | Gone], latest: Latest) -> Iterator[Kept]:
+    """What is to be kept of a topic: what comes once as it comes; the rest is held in `latest` until all was seen."""
+    for record in found:
+        if isinstance(record, Gone):
+            latest.remove(record)
+        elif comes_once(record.topic, record.key):
+            yield record
+        else:
+            latest.add(record)
+    yield from latest
 
 
 def digest(key: bytes | None, value: bytes | None) -> str:
@@ -154,10 +183,18 @@ def bounded_lines(file: io.TextIOBase) -> Iterator[str]:
         yield line
 
 
-def parse(source: Iterable[str]) -> tuple[Head, Sequence[Kept]]:
-    """Raises `InputError` with what is wrong with the file."""
+def parse(source: Iterable[str]) -> tuple[Head, Iterator[Kept]]:
+    """The head, and the records as they are read. Raises `InputError` with what is wrong with the file; whether it is
+    whole shows when the last record was read."""
+    found = _parsed(source)
+    head = next(found)
+    assert isinstance(head, Head)  # noqa: S101 (for the type checker: it comes first)
+    return head, (record for record in found if isinstance(record, Kept))
+
+
+def _parsed(source: Iterable[str]) -> Iterator[Head | Kept]:
     head: Head | None = None
-    records: list[Kept] = []
+    count = 0
     foot: Mapping[str, Any] | None = None
     whole = hashlib.sha256()
     for number, raw in enumerate(source, 1):
@@ -169,19 +206,21 @@ def parse(source: Iterable[str]) -> tuple[Head, Sequence[Kept]]:
             if foot is not None:
                 raise InputError(f"line {number} comes after the end of the file")
             if head is None:
-                head = _head(row)
+                found: Head | Kept = (head := _head(row))
             elif "records" in row:
                 foot = row
+                continue
             else:
-                records.append(_kept(row))
+                found = _kept(row)
                 whole.update(line.encode())
+                count += 1
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             raise InputError(f"line {number} is not one of a saved state") from None
+        yield found
     if head is None:
         raise InputError("the file is empty")
-    if foot is None or (foot["records"], foot.get("sha256")) != (len(records), whole.hexdigest()):
+    if foot is None or (foot["records"], foot.get("sha256")) != (count, whole.hexdigest()):
         raise InputError("the file is not whole: it was cut off or changed")
-    return head, records
 
 
 def _head(row: Any) -> Head:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from datetime import date
 from typing import Any
@@ -13,12 +12,13 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from embedwatch.clock import Clock
 from embedwatch.rules import MAX_WINDOW_SECONDS, PANE_SECONDS
-from stream_agents.compute.baseline import snapshot
+from stream_agents.compute.baseline import as_answer, measured
 from stream_agents.compute.ledger import day_scopes
 from stream_agents.compute.scopes import Scope, asked_scope, parse_scope, scope_key
 from stream_agents.compute.summary import day_summary, summary, verdict_rows
 from stream_agents.compute.timeline import spend_today, timeline
 from stream_agents.compute.views import lag_view, scaling_view, scopes_view, windows_view
+from stream_agents.compute.world import World
 from stream_agents.runtime import Runtime
 from stream_agents.web.assets import INDEX, load, serve, wants_page
 from stream_agents.web.exposition import WorldCollector
@@ -34,12 +34,16 @@ from stream_agents.web.routes import (
     MAX_STREAMS,
     ROUTES,
 )
-from stream_agents.web.shared import Shared
+from stream_agents.web.shared import Shared, in_turns
 from stream_agents.web.stream import Streams
 
 MAX_ROWS = 1000
 #: Rows of history that are made between two turns of others.
 ROWS_TOGETHER = 20
+#: The same of the ledger: its rows ask for a forecast each.
+LEDGER_ROWS_TOGETHER = 4
+#: Ledgers and baselines that are kept for who asks next: one of a thousand scopes is megabytes.
+MAX_EXPORTS_KEPT = 4
 
 
 def add_routes(
@@ -63,6 +67,7 @@ class Routes:
         self.streams = Streams(clock, stopping, max_streams=MAX_STREAMS)
         self.assets = load()
         self.histories = Shared(clock)
+        self.exports = Shared(clock, MAX_EXPORTS_KEPT)
         self.registry = CollectorRegistry()
         self.registry.register(WorldCollector(runtime, clock))
 
@@ -126,19 +131,14 @@ class Routes:
 
     async def history(self, request: web.Request) -> web.Response:
         seconds, step_seconds, scope = _seconds(request), _step(request), _scope(request)
-        world, now = self.runtime.world, self.clock.now()
+        world = self.runtime.world
 
         async def make() -> dict[str, Any]:
-            rows = []
-            for number, row in enumerate(
-                timeline(world, now, scope=scope, seconds=seconds, step_seconds=step_seconds), start=1
-            ):
-                rows.append(row)
-                if number % ROWS_TOGETHER == 0:
-                    await asyncio.sleep(0)  # events and verdicts have their turn
+            now = self.clock.now()
+            rows = timeline(world, now, scope=scope, seconds=seconds, step_seconds=step_seconds)
             return {
                 "time_seconds": now, "scope": scope_key(scope), "seconds": seconds, "step_seconds": step_seconds,
-                "rows": rows,
+                "rows": await in_turns(rows, ROWS_TOGETHER),
             }  # fmt: skip
 
         # Pages that show the same scope share one answer: it is hundreds of merges, and 10-second panes change slowly.
@@ -156,30 +156,43 @@ class Routes:
 
     async def ledger(self, request: web.Request) -> web.Response:
         """The days kept, by scope; `day` and `scope` narrow it down."""
-        world, now, rules = self.runtime.world, self.clock.now(), self.runtime.rules
-        states = world.partitions.values()
+        world, rules = self.runtime.world, self.runtime.rules
         wanted_day, scope = _day(request), _scope(request, default=None)
-        days = sorted({day for state in states for day in state.days})
-        rows = []
-        for day in days:
-            if wanted_day is not None and day != wanted_day:
-                continue
-            keys = [scope_key(scope)] if scope is not None else sorted(day_scopes(states, day))
-            rows += [
-                {"scope": key, **day_summary(world, day, parse_scope(key), now=now, rules=rules)}
-                for key in keys[:MAX_ROWS]
+
+        async def make() -> dict[str, Any]:
+            now = self.clock.now()
+            days = sorted({day for state in world.partitions.values() for day in state.days})
+            places = [
+                (day, key)
+                for day in days
+                if wanted_day in (None, day)
+                for key in ([scope_key(scope)] if scope is not None else _ledger_keys(world, day))
             ]
-        return answer({
-            "app_id": self.runtime.merger.app_id, "timezone": world.zone.key, "today": world.today(now), "days": days,
-            "rows": rows,
-        })  # fmt: skip
+            rows = (
+                {"scope": key, **day_summary(world, day, parse_scope(key), now=now, rules=rules)} for day, key in places
+            )
+            return {
+                "app_id": self.runtime.merger.app_id, "timezone": world.zone.key, "today": world.today(now),
+                "days": days, "rows": await in_turns(rows, LEDGER_ROWS_TOGETHER),
+            }  # fmt: skip
+
+        if scope is not None:
+            return answer(await make())  # a row a day
+        return await self.exports.answer(("ledger", wanted_day), make)
 
     async def verdicts(self, request: web.Request) -> web.Response:
         return answer({"verdicts": verdict_rows(self.runtime.verdicts)[:MAX_ROWS]})
 
     async def baseline(self, request: web.Request) -> web.Response:
         """Exact sums and sketches of every scope over a window: what `embedwatch baseline save` keeps."""
-        return answer(snapshot(self.runtime.world, self.clock.now(), _window(request)))
+        world, window_seconds = self.runtime.world, _window(request)
+
+        async def make() -> dict[str, Any]:
+            now = self.clock.now()
+            # One scope a turn: of an hour in which it was busy it is some milliseconds' work.
+            return as_answer(now, window_seconds, await in_turns(measured(world, now, window_seconds), 1))
+
+        return await self.exports.answer(("baseline", window_seconds), make)
 
     async def metrics(self, request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -189,9 +202,13 @@ class Routes:
         return answer({"status": "ok"})
 
     async def readyz(self, request: web.Request) -> web.Response:
-        """Partitions are assigned, the state is recovered, no gap is open, and the broker answers."""
+        """Partitions are assigned, the state is recovered, no gap is open; the broker takes what is said."""
         reasons = self.runtime.unready()
         return answer({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+
+
+def _ledger_keys(world: World, day: str) -> list[str]:
+    return sorted(day_scopes(world.partitions.values(), day))[:MAX_ROWS]
 
 
 def _window(request: web.Request) -> int:

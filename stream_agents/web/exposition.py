@@ -74,6 +74,10 @@ class WorldCollector(Collector):
         for reason, count in sorted(runtime.merger.refused.items()):
             refused.add_metric([reason], count)
         yield refused
+        failures = counter("publish_failures")
+        for kind, count in sorted(runtime.edges.failures.counts.items()):
+            failures.add_metric([kind], count)
+        yield failures
         rejected_events = counter("rejected_events")
         states = runtime.world.partitions.values()
         counts: dict[str, int] = {}

@@ -214,7 +214,8 @@ _MACHINES = (
 )  # fmt: skip
 
 _AGENTS = (
-    _gauge("ready", "1 or 0", "1 where the numbers of this process can be relied on, as `/readyz` says.",
+    _gauge("ready", "1 or 0", "1 where the numbers of this process can be relied on and what it says goes "
+           "out, as `/readyz` says.",
            "0 for minutes: `/readyz` gives the reasons.", several="own"),
     _gauge("rule_breached", "1 or 0", "1 where a rule of the agents' rules file is breached, 0 where it is not; absent "
            "where it cannot be judged. Before `for`, grouping and silences.",
@@ -242,6 +243,10 @@ _AGENTS = (
     _counter("refused_partials", "records", "Partials of other agents processes that could not be read; a reason that "
              "never came has no series.", "Rises: two versions of the agents run side by side; finish the roll-out.",
              "reason", several="own"),
+    _counter("publish_failures", "attempts", "Attempts to write records that Kafka did not take, each tried again; a "
+             "kind that never failed has no series.",
+             "Rises for minutes: `/readyz` says what is not published. Does the topic exist, and may the agents' user "
+             "write it?", "kind", several="own"),
 )  # fmt: skip
 
 _GROUPS: tuple[tuple[str, Sequence[Family]], ...] = (

@@ -29,6 +29,10 @@ class BadRequest(ValueError):
         self.parameter = parameter
 
 
+class Busy(Exception):
+    """So much is asked for that one more has to come again."""
+
+
 def answer(data: Any, status: int = 200) -> web.Response:
     return web.Response(body=msgspec.json.encode(data), content_type="application/json", status=status, headers=HEADERS)
 
@@ -52,6 +56,8 @@ def guarded(route: Route, handler: Handler) -> Handler:
             return await handler(request)
         except BadRequest as error:
             return problem(400, str(error), parameter=error.parameter[:SHOWN_CHARS], known=known)
+        except Busy as error:
+            return problem(503, str(error))
 
     return handle
 

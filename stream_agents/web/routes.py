@@ -18,6 +18,8 @@ MAX_SCOPE_CHARS = 2000
 SCOPE_PATTERN = r"^(all|scope=other|model=[^,]*(,tenant=[^,]*)?|tenant=[^,]*(,model=[^,]*)?)$"
 #: Of `/events`. Each costs the agents the numbers of a moment once a second.
 MAX_STREAMS = 100
+#: Answers that take long, being made or waiting for it: histories have their own, ledgers and baselines theirs.
+MAX_WAITING = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,10 @@ class Route:
         """A HEAD of a stream would never end."""
         return ("GET",) if self.media_type == "text/event-stream" else ("GET", "HEAD")
 
+
+WAITING: dict[int, tuple[str, type]] = {
+    503: (f"{MAX_WAITING} such answers are being made already; try again later.", answers.Problem)
+}
 
 SCOPE = Parameter(
     "scope",
@@ -144,7 +150,7 @@ ROUTES: tuple[Route, ...] = (
         "window is made of: so the newest row is the present, and what comes late is counted. At most 360 rows. null: "
         "nothing was measured, or (`partial`) this process did not see the row from its beginning and a rate would be "
         "a guess. The same answer is given for 2 s.",
-        answers_history.History, (PAST, STEP, SCOPE), example="seconds=600&step_seconds=60&scope=all",
+        answers_history.History, (PAST, STEP, SCOPE), more=WAITING, example="seconds=600&step_seconds=60&scope=all",
     ),
     Route(
         "/api/v1/history/queue", "queue_history", "The queue and the workers over the last hour",
@@ -164,7 +170,8 @@ ROUTES: tuple[Route, ...] = (
         "/api/v1/ledger", "ledger", "Exact sums by day and scope",
         "The days kept (today and two before), at most 1,000 scopes a day. A day is closed when it is over and the "
         "grace (`agents.late_grace_seconds`) has passed: what is booked on it afterwards is in its sums, stands in "
-        "`late_*`, and is said on the topic `corrections`.", answers.Ledger, (DAY, ONE_SCOPE),
+        "`late_*`, and is said on the topic `corrections`. Of all scopes the same answer is given for 2 s.",
+        answers.Ledger, (DAY, ONE_SCOPE), more=WAITING,
         example="scope=all",
     ),
     Route(
@@ -179,8 +186,9 @@ ROUTES: tuple[Route, ...] = (
     Route(
         "/api/v1/baseline", "baseline", "What a baseline keeps",
         "Exact sums and sketches of every scope seen in the window (at most 1,000): `embedwatch baseline save` writes "
-        "them to a file, and `embedwatch baseline diff` compares one with them.",
-        answers.BaselineAnswer, (SLIDING,), example="window_seconds=3600",
+        "them to a file, and `embedwatch baseline diff` compares one with them. An hour of many busy scopes takes "
+        "some seconds; what is counted meanwhile is in the later scopes only. The same answer is given for 2 s.",
+        answers.BaselineAnswer, (SLIDING,), more=WAITING, example="window_seconds=3600",
     ),
     Route(
         "/api/v1/alerts", "alerts", "Rules that are breached now, and what became of them",
@@ -220,7 +228,8 @@ ROUTES: tuple[Route, ...] = (
     Route("/healthz", "healthz", "Alive", "The process runs and its loop turns.", answers.Health),
     Route(
         "/readyz", "readyz", "Ready",
-        "Partitions are assigned, the state is recovered, no gap is open, and the broker answers.", answers.Ready,
+        "Partitions are assigned, the state is recovered, no gap is open, the broker answers, and what there is to say "
+        "(verdicts, windows, days, corrections, decisions) goes out.", answers.Ready,
         more={503: ("Not ready; `reasons` says why.", answers.Ready)},
     ),
     Route("/openapi.json", "openapi", "This description", "OpenAPI 3.1.", dict),

@@ -62,6 +62,7 @@ def full() -> str:
     world.apply_cache(replace(sample, time_seconds=NOW + 1, evictions=5))
     runtime.merger.take_partial(b"alone", b"nonsense", NOW)
     runtime.merger.refused.setdefault("invalid", 1)
+    runtime.edges.failures.failed("verdicts", 0.0)
     return answer(runtime)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from embedwatch.events import BatchEvent, CacheEvent, HeartbeatEvent, LagEvent
-from stream_agents.compute.ledger import DayTotals, PartitionState
+from stream_agents.compute.ledger import STATE_VERSION, DayTotals, PartitionState
 from stream_agents.compute.merger import STALE_SECONDS, Merger
 from stream_agents.compute.partials import (
     Checkpoint,
@@ -94,6 +94,27 @@ def test_a_newer_version_is_named(merger: Merger) -> None:
     merger.states_read = True
     take(merger, (b"app|x", b'{"type":"what is it","v":9}'))
     assert "another process is newer than this one: a partial of version 9; this agent knows 1" in merger.trouble(NOW)
+
+
+def test_a_newer_process_that_is_gone_is_forgotten_as_others_are(merger: Merger) -> None:
+    merger.states_read = True
+    take(merger, (b"app|x", b'{"type":"what is it","v":9}'))
+    assert merger.newer(NOW + STALE_SECONDS) is not None
+    assert merger.newer(NOW + STALE_SECONDS + 1) is None
+    assert not any("newer" in reason for reason in merger.trouble(NOW + STALE_SECONDS + 1))
+
+
+def test_a_newer_state_is_told_until_one_that_can_be_read_takes_its_place(merger: Merger) -> None:
+    record = PartitionState(next_offset=5).to_record()
+    newer = json.dumps({**record, "v": STATE_VERSION + 1}).encode()
+    assert not merger.take_state(2, b'"p2"', newer)
+    words = f"state of version {STATE_VERSION + 1}; this agent knows {STATE_VERSION}"
+    assert merger.newer(NOW + 3600) == words, "nobody knows what is in it, however long ago it was written"
+    assert merger.take_state(2, b'"p2"', json.dumps(record).encode())
+    assert merger.newer(NOW) is None
+    merger.take_state(1, b'"p1"', newer)
+    merger.owned = frozenset({1})
+    assert merger.newer(NOW) is None, "what is held here was read, or this process has ended"
 
 
 def test_a_large_pane_comes_in_pieces_and_counts_when_all_are_there(merger: Merger) -> None:

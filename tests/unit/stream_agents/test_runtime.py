@@ -17,7 +17,8 @@ from embedwatch.events import BatchEvent, HeartbeatEvent, LagEvent, PhaseSeconds
 from embedwatch.rules import default_rules
 from embedwatch.sketch import Sketch
 from stream_agents.compute.ledger import STATE_VERSION, DayTotals
-from stream_agents.runtime import IDLE_CHECK_SECONDS, LASTING_GAP_SECONDS, Runtime
+from stream_agents.delivering import Kind, WatchedEdges
+from stream_agents.runtime import IDLE_CHECK_SECONDS, LASTING_GAP_SECONDS, UNPUBLISHED_SECONDS, Runtime
 from tests.harness.agents_log import (
     NOW,
     FakeDelivery,
@@ -130,6 +131,25 @@ def test_a_rejected_event_is_kept_before_it_is_acknowledged() -> None:
         await runtime.flush()
         assert len(log.kept) == 1
         assert log.acked == {0: {0}}
+
+    asyncio.run(scenario())
+
+
+def test_of_rejected_events_only_those_that_were_not_kept_are_sent_again() -> None:
+    async def scenario() -> None:
+        log = log_of(*[b"broken"] * 4)
+        runtime = started(log)
+        log.reject_failures = 1
+        await deliver(log, runtime, 4)
+        with pytest.raises(TimeoutError):
+            await runtime.flush()
+        assert sorted(offset for _, offset, _, _ in log.kept) == [1, 2, 3]
+        log.write_plan = ["lost"]
+        with pytest.raises(TimeoutError):
+            await runtime.flush()
+        await runtime.flush()
+        assert sorted(offset for _, offset, _, _ in log.kept) == [0, 1, 2, 3], "none of them twice"
+        assert log.acked == {0: {0, 1, 2, 3}}
 
     asyncio.run(scenario())
 
@@ -764,6 +784,80 @@ def test_a_broker_that_is_away_makes_the_numbers_those_of_then() -> None:
     assert runtime.unready() == ["the broker has not answered for 30 s"]
     runtime.alerts.heard(clock.now())
     assert runtime.unready() == []
+
+
+def test_a_topic_that_takes_nothing_is_told_and_counted_until_it_does_again() -> None:
+    log, clock = log_of(batch_event(time_seconds=NOW - 120)), SetClock()
+    world = runtime_on(log).world
+    runtime = Runtime(world, default_rules(), log, clock)
+    runtime.recover({}, {0})
+
+    async def fail() -> None:
+        log.publish_failures = 1
+        with pytest.raises(TimeoutError):
+            await runtime.evaluate()
+
+    async def run() -> None:
+        await fail()
+        clock.passed_seconds = UNPUBLISHED_SECONDS - 1
+        await fail()
+        assert runtime.unready() == [], "a broker that is started again takes that long"
+        clock.passed_seconds = 42.0
+        (reason,) = runtime.unready()
+        assert reason.startswith("verdicts could not be published for 42 s: ")
+        assert runtime.unreliable() == [], "decisions about workers go by the numbers, and those are right"
+        assert runtime.edges.failures.counts == {"verdicts": 2}
+        await runtime.evaluate()
+        assert (log.published != [], runtime.unready()) == (True, [])
+        await fail_windows()
+        clock.passed_seconds += UNPUBLISHED_SECONDS
+        assert [reason.split()[0] for reason in runtime.unready()] == ["windows"]
+        assert runtime.edges.failures.counts == {"verdicts": 2, "windows": 1}
+        runtime.recover(log.tables(), {0})
+        assert runtime.unready() == [], "whoever has the partitions now says what is owed"
+
+    async def fail_windows() -> None:
+        await deliver(log, runtime)
+        await runtime.flush()
+        clock.moved_seconds = 31.0
+        log.publish_failures = 1
+        with pytest.raises(TimeoutError):
+            await runtime.publish_windows()
+
+    asyncio.run(run())
+
+
+def test_what_is_not_owed_any_more_is_not_told() -> None:
+    log, clock = log_of(), SetClock()
+    runtime = started(log, clock)
+    for kind in ("verdicts", "windows"):
+        runtime.edges.failures.failed(kind, 0.0)
+    clock.passed_seconds = UNPUBLISHED_SECONDS
+    assert len(runtime.unready()) == 2
+    asyncio.run(runtime.evaluate())
+    asyncio.run(runtime.publish_windows())
+    assert runtime.unready() == []
+
+
+@pytest.mark.parametrize("kind", ["days", "corrections", "partials", "decisions"])
+def test_whatever_is_published_is_watched(kind: Kind) -> None:
+    clock = SetClock()
+
+    class Away(FakeLog):
+        async def publish_days(self, days: object) -> None:
+            raise TimeoutError
+
+        publish_corrections = publish_scaling = send_partials = publish_days
+
+    edges = WatchedEdges(Away({}), clock)
+    send: dict[Kind, Any] = {
+        "days": edges.publish_days, "corrections": edges.publish_corrections, "partials": edges.send_partials,
+        "decisions": edges.publish_scaling,
+    }  # fmt: skip
+    with pytest.raises(TimeoutError):
+        asyncio.run(send[kind]([]))
+    assert edges.failures.counts == {kind: 1}
+    assert edges.failures.lasting(30.0, 30.0) == {kind: 30.0}
 
 
 def test_a_refused_event_is_found_in_the_log_by_its_id_and_its_place(caplog: pytest.LogCaptureFixture) -> None:

@@ -181,6 +181,9 @@ def test_pages_that_ask_the_same_share_one_answer_for_two_seconds() -> None:
         for number in range(2 * MAX_KEPT):
             await shared.answer(number, make)
         assert len(shared._kept) == MAX_KEPT
+        clock.passed_seconds += VALID_SECONDS
+        await shared.answer("a", make)
+        assert len(shared._kept) == 1, "what nobody may have any more takes no memory"
 
     asyncio.run(ask())
 
