@@ -27,9 +27,9 @@ async function* events(path, name, signal) {
     if (done) return;
     const whole = (rest + value).split("\n\n");
     rest = whole.pop();
-    for (const lines of whole.map((text) => text.split("\n"))) {
-      const data = lines.filter((line) => line.startsWith("data: ")).map((line) => line.slice(6));
-      if (lines.includes(`event: ${name}`)) yield data.join("\n");
+    for (const text of whole) {
+      const fields = new Map(text.split("\n").map((line) => line.split(/: (.*)/, 2))); // each has one line here
+      if (fields.get("event") === name) yield fields.get("data");
     }
   }
 }
