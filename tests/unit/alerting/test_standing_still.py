@@ -158,6 +158,7 @@ def test_one_that_was_stopped_while_nobody_else_was_there_goes_on(
 def test_a_short_stop_is_none(start: Start, broker: Broker, caplog: pytest.LogCaptureFixture) -> None:
     owner = start("owner")
     broker.clock.advance(SESSION_SECONDS - 1.0)
+    caplog.clear()
     with caplog.at_level(logging.WARNING, "alerting"):
         owner.run(3)
     assert caplog.text == ""
