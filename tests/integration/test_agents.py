@@ -276,7 +276,8 @@ def test_records_that_are_skipped_on_the_way_are_found_and_counted(
         assert "withheld 4 of partition 0" in log
         assert "withheld 5 of partition 2" in log
         assert "partition 0: expected offset 5, got 9; records were skipped, seeking back to 5" in log
-        assert "partition 2: offset 15 was not delivered, seeking back to it" in log
+        # A record of the agents' own that comes after them shows it, too, where it comes before the next look.
+        assert re.search(r"partition 2: (offset 15 was not delivered|expected offset 15, got 20;)", log), log
         agents.check_totals(child, sent)
         _, metrics = agents.get("/metrics")
         # Two at least: a delivery that is only slow may be taken for a loss, which costs a seek and no exactness.
