@@ -265,19 +265,19 @@ def test_records_that_are_skipped_on_the_way_are_found_and_counted(
 ) -> None:
     """In one partition in the middle, in another at the very end, where no later record would show it."""
     agents = Agents(kafka_settings, tmp_path, create=False)
-    # Without texts there is no lag to sample, so nothing but these events is in the topic.
+    # Without texts there is no lag to sample, and no worker is asked for: nothing but these events is in the topic.
     create_topics(kafka_settings, [spec for spec in agents.topics.specs() if spec.name != agents.topics.texts])
     sent = events(80)
     agents.send(sent)  # twenty a partition
-    with agents.running(command=(*SKIPPING, "0:5-8,2:15-19")) as child:
+    alone = {"EMBEDWATCH_SCALING_ENABLED": "false"}
+    with agents.running(command=(*SKIPPING, "0:5-8,2:15-19"), environment=alone) as child:
         agents.wait_ready(child)
         agents.wait_texts(child, 800)
         log = child.log.read_text()
         assert "withheld 4 of partition 0" in log
         assert "withheld 5 of partition 2" in log
         assert "partition 0: expected offset 5, got 9; records were skipped, seeking back to 5" in log
-        # A record of the agents' own that comes after them shows it, too, where it comes before the next look.
-        assert re.search(r"partition 2: (offset 15 was not delivered|expected offset 15, got 20;)", log), log
+        assert "partition 2: offset 15 was not delivered, seeking back to it" in log
         agents.check_totals(child, sent)
         _, metrics = agents.get("/metrics")
         # Two at least: a delivery that is only slow may be taken for a loss, which costs a seek and no exactness.
