@@ -58,6 +58,12 @@ def quieten_kafka(level: str = "INFO") -> None:
     logging.getLogger("kafka").setLevel(logging.INFO if level == "DEBUG" else logging.CRITICAL)
 
 
+def keep_kafka_quiet() -> None:
+    """The same for a stage that may run without `configure`; where that was told DEBUG, its word stands."""
+    if logging.getLogger("kafka").level != logging.INFO:
+        quieten_kafka()
+
+
 class OneLine(logging.Formatter):
     """For people. What others wrote and stands in a message moves no cursor and begins no line of its own; a stack
     trace has its lines."""

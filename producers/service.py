@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import msgspec
 
 from embedwatch.clock import Clock, SystemClock
 from embedwatch.errors import ConfigError, ConnectionFailed, EmbedwatchError, InputError
+from embedwatch.logs import keep_kafka_quiet
 from embedwatch.settings import Settings
 from embedwatch.settings_metrics import MetricsSettings
 from embedwatch.stage_endpoint import serving
@@ -218,9 +218,7 @@ def _connected(
 def _connect(order: Order, settings: Settings, topic: str) -> Any:
     from embedwatch.kafka import create_topics, producer
 
-    # What kafka-python says of each retry, we say once and in words.
-    if logging.getLogger("kafka").level != logging.INFO:  # as `logs` has it where DEBUG is asked for
-        logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    keep_kafka_quiet()
     if order.create_topics:
         # Only our own: a producer need not be allowed to make the others.
         create_topics(settings.kafka, [spec for spec in settings.topics.specs() if spec.name == topic])

@@ -12,6 +12,7 @@ from typing import Any
 from embedwatch import kafka
 from embedwatch.clock import Clock, SystemClock
 from embedwatch.errors import ConnectionFailed, DeliveryError
+from embedwatch.logs import keep_kafka_quiet
 from embedwatch.pricing import PriceBook
 from embedwatch.settings import Settings, redact_url
 from embedwatch.stage_endpoint import serving
@@ -59,9 +60,7 @@ def run(settings: Settings) -> None:
     Raises `ConnectionFailed`, `ModelError`, `ConfigError`, `DeliveryError` or `FailureBudgetExceeded`; whatever was
     not acknowledged is not committed.
     """
-    if logging.getLogger("kafka").level != logging.INFO:  # as `logs` has it where DEBUG is asked for
-        # A lost broker is said in one line by us; kafka-python says it dozens of times a second.
-        logging.getLogger("kafka").setLevel(logging.CRITICAL)
+    keep_kafka_quiet()
     clock = SystemClock()
     stop = Stop(settings.worker.drain_seconds, clock)
     with stop.on_signals(), contextlib.ExitStack() as edges:

@@ -210,3 +210,11 @@ def test_a_record_of_the_log_does_not_mix_with_half_a_line_of_somebody_else(
     first, second = (json.loads(line) for line in out.getvalue().splitlines())
     assert (first["message"], first["logger"], first["event_id"]) == ("a record", "x", "e")
     assert second["message"] == "half a line"
+
+
+def test_a_stage_keeps_the_broker_s_client_quiet_but_where_its_attempts_were_asked_for(root: logging.Logger) -> None:
+    logs.keep_kafka_quiet()
+    assert logging.getLogger("kafka").level == logging.CRITICAL
+    logs.configure("DEBUG")
+    logs.keep_kafka_quiet()
+    assert logging.getLogger("kafka").level == logging.INFO
