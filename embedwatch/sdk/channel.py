@@ -19,9 +19,10 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from itertools import islice
 from queue import Empty, SimpleQueue
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from embedwatch.sdk.call import Call, Sink
 from embedwatch.sdk.context import CallContext
@@ -29,17 +30,19 @@ from embedwatch.sdk.context import CallContext
 log = logging.getLogger("embedwatch.sdk")
 
 #: How long calls are let come together. Long enough that the thread costs nothing, short enough for a summary.
-GATHER_SECONDS = 0.1
+GATHER_SECONDS = 0.25
+#: Calls, and characters of their texts, of which the tokens are counted at once.
+COUNTED_CALLS = 64
+COUNTED_CHARS = 100_000
 #: Of the time that somebody waits, what a sink may take: the answer must come before their patience ends.
 SINKS_SHARE = 0.8
 #: Calls that may wait to be told to the sinks, where the monitor is not told otherwise; one more is dropped.
 MAX_QUEUED_CALLS = 10_000
 #: How long the thread works on end before it lets others have the interpreter.
 TURN_SECONDS = 0.001
-#: Characters of texts that wait for their tokens to be counted. The n-th call in the queue may hold an n-th of it: all
-#: together hold no more than this times the logarithm of the queue's length, as far as a sample tells
+#: Characters of texts that wait for their tokens to be counted; of many texts of a call as far as a sample tells
 #: (`texts.snapshot`). What is not held is estimated.
-HELD_CHARS = 16_000_000
+HELD_CHARS = 32_000_000
 #: At the end of the process, in all.
 EXIT_SECONDS = 5.0
 
@@ -61,18 +64,28 @@ class _Request:
         return min(max(self.deadline - time.monotonic(), 0.0), threading.TIMEOUT_MAX)
 
 
-class Channel:
-    """`settle` makes a `Call` of what the caller left, one at a time. Sinks run in the thread alone, but for those that
-    have a `summary`."""
+class Settling(Protocol):
+    """What the channel asks of `settling.Settler`."""
 
-    def __init__(self, sinks: Sequence[Sink], settle: Callable[[CallContext], Call], max_queued_calls: int) -> None:
+    def count_ahead(self, calls: Sequence[CallContext]) -> None:
+        """Counts what of these is to be counted. `settle` does it for those that it did not."""
+
+    def settle(self, left: CallContext) -> Call:
+        """The call as sinks are told it."""
+
+
+class Channel:
+    """A settler makes a `Call` of what the caller left, one at a time, and counts the tokens of many before. Sinks run
+    in the thread alone, but for those that have a `summary`."""
+
+    def __init__(self, sinks: Sequence[Sink], settler: Settling, max_queued_calls: int) -> None:
         self.sinks = tuple(sinks)
         self._asked = tuple(sink for sink in self.sinks if callable(getattr(sink, "summary", None)))
         self._others = tuple(sink for sink in self.sinks if not callable(getattr(sink, "summary", None)))
         self.sink_errors: dict[str, int] = {}
         self.dropped_calls = 0
         self.generation = 0  # one more after each fork, in the child
-        self._settle = settle
+        self._settler = settler
         self._max_queued_calls = max_queued_calls
         self._closed = False
         self._fresh()
@@ -83,6 +96,8 @@ class Channel:
         self._settled: deque[Call | _Request] = deque()
         self._wake: SimpleQueue[None] = SimpleQueue()  # reentrant, as no event is
         self._awake = False
+        self._held_chars = 0
+        self._counted = 0  # of those at the head of `_queue`, how many have been counted ahead
         self._settling = threading.RLock()  # whoever holds it takes from `_queue`
         self._hurry = threading.Event()
         self._lock = threading.RLock()  # of starting and ending; reentrant, as all of these, for signal handlers
@@ -91,22 +106,30 @@ class Channel:
 
     def put(self, call: CallContext) -> None:
         """From any thread, never waits."""
-        if self._closed or len(self._queue) + len(self._settled) >= self._max_queued_calls:
+        queue = self._queue
+        if self._closed or len(queue) + len(self._settled) >= self._max_queued_calls:
             with self._counting:
                 self.dropped_calls += 1
             return
-        self._append(call)
+        if call.held_texts is not None:
+            self._held_chars += call.chars or 0
+        queue.append(call)
+        if not self._awake:
+            self._rouse()
         if self._thread is None:
             self._start()
 
-    def _append(self, item: CallContext | _Request) -> None:
-        self._queue.append(item)
-        if not self._awake:  # the thread says so before it looks at the queue: it sees this one, or is woken
-            self._awake = True
-            self._wake.put(None)
+    def _append(self, request: _Request) -> None:
+        self._queue.append(request)
+        if not self._awake:
+            self._rouse()
+
+    def _rouse(self) -> None:
+        self._awake = True  # the thread takes it back before it looks at the queue: it sees what is there, or is woken
+        self._wake.put(None)
 
     def chars_to_keep(self) -> int:
-        return HELD_CHARS // (len(self._queue) + 1)
+        return HELD_CHARS - self._held_chars
 
     def deliver(self, timeout_seconds: float) -> bool:
         """Whether the sinks that have a `summary` have been told of all calls so far, within the time. In the thread of
@@ -192,27 +215,26 @@ class Channel:
                 return
 
     def _take_all(self) -> bool:
-        """Whether it was the last."""
+        """Whether it was the last. What comes meanwhile is left to come together: beside a thread that is busy with
+        Python this one would else run without an end, and be in its way all the time."""
         since = time.monotonic()
-        while True:
+        for left in range(len(self._queue), -1, -1):
             if time.monotonic() - since > TURN_SECONDS:
                 # Else a caller that comes back from its network waits for the interpreter's lock, 5 ms at a time.
                 time.sleep(1e-6)
                 since = time.monotonic()
-            with self._settling:
-                none_left = not self._settle_next()
-            try:
+            with self._settling:  # in the end for the lock alone: whoever settles one has then handed it on
+                if left:
+                    self._settle_next()
+            while self._settled:
                 item = self._settled.popleft()
-            except IndexError:
-                if none_left:
-                    return False
-                continue  # what came could not be settled
-            if isinstance(item, _Request):
+                if not isinstance(item, _Request):
+                    self._tell(self._others, item)
+                    continue
                 self._answer(item)
                 if item.kind == "close":
                     return True
-            else:
-                self._tell(self._others, item)
+        return False
 
     def _settle_next(self) -> bool:
         """Whether there was one. With `_settling` held, so that the order stays and nothing is between the queues when
@@ -220,20 +242,48 @@ class Channel:
         try:
             item = self._queue.popleft()
         except IndexError:
+            self._held_chars = 0  # what threads that added to it at one time may have left
             return False
         if isinstance(item, _Request):
             self._settled.append(item)
             return True
+        if self._counted:
+            self._counted -= 1
+        else:
+            self._count_ahead(item)
         try:
             item.place_in_time()
-            call = self._settle(item)
+            call = self._settler.settle(item)
         except Exception as error:
             self._count_error("settling", error)
             return True
-        item.let_go()
+        finally:
+            if item.held_texts is not None:
+                self._held_chars -= item.chars or 0
+            item.let_go()
         self._tell(self._asked, call)
         self._settled.append(call)
         return True
+
+    def _count_ahead(self, call: CallContext) -> None:
+        """Counts this one and those after it, up to the bounds."""
+        calls, chars = [call], call.chars or 0
+        try:
+            after = list(islice(self._queue, COUNTED_CALLS - 1))
+        except RuntimeError:  # somebody appended meanwhile, which an interpreter with one lock does not let happen
+            after = []
+        for item in after:
+            if isinstance(item, _Request):
+                break
+            chars += item.chars or 0
+            if chars > COUNTED_CHARS:
+                break
+            calls.append(item)
+        self._counted = len(calls) - 1
+        try:
+            self._settler.count_ahead(calls)
+        except Exception as error:
+            self._count_error("counting", error)
 
     def _tell(self, sinks: Sequence[Sink], call: Call) -> None:
         for sink in sinks:

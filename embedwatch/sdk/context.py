@@ -45,9 +45,9 @@ class CallContext:
     __slots__ = (
         "_begun", "_ended", "_generation", "_monitor", "_parent", "_source_texts", "_stopped", "_token", "asked_cache",
         "cache_hits", "chars", "contexts", "cost_nano_usd", "counted_by", "dimensions", "duplicates", "encoding_format",
-        "error_class", "error_type", "held_texts", "inner", "listed_nano_usd", "listed_source", "local", "model",
-        "never_billed", "phase_seconds", "provider", "response_model", "seconds", "server_address", "server_port",
-        "source", "start_seconds", "tenant", "text_count", "tokens", "tokens_saved",
+        "error_class", "error_type", "held_texts", "held_tokens", "inner", "listed_nano_usd", "listed_source", "local",
+        "model", "never_billed", "phase_seconds", "provider", "response_model", "seconds", "server_address",
+        "server_port", "source", "start_seconds", "tenant", "text_count", "tokens", "tokens_saved",
     )  # fmt: skip
 
     def __init__(self, monitor: Monitor, texts: Any, model: Any, provider: Any, tenant: Any, source: Any) -> None:
@@ -61,7 +61,11 @@ class CallContext:
         self._stopped: float | None = None
         self.start_seconds = 0.0
         self.seconds = 0.0
-        self.text_count, self.tokens = count(texts)
+        self.tokens: int | None = None
+        if type(texts) is list and texts and type(texts[0]) is str:  # what `count` would say, a step less
+            self.text_count: int | None = len(texts)
+        else:
+            self.text_count, self.tokens = count(texts)
         self.model, self.provider, self.tenant, self.source = model, provider, tenant, source
         self.counted_by: TokenMethod = "provider"  # of `tokens`
         self.cost_nano_usd: int | None = None
@@ -83,6 +87,7 @@ class CallContext:
         self.never_billed = False  # of a call that failed: nobody bills what failed so
         self.contexts: dict[str, Any] | None = None
         self.held_texts: tuple[Any, ...] | Held | None = None  # those to be counted, where nobody said the tokens
+        self.held_tokens: tuple[int, TokenMethod] | None = None  # of `held_texts`, once they are counted
         self.chars: int | None = None
         self.inner: list[CallContext] | None = None
 
@@ -157,10 +162,14 @@ class CallContext:
                 self.error_class, self.error_type = failures.classify(error), failures.name_of(error)
                 self.never_billed = failures.never_billed(error)
             outer = None if self._parent is None else self._outer()
-            if self._token is not None:
-                self._leave(self._token)
+            token, texts = self._token, self._source_texts
+            self._token = self._source_texts = None
+            if token is not None:
+                try:
+                    _running.reset(token)
+                except (ValueError, RuntimeError):
+                    self._left_elsewhere()
             if outer is not None:
-                self._source_texts = None
                 outer._take_in(self)
                 return
             channel = self._monitor._channel
@@ -169,8 +178,7 @@ class CallContext:
             # What the hits and copies would have cost is told by their texts, too, where nobody says it.
             to_count = self.tokens is None or ((self.cache_hits or self.duplicates) and self.tokens_saved is None)
             if to_count and self.error_class is None and self.text_count:
-                self.held_texts, self.chars = snapshot(self._source_texts, self.text_count, channel.chars_to_keep())
-            self._source_texts = None
+                self.held_texts, self.chars = snapshot(texts, self.text_count, channel.chars_to_keep())
             channel.put(self)
         except Exception as trouble:
             self._monitor._trouble("a call could not be recorded", trouble)
@@ -206,9 +214,13 @@ class CallContext:
         self._token = None
         try:
             _running.reset(token)
-        except (ValueError, RuntimeError):  # ended in another thread or task than it began in
-            if _running.get() is self:
-                _running.set(self._parent)
+        except (ValueError, RuntimeError):
+            self._left_elsewhere()
+
+    def _left_elsewhere(self) -> None:
+        """In another thread or task than it began in, where its token says nothing."""
+        if _running.get() is self:
+            _running.set(self._parent)
 
     def _take_in(self, inner: CallContext) -> None:
         if self.inner is None:

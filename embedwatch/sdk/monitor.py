@@ -68,7 +68,7 @@ class Monitor:
                 attach(worker=worker, model=model)
         settler = Settler(book, counter_for, model, provider, tenant, source, local)
         self.model, self.provider = model, provider
-        self._channel = Channel(self.sinks, settler.settle, max_queued_calls)
+        self._channel = Channel(self.sinks, settler, max_queued_calls)
         # A sink that keeps nothing of the caller's context says `begins = False`, and is not asked.
         self._beginners = tuple((sink.name, sink.begin) for sink in self.sinks if getattr(sink, "begins", True))
         self._told: set[str] = set()

@@ -7,9 +7,10 @@ call that failed, unless it is one that nobody bills (`failures.never_billed`) o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import islice
 from typing import Any
 
 from embedwatch.events import TokenMethod
@@ -39,11 +40,32 @@ class Settler:
     _spent_nano_usd: int = 0
     _spent_tokens: int = 0
 
+    def count_ahead(self, calls: Sequence[CallContext]) -> None:
+        """Counts the texts of all of these at once, where they are to be counted, and leaves the numbers with them.
+
+        A counter gives up the interpreter's lock once for many texts. Beside a thread that is busy with Python it
+        comes back 5 ms later: with each call by itself the monitor was seen to count 20 calls of 16 texts a second.
+        """
+        by_counter: dict[TokenCounter, list[tuple[CallContext, Sequence[str]]]] = {}
+        for left in calls:
+            texts = left.held_texts
+            if type(texts) is tuple and left.held_tokens is None and not left.inner and strings(texts):
+                counter = self.counter_for(self._model(left.model, left.response_model))
+                by_counter.setdefault(counter, []).append((left, texts))
+        for counter, theirs in by_counter.items():
+            counts = iter(counter.count([text for _, texts in theirs for text in texts]))
+            for left, their_texts in theirs:
+                tokens = sum(islice(counts, len(their_texts)))
+                left.held_tokens = min(tokens, MOST_TOKENS), counter.method
+
+    def _model(self, asked: Any, answered: Any) -> str:
+        return label(asked) or label(self.model) or label(answered) or UNNAMED_MODEL
+
     def settle(self, left: CallContext) -> Call:
         """The call as sinks are told it."""
         facts = _Facts.of(left)
         response_model = label(facts.response_model)
-        model = label(facts.model) or label(self.model) or response_model or UNNAMED_MODEL
+        model = self._model(facts.model, response_model)
         provider = label(facts.provider) or label(self.provider)
         # A call that does not say how many texts it had had one at least.
         texts = 1 if left.text_count is None else left.text_count
@@ -142,6 +164,8 @@ class Settler:
         return read, whole - read, "estimated"
 
     def _count(self, left: CallContext, model: str) -> tuple[int | None, TokenMethod | None]:
+        if left.held_tokens is not None:
+            return left.held_tokens
         texts = left.held_texts
         if isinstance(texts, Held):
             texts = texts.texts(left.text_count or 0)

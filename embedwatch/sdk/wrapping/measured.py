@@ -52,7 +52,10 @@ def _plain(fn: Any, begin: Begin) -> Any:
         if type(result) not in _NO_AWAITABLES and inspect.isawaitable(result):
             call.step_out()  # until somebody awaits it, the caller goes on with other things
             return _until_done(call, result)
-        return _done(call, result)
+        if call.text_count is None:
+            _count_vectors(call, result)
+        call.end()
+        return result
 
     return run
 
@@ -155,7 +158,8 @@ def _beginner(monitor: Monitor, fn: Any, labels: Mapping[str, str | None], bound
         elif kwargs:
             texts = next((kwargs[name] for name in names if name in kwargs), None)
         call = CallContext(monitor, texts, model, provider, tenant, source)
-        call.local = local
+        if local is not None:
+            call.local = local
         call.begin()
         return call
 
@@ -173,15 +177,20 @@ def _where(fn: Any, bound: bool) -> tuple[int, tuple[str, ...]]:
 
 
 def _done(call: CallContext, result: Any) -> Any:
+    if call.text_count is None:
+        _count_vectors(call, result)
+    call.end()
+    return result
+
+
+def _count_vectors(call: CallContext, result: Any) -> None:
+    """Of texts that have no length (a generator) there were as many as there are vectors. Never raises."""
     try:
-        if call.text_count is None and not call.inner:
-            # Texts that have no length (a generator): as many as there are vectors.
+        if not call.inner:
             rows = len(result) if type(result) in (list, tuple) else getattr(result, "shape", (None,))[0:1]
             call.texts(rows if isinstance(rows, int) else rows[0] if rows else 1)
     except Exception as error:
         call._monitor._trouble("the vectors could not be counted", error)
-    call.end()
-    return result
 
 
 async def _until_done(call: CallContext, result: Any) -> Any:

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from embedwatch import tokens
 
@@ -110,3 +112,33 @@ def test_the_estimate_is_within_ten_percent_on_chinese_and_japanese() -> None:
     ]
     exact = sum(tokens.counter_for("text-embedding-3-small").count(texts))
     assert sum(tokens.EstimateCounter().count(texts)) == pytest.approx(exact, rel=0.10)
+
+
+PIECES = st.sampled_from(
+    ["a", " ", "  \n", "\r\n", "\t", "don't", "1234567", "é", "漢字", "🙂", "\ud83d", "\ude42", "<|", "|>", "<", ">",
+     "<|endoftext", "<|endoftext|", "endoftext|>", "<|endoftext|>", "<|fim_prefix|>", "\x00"]
+)  # fmt: skip
+
+
+@given(st.lists(st.lists(PIECES, max_size=6).map("".join), max_size=40), st.integers(1, 30))
+def test_many_texts_have_as_many_tokens_as_each_by_itself(texts: list[str], chars_at_once: int) -> None:
+    counter = tokens.counter_for("text-embedding-3-small")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(tokens, "CHARS_AT_ONCE", chars_at_once * 10)
+        assert counter.count(texts) == [counter.count([text])[0] for text in texts]
+
+
+def test_many_texts_are_counted_in_a_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    counter = tokens.counter_for("text-embedding-3-small")
+    assert isinstance(counter, tokens.TiktokenCounter)
+    steps: list[str] = []
+    for name in ("encode_ordinary", "encode_to_numpy"):
+        real = getattr(counter._encoding, name)
+        monkeypatch.setattr(
+            counter._encoding, name, lambda *args, _r=real, _n=name, **kw: steps.append(_n) or _r(*args, **kw)
+        )
+    assert counter.count(["some words of a text"] * 2048) == [5] * 2048
+    assert steps == ["encode_to_numpy"]
+    steps.clear()
+    assert counter.count(["a", "b", "word " * tokens.CHARS_AT_ONCE, *["c"] * 8])[2] > 100_000
+    assert steps == ["encode_ordinary"] * 3 + ["encode_to_numpy"]
