@@ -1,7 +1,7 @@
 """From the caller's thread to the sinks: a bounded queue and one thread behind it.
 
-The caller only appends, to a queue without a lock of ours; the thread sleeps a moment before it takes what has come
-together, so that a call does not wake it each. A full queue drops the call and counts it.
+The caller only appends, to a queue without a lock of ours; the thread looks a few times a second for what has come
+together, and sleeps where nothing comes. A full queue drops the call and counts it.
 
 A call is settled first, which is arithmetic, and told to the sinks that have a `summary`; then it waits for the others,
 in a second queue. Whoever asks for a summary settles what there is in their own thread: a sink that is slow, or waits
@@ -31,6 +31,8 @@ log = logging.getLogger("embedwatch.sdk")
 
 #: How long calls are let come together. Long enough that the thread costs nothing, short enough for a summary.
 GATHER_SECONDS = 0.25
+#: Turns in which nothing came before the thread sleeps: to wake it costs the caller more than the rest of its call.
+TURNS_AWAKE = 8
 #: Calls, and characters of their texts, of which the tokens are counted at once.
 COUNTED_CALLS = 64
 COUNTED_CHARS = 100_000
@@ -200,17 +202,22 @@ class Channel:
         tickers = [sink for sink in self.sinks if callable(getattr(sink, "tick", None))]
         period = min((float(getattr(sink, "tick_seconds", 1.0)) for sink in tickers), default=None)
         due = time.monotonic()
+        idle = TURNS_AWAKE
         while True:
             if period is not None and time.monotonic() >= due:
                 due = time.monotonic() + period
                 self._tick(tickers)
-            try:
-                self._wake.get(timeout=None if period is None else max(due - time.monotonic(), 0.001))
-            except Empty:
-                continue
+            if idle >= TURNS_AWAKE:
+                try:
+                    self._wake.get(timeout=None if period is None else max(due - time.monotonic(), 0.001))
+                except Empty:
+                    continue
+                idle = 0
             self._hurry.wait(GATHER_SECONDS)
             self._hurry.clear()
-            self._awake = False
+            idle = 0 if self._queue or self._settled else idle + 1
+            if idle >= TURNS_AWAKE:
+                self._awake = False
             if self._take_all():
                 return
 

@@ -226,6 +226,51 @@ def test_what_comes_while_a_sink_is_told_is_left_to_come_together(monkeypatch: p
     monitor.close()
 
 
+def test_the_thread_is_woken_once_for_calls_in_a_row_and_again_when_it_has_slept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To be woken costs the caller; to miss a call that comes while it falls asleep would lose it for a while."""
+    roused: list[int] = []
+    asleep, told = threading.Event(), threading.Semaphore(0)
+    rouse, take_all = channel.Channel._rouse, channel.Channel._take_all
+
+    def counted(self: channel.Channel) -> None:
+        roused.append(1)
+        rouse(self)
+
+    def turn(self: channel.Channel) -> bool:
+        if not self._awake:
+            if len(sink.calls) == 2:
+                monitor.call(1).end()  # comes when it has said that it sleeps, and has not looked yet
+            asleep.set()
+        return take_all(self)
+
+    class Telling(RecordingSink):
+        def record(self, call: Call) -> None:
+            super().record(call)
+            told.release()
+
+    monkeypatch.setattr(channel, "GATHER_SECONDS", 0.02)
+    monkeypatch.setattr(channel, "TURNS_AWAKE", 10**6)
+    monkeypatch.setattr(channel.Channel, "_rouse", counted)
+    monkeypatch.setattr(channel.Channel, "_take_all", turn)
+    sink = Telling()
+    monitor = Monitor("m", [sink])
+    for _ in range(2):
+        monitor.call(1).end()
+        assert told.acquire(timeout=30)
+    assert len(roused) == 1
+    monkeypatch.setattr(channel, "TURNS_AWAKE", 3)
+    assert asleep.wait(30)
+    assert told.acquire(timeout=30)
+    assert len(roused) == 2
+    monitor.call(1).end()
+    assert told.acquire(timeout=30)
+    assert monitor.flush(30)
+    assert len(sink.calls) == 4
+    monitor.close()
+
+
 def test_a_flush_during_a_turn_is_answered() -> None:
     with watched() as (monitor, calls):
         for number in range(1, 40):
