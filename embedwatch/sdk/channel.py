@@ -233,6 +233,8 @@ class Channel:
             with self._settling:  # in the end for the lock alone: whoever settles one has then handed it on
                 if left:
                     self._settle_next()
+                elif not self._queue:
+                    self._held_chars = 0  # two threads at once may have added to it as one
             while self._settled:
                 item = self._settled.popleft()
                 if not isinstance(item, _Request):
@@ -249,7 +251,6 @@ class Channel:
         try:
             item = self._queue.popleft()
         except IndexError:
-            self._held_chars = 0  # what threads that added to it at one time may have left
             return False
         if isinstance(item, _Request):
             self._settled.append(item)
