@@ -20,6 +20,7 @@ from fractions import Fraction
 from typing import Literal
 
 from embedwatch.events import NANO_USD_PER_USD
+from embedwatch.loading import loading
 
 SOURCE_OVERRIDE = "override"
 SOURCE_GPU_HOUR = "gpu-hour"
@@ -158,14 +159,15 @@ def _listed(model: str, provider: str | None) -> Price | None:
     provider = provider or provider_of(model)
     if provider is None:
         return None
-    import genai_prices
+    with loading:  # the list itself is loaded with the first price
+        import genai_prices
 
-    try:
-        found = genai_prices.calc_price(
-            genai_prices.Usage(input_tokens=1_000_000), model_ref=model.rsplit("/", 1)[-1], provider_id=provider
-        )
-    except LookupError:
-        return None
+        try:
+            found = genai_prices.calc_price(
+                genai_prices.Usage(input_tokens=1_000_000), model_ref=model.rsplit("/", 1)[-1], provider_id=provider
+            )
+        except LookupError:
+            return None
     price = getattr(found.model_price, "input_mtok", None)
     if not isinstance(price, Decimal):
         return None  # a price in steps is not a price per token

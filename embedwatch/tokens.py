@@ -10,7 +10,6 @@ a bad one is left alone and said.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import os
@@ -24,8 +23,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from embedwatch.events import TokenMethod
+from embedwatch.loading import loading
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     import tiktoken
 
 log = logging.getLogger(__name__)
@@ -79,22 +80,32 @@ class TiktokenCounter:
         return counts
 
     def _some(self, texts: Sequence[str]) -> list[int]:
-        """Joined by a token that none of them may hold: tiktoken encodes what stands between such as if it were alone.
+        """Joined by a token that none of them holds: tiktoken encodes what stands between such as if it were alone.
 
         Its every call gives up the interpreter's lock, and beside a thread that is busy with Python waits 5 ms to have
         it back. So one call for many texts.
         """
-        if len(texts) >= FEW:
-            with contextlib.suppress(UnicodeEncodeError):  # half a pair of surrogates
-                tokens = self._encoding.encode_to_numpy(
-                    _BETWEEN.join([*texts, ""]), allowed_special={_BETWEEN}, disallowed_special=()
-                )
-                ends = np.flatnonzero(tokens == self._encoding.eot_token)
-                if len(ends) == len(texts):  # else a text holds that token
-                    counts: list[int] = (np.diff(ends, prepend=-1) - 1).tolist()
-                    return counts
-        # Not `encode`: it raises when a user's text holds a special token such as <|endoftext|>.
-        return [len(self._encoding.encode_ordinary(text)) for text in texts]
+        if len(texts) < FEW:
+            return [self._one(text) for text in texts]
+        apart = {index for index, text in enumerate(texts) if _BETWEEN in text}
+        joined = _BETWEEN.join(["" if index in apart else text for index, text in enumerate(texts)] + [""])
+        try:
+            tokens = self._joined(joined)
+        except UnicodeEncodeError:  # half a pair of surrogates: tiktoken itself does this for a single text
+            tokens = self._joined(joined.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+        ends = np.flatnonzero(tokens == self._encoding.eot_token)
+        counts: list[int] = (np.diff(ends, prepend=-1) - 1).tolist()
+        for index in apart:
+            counts[index] = self._one(texts[index])
+        return counts
+
+    def _joined(self, joined: str) -> npt.NDArray[np.uint32]:
+        return self._encoding.encode_to_numpy(joined, allowed_special={_BETWEEN}, disallowed_special=())
+
+    def _one(self, text: str) -> int:
+        # Special tokens are a user's text like any other. Not `encode_ordinary`, which gives the same: of a million
+        # spaces it panics, with what no `except Exception` holds, where this raises a ValueError.
+        return len(self._encoding.encode(text, disallowed_special=()))
 
     def clip(self, text: str, tokens: int) -> str:
         """The head of a text that has at most so many tokens, whole characters only."""
@@ -128,10 +139,9 @@ def estimate(text: str) -> int:
 @lru_cache(maxsize=64)
 def counter_for(model: str) -> TokenCounter:
     """The best counter that works offline for this model. Never raises: the last resort is the estimate."""
-    encoding = _encoding_name(model)
-    if encoding is None:
-        return EstimateCounter()
-    loaded = _load(encoding)
+    with loading:
+        encoding = _encoding_name(model)
+        loaded = None if encoding is None else _load(encoding)
     return EstimateCounter() if loaded is None else TiktokenCounter(loaded)
 
 

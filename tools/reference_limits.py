@@ -75,7 +75,7 @@ LIMITS: tuple[tuple[str, tuple[Limit, ...]], ...] = (
     )),
     ("The SDK", (
         Limit("calls that wait to be told to the sinks", "embedwatch.sdk.channel:MAX_QUEUED_CALLS", "one more is dropped and counted (`dropped_calls`); the default of `max_queued_calls`", f"{UNIT}/embedwatch/sdk/test_bounds.py::test_as_many_calls_as_may_be_wait_and_one_more_is_dropped_and_counted"),
-        Limit("characters of texts that wait for their tokens", "embedwatch.sdk.channel:HELD_CHARS", "the texts of one more call are not held: its tokens are `estimated`; of more than 128 texts by a sample", f"{UNIT}/embedwatch/sdk/test_counting_ahead.py::test_no_more_texts_wait_than_may_be_held_and_the_rest_is_estimated"),
+        Limit("characters of texts that wait for their tokens", "embedwatch.sdk.channel:HELD_CHARS", "the texts of one more call are not held: its tokens are `estimated`; of more than 128 texts a sample tells, and they may be four fifths of what is left", f"{UNIT}/embedwatch/sdk/test_counting_ahead.py::test_no_more_texts_wait_than_may_be_held_and_the_rest_is_estimated"),
         Limit("characters of a label of a series", "embedwatch.sdk.bounds:MAX_LABEL_CHARS", "the rest is cut off", f"{UNIT}/embedwatch/sdk/test_bounds.py::test_a_label_of_the_largest_size_is_kept_and_of_a_longer_one_the_rest_is_cut"),
     )),
     ("Each stage's own endpoint", (

@@ -29,7 +29,7 @@ from embedwatch.sdk.context import CallContext
 
 log = logging.getLogger("embedwatch.sdk")
 
-#: How long calls are let come together. Long enough that the thread costs nothing, short enough for a summary.
+#: How long calls are let come together, unless the queue is half full before. So long that the thread costs nothing.
 GATHER_SECONDS = 0.25
 #: Turns in which nothing came before the thread sleeps: to wake it costs the caller more than the rest of its call.
 TURNS_AWAKE = 8
@@ -59,7 +59,7 @@ class _Request:
     def __init__(self, kind: Literal["flush", "close"], timeout_seconds: float) -> None:
         self.deadline = time.monotonic() + _seconds(timeout_seconds)
         self.kind = kind
-        self.done = threading.Event()
+        self.done: SimpleQueue[None] = SimpleQueue()  # no event: see `Channel._fresh`
         self.good = False
 
     def left_seconds(self) -> float:
@@ -96,12 +96,15 @@ class Channel:
     def _fresh(self) -> None:
         self._queue: deque[CallContext | _Request] = deque()
         self._settled: deque[Call | _Request] = deque()
-        self._wake: SimpleQueue[None] = SimpleQueue()  # reentrant, as no event is
+        self._wake: SimpleQueue[None] = SimpleQueue()  # reentrant, as no event is: a handler of signals may flush
+        #: Written by the thread alone. It says no before it looks at the queue for the last time: it sees what is
+        #: there, or is woken.
         self._awake = False
         self._held_chars = 0
         self._counted = 0  # of those at the head of `_queue`, how many have been counted ahead
         self._settling = threading.RLock()  # whoever holds it takes from `_queue`
-        self._hurry = threading.Event()
+        self._hurry: SimpleQueue[None] = SimpleQueue()
+        self._hurried = False  # because the queue is half full
         self._lock = threading.RLock()  # of starting and ending; reentrant, as all of these, for signal handlers
         self._counting = threading.RLock()  # of what is rare
         self._thread: threading.Thread | None = None
@@ -109,7 +112,8 @@ class Channel:
     def put(self, call: CallContext) -> None:
         """From any thread, never waits."""
         queue = self._queue
-        if self._closed or len(queue) + len(self._settled) >= self._max_queued_calls:
+        waiting = len(queue) + len(self._settled)
+        if self._closed or waiting >= self._max_queued_calls:
             with self._counting:
                 self.dropped_calls += 1
             return
@@ -118,6 +122,9 @@ class Channel:
         queue.append(call)
         if not self._awake:
             self._rouse()
+        if waiting * 2 >= self._max_queued_calls and not self._hurried:
+            self._hurried = True
+            self._hurry.put(None)
         if self._thread is None:
             self._start()
 
@@ -127,7 +134,6 @@ class Channel:
             self._rouse()
 
     def _rouse(self) -> None:
-        self._awake = True  # the thread takes it back before it looks at the queue: it sees what is there, or is woken
         self._wake.put(None)
 
     def chars_to_keep(self) -> int:
@@ -166,21 +172,22 @@ class Channel:
         self._closed = True
         if self._thread is not None:
             self._append(_Request("close", EXIT_SECONDS))
-            self._hurry.set()
+            self._hurry.put(None)
 
     def _ask(self, request: _Request) -> bool:
         thread = self._thread
         if threading.current_thread() is thread:  # a sink that asks for what it is itself
             return False
         self._append(request)
-        self._hurry.set()
+        self._hurry.put(None)
         if thread is None or not thread.is_alive():
             # No call has come yet, or none may be started any more (the process ends): then here. Whoever starts one
             # in this moment finds the lock taken, and leaves it to the next call.
             with self._lock:
                 if self._thread is thread:
                     self._take_all()
-        request.done.wait(request.left_seconds())
+        with contextlib.suppress(Empty):
+            request.done.get(timeout=request.left_seconds())
         return request.good
 
     # The thread.
@@ -212,14 +219,20 @@ class Channel:
                     self._wake.get(timeout=None if period is None else max(due - time.monotonic(), 0.001))
                 except Empty:
                     continue
-                idle = 0
-            self._hurry.wait(GATHER_SECONDS)
-            self._hurry.clear()
+                self._awake, idle = True, 0
+            self._gather()
             idle = 0 if self._queue or self._settled else idle + 1
             if idle >= TURNS_AWAKE:
                 self._awake = False
             if self._take_all():
                 return
+
+    def _gather(self) -> None:
+        with contextlib.suppress(Empty):
+            self._hurry.get(timeout=GATHER_SECONDS)
+            while True:
+                self._hurry.get_nowait()
+        self._hurried = False
 
     def _take_all(self) -> bool:
         """Whether it was the last. What comes meanwhile is left to come together: beside a thread that is busy with
@@ -234,7 +247,7 @@ class Channel:
                 if left:
                     self._settle_next()
                 elif not self._queue:
-                    self._held_chars = 0  # two threads at once may have added to it as one
+                    self._held_chars = 0  # without one lock for all threads two additions may have been one
             while self._settled:
                 item = self._settled.popleft()
                 if not isinstance(item, _Request):
@@ -242,8 +255,15 @@ class Channel:
                     continue
                 self._answer(item)
                 if item.kind == "close":
+                    self._drop_the_rest()
                     return True
         return False
+
+    def _drop_the_rest(self) -> None:
+        """Of calls that came behind the end: they saw that the monitor was open yet."""
+        with self._settling, self._counting:
+            self.dropped_calls += sum(not isinstance(item, _Request) for item in self._queue)
+            self._queue.clear()
 
     def _settle_next(self) -> bool:
         """Whether there was one. With `_settling` held, so that the order stays and nothing is between the queues when
@@ -255,23 +275,30 @@ class Channel:
         if isinstance(item, _Request):
             self._settled.append(item)
             return True
-        if self._counted:
-            self._counted -= 1
-        else:
-            self._count_ahead(item)
         try:
+            if self._counted:
+                self._counted -= 1
+            else:
+                self._count_ahead(item)
             item.place_in_time()
             call = self._settler.settle(item)
         except Exception as error:
             self._count_error("settling", error)
+            self._let_go(item)
             return True
-        finally:
-            if item.held_texts is not None:
-                self._held_chars -= item.chars or 0
-            item.let_go()
+        except BaseException:  # Ctrl-C, in the thread of who asks for a summary: the call is still to be told
+            self._counted = 0
+            self._queue.appendleft(item)
+            raise
+        self._let_go(item)
         self._tell(self._asked, call)
         self._settled.append(call)
         return True
+
+    def _let_go(self, call: CallContext) -> None:
+        if call.held_texts is not None:
+            self._held_chars -= call.chars or 0
+        call.let_go()
 
     def _count_ahead(self, call: CallContext) -> None:
         """Counts this one and those after it, up to the bounds."""
@@ -311,7 +338,7 @@ class Channel:
                 good = False
                 self._count_error(_name(sink), error)
         request.good = good
-        request.done.set()
+        request.done.put(None)
 
     def _tick(self, tickers: Sequence[Any]) -> None:
         for sink in tickers:

@@ -62,7 +62,8 @@ class CallContext:
         self.start_seconds = 0.0
         self.seconds = 0.0
         self.tokens: int | None = None
-        if type(texts) is list and texts and type(texts[0]) is str:  # what `count` would say, a step less
+        # What `count` would say, a step less. Who empties the list meanwhile would have to do it between two steps.
+        if type(texts) is list and texts and type(texts[0]) is str:
             self.text_count: int | None = len(texts)
         else:
             self.text_count, self.tokens = count(texts)
@@ -165,7 +166,7 @@ class CallContext:
             token, texts = self._token, self._source_texts
             self._token = self._source_texts = None
             if token is not None:
-                try:
+                try:  # as `_leave` does, a step less
                     _running.reset(token)
                 except (ValueError, RuntimeError):
                     self._left_elsewhere()
@@ -194,7 +195,7 @@ class CallContext:
             self._token = _running.set(self)
 
     def let_go(self) -> None:
-        """In the monitor's thread, when the sinks have been told: whoever still holds the call holds no texts."""
+        """When it is settled: whoever still holds the call holds no texts."""
         self.held_texts = self.inner = self._parent = None
 
     def place_in_time(self) -> None:

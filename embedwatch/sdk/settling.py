@@ -7,6 +7,7 @@ call that failed, unless it is one that nobody bills (`failures.never_billed`) o
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -53,7 +54,10 @@ class Settler:
                 counter = self.counter_for(self._model(left.model, left.response_model))
                 by_counter.setdefault(counter, []).append((left, texts))
         for counter, theirs in by_counter.items():
-            counts = iter(counter.count([text for _, texts in theirs for text in texts]))
+            try:
+                counts = iter(counter.count([text for _, texts in theirs for text in texts]))
+            except ValueError:  # `settle` finds out of which
+                continue
             for left, their_texts in theirs:
                 tokens = sum(islice(counts, len(their_texts)))
                 left.held_tokens = min(tokens, MOST_TOKENS), counter.method
@@ -173,7 +177,8 @@ class Settler:
             if not strings(texts):
                 return None, None
             counter = self.counter_for(model)
-            return min(sum(counter.count(texts)), MOST_TOKENS), counter.method
+            with contextlib.suppress(ValueError):  # a million spaces are too much for tiktoken
+                return min(sum(counter.count(texts)), MOST_TOKENS), counter.method
         if left.chars is not None:  # too many to keep, or changed since: by the same divisor as an estimate
             return min(-(-left.chars * 10 // 41), MOST_TOKENS), "estimated"
         return (0, "provider") if left.text_count == 0 else (None, None)

@@ -52,7 +52,7 @@ def _plain(fn: Any, begin: Begin) -> Any:
         if type(result) not in _NO_AWAITABLES and inspect.isawaitable(result):
             call.step_out()  # until somebody awaits it, the caller goes on with other things
             return _until_done(call, result)
-        if call.text_count is None:
+        if call.text_count is None:  # as `_done` does, a step less
             _count_vectors(call, result)
         call.end()
         return result

@@ -123,16 +123,17 @@ PIECES = st.sampled_from(
 @given(st.lists(st.lists(PIECES, max_size=6).map("".join), max_size=40), st.integers(1, 30))
 def test_many_texts_have_as_many_tokens_as_each_by_itself(texts: list[str], chars_at_once: int) -> None:
     counter = tokens.counter_for("text-embedding-3-small")
+    assert isinstance(counter, tokens.TiktokenCounter)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(tokens, "CHARS_AT_ONCE", chars_at_once * 10)
-        assert counter.count(texts) == [counter.count([text])[0] for text in texts]
+        assert counter.count(texts) == [len(counter._encoding.encode_ordinary(text)) for text in texts]
 
 
 def test_many_texts_are_counted_in_a_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     counter = tokens.counter_for("text-embedding-3-small")
     assert isinstance(counter, tokens.TiktokenCounter)
     steps: list[str] = []
-    for name in ("encode_ordinary", "encode_to_numpy"):
+    for name in ("encode", "encode_to_numpy"):
         real = getattr(counter._encoding, name)
         monkeypatch.setattr(
             counter._encoding, name, lambda *args, _r=real, _n=name, **kw: steps.append(_n) or _r(*args, **kw)
@@ -141,4 +142,16 @@ def test_many_texts_are_counted_in_a_few_steps(monkeypatch: pytest.MonkeyPatch) 
     assert steps == ["encode_to_numpy"]
     steps.clear()
     assert counter.count(["a", "b", "word " * tokens.CHARS_AT_ONCE, *["c"] * 8])[2] > 100_000
-    assert steps == ["encode_ordinary"] * 3 + ["encode_to_numpy"]
+    assert steps == ["encode"] * 3 + ["encode_to_numpy"]
+    steps.clear()
+    odd = ["word"] * 40 + ["<|endoftext|>", "half \ud83d a pair"]
+    assert counter.count(odd)[:40] == [1] * 40
+    assert sorted(steps) == ["encode", "encode_to_numpy", "encode_to_numpy"], "the odd ones alone are counted apart"
+
+
+@pytest.mark.parametrize("others", [0, 8])
+def test_a_text_that_is_too_much_for_tiktoken_is_an_error_that_can_be_caught(others: int) -> None:
+    """Its own panic is none: it is no `Exception`."""
+    counter = tokens.counter_for("text-embedding-3-small")
+    with pytest.raises(ValueError, match="stack size"):
+        counter.count(["word"] * others + [" " * 1_100_000 + "a"])

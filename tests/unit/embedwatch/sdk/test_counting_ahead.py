@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +14,12 @@ from embedwatch import Monitor
 from embedwatch.events import TokenMethod
 from embedwatch.sdk import Call, channel, settling
 from tests.harness.sdk import Client, RecordingSink, watched
+
+
+def run_script(text: str) -> None:
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
 
 
 class Counter:
@@ -269,6 +277,138 @@ def test_the_thread_is_woken_once_for_calls_in_a_row_and_again_when_it_has_slept
     assert monitor.flush(30)
     assert len(sink.calls) == 4
     monitor.close()
+
+
+@pytest.mark.parametrize("together_with", [0, 8])
+def test_a_text_that_nobody_can_count_is_estimated_and_its_neighbours_are_not(together_with: int) -> None:
+    spaces = " " * 1_100_000 + "a"
+    with watched() as (monitor, calls):
+        monitor.call(["some words"]).end()
+        monitor.call(["word"] * together_with + [spaces]).end()
+        monitor.call(["some words"]).end()
+        assert monitor.flush(60)
+        assert monitor._channel._held_chars == 0
+        assert monitor.sink_errors == {}
+    assert [(call.tokens, call.token_method) for call in calls[::2]] == [(2, "tiktoken")] * 2
+    assert calls[1].token_method == "estimated"
+    assert calls[1].tokens == pytest.approx(len(spaces) / 4.1, rel=0.01)
+
+
+def test_a_short_queue_drops_nothing_that_a_quick_thread_can_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half full, it does not wait for more."""
+    monkeypatch.setattr(channel, "GATHER_SECONDS", 3600.0)
+    told = threading.Semaphore(0)
+
+    class Telling(RecordingSink):
+        def record(self, call: Call) -> None:
+            super().record(call)
+            told.release()
+
+    sink = Telling()
+    monitor = Monitor("m", [sink], max_queued_calls=10)
+    for _ in range(20):
+        for _ in range(6):
+            monitor.call(1).end()
+        for _ in range(6):
+            assert told.acquire(timeout=30)
+    assert monitor.dropped_calls == 0
+    assert len(sink.calls) == 120
+    monitor.close()
+
+
+def test_ctrl_c_while_a_summary_counts_loses_no_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(Counter):
+        def count(self, texts: Sequence[str]) -> list[int]:
+            found = super().count(texts)
+            if len(self.asked) == 1:
+                raise KeyboardInterrupt
+            return found
+
+    counter = Interrupted()
+    monkeypatch.setattr("embedwatch.sdk.monitor.counter_for", lambda model: counter)
+    monkeypatch.setattr(channel, "GATHER_SECONDS", 3600.0)
+    sink = RecordingSink()
+    monitor = Monitor("m", [sink])
+    for size in (1, 2, 3):
+        monitor.call(["x" * size]).end()
+    with pytest.raises(KeyboardInterrupt):
+        monitor.summary()
+    assert monitor.flush(30)
+    assert [call.tokens for call in sink.calls] == [1, 2, 3]
+    assert monitor._channel._held_chars == 0
+    monitor.close()
+
+
+def test_a_call_that_comes_behind_the_end_is_counted_as_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = RecordingSink()
+    monitor = Monitor("m", [sink])
+    own = monitor._channel
+    answer = own._answer
+
+    def late(request: Any) -> None:
+        answer(request)
+        own._closed = False  # as a caller saw it that looked before the end was asked for
+        monitor.call(1).end()
+        own._closed = True
+
+    monkeypatch.setattr(own, "_answer", late)
+    monitor.call(1).end()
+    thread = own._thread
+    assert thread is not None
+    monitor.close()
+    thread.join(30)
+    assert (len(sink.calls), monitor.dropped_calls) == (1, 1)
+
+
+def test_a_flush_in_a_signal_handler_within_a_flush_comes_back() -> None:
+    """The signal comes while the thread is hurried, whatever that takes."""
+    run_script(
+        """
+import faulthandler, random, signal
+from embedwatch import Monitor
+
+faulthandler.dump_traceback_later(60, exit=True)
+monitor = Monitor("m")
+monitor.call(1).end()
+monitor.flush(5)
+handled = 0
+
+def handler(*_):
+    global handled
+    handled += 1
+    assert monitor.flush(30)
+    signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00002, 0.0004))
+
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.001)
+for _ in range(3000):
+    assert monitor.flush(30)
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
+assert handled
+"""
+    )
+
+
+@pytest.mark.parametrize("after_seconds", [0.0, 0.15, 0.4])
+def test_a_child_forked_while_the_monitor_loads_what_it_needs_does_not_wait_for_ever(after_seconds: float) -> None:
+    run_script(
+        f"""
+import faulthandler, os, threading, time
+from embedwatch import Monitor
+
+monitor = Monitor("text-embedding-3-small")
+monitor.call(["a text"]).end()
+loading = threading.Thread(target=monitor.flush)
+loading.start()
+time.sleep({after_seconds})
+child = os.fork()
+if not child:
+    faulthandler.dump_traceback_later(30, exit=True)
+    monitor.call(["a text"]).end()
+    os._exit(0 if monitor.summary(20)["total_tokens"] == 2 else 1)
+assert os.waitpid(child, 0)[1] == 0
+"""
+    )
 
 
 def test_a_flush_during_a_turn_is_answered() -> None:
