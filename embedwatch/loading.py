@@ -11,7 +11,7 @@ import threading
 
 #: Held around each of these. Reentrant: one may lead to another.
 loading = threading.RLock()
-FORK_WAITS_SECONDS = 5.0
+FORK_WAITS_SECONDS = 30.0
 
 
 class _Forking(threading.local):
