@@ -26,6 +26,7 @@ from typing import Any, Literal, Protocol
 
 from embedwatch.sdk.call import Call, Sink
 from embedwatch.sdk.context import CallContext
+from embedwatch.tokens import CHARS_AT_ONCE
 
 log = logging.getLogger("embedwatch.sdk")
 
@@ -33,9 +34,8 @@ log = logging.getLogger("embedwatch.sdk")
 GATHER_SECONDS = 0.25
 #: Turns in which nothing came before the thread sleeps: to wake it costs the caller more than the rest of its call.
 TURNS_AWAKE = 8
-#: Calls, and characters of their texts, of which the tokens are counted at once.
+#: Calls of which the tokens are counted at once, up to so many characters as a counter takes in one step.
 COUNTED_CALLS = 64
-COUNTED_CHARS = 100_000
 #: Of the time that somebody waits, what a sink may take: the answer must come before their patience ends.
 SINKS_SHARE = 0.8
 #: Calls that may wait to be told to the sinks, where the monitor is not told otherwise; one more is dropped.
@@ -311,7 +311,7 @@ class Channel:
             if isinstance(item, _Request):
                 break
             chars += item.chars or 0
-            if chars > COUNTED_CHARS:
+            if chars > CHARS_AT_ONCE:
                 break
             calls.append(item)
         self._counted = len(calls) - 1

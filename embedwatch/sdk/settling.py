@@ -179,7 +179,7 @@ class Settler:
             counter = self.counter_for(model)
             with contextlib.suppress(ValueError):  # a million spaces are too much for tiktoken
                 return min(sum(counter.count(texts)), MOST_TOKENS), counter.method
-        if left.chars is not None:  # too many to keep, or changed since: by the same divisor as an estimate
+        if left.chars is not None:  # too many to keep, changed since, or uncounted: by the same divisor as an estimate
             return min(-(-left.chars * 10 // 41), MOST_TOKENS), "estimated"
         return (0, "provider") if left.text_count == 0 else (None, None)
 

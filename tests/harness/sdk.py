@@ -1,7 +1,10 @@
-"""Stand-ins for the SDK: a sink that remembers, a client that embeds nothing."""
+"""Stand-ins for the SDK: sinks that remember, a client that embeds nothing; and a program of its own."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -32,6 +35,19 @@ class RecordingSink:
         self.closed += 1
 
 
+class BlockedSink(RecordingSink):
+    """Waits in `record` until `go`, as a sink does whose broker is away: those after its first call come together."""
+
+    def __init__(self, name: str = "blocked") -> None:
+        super().__init__(name)
+        self.held, self.go = threading.Event(), threading.Event()
+
+    def record(self, call: Call) -> None:
+        self.held.set()
+        assert self.go.wait(60)
+        super().record(call)
+
+
 class Client:
     """Has the guide's two methods, sync, and `encode`, async."""
 
@@ -59,3 +75,11 @@ def watched(model: str | None = "text-embedding-3-small", **options: Any) -> Ite
         yield monitor, sink.calls
     finally:
         monitor.close()
+
+
+def run_script(text: str) -> str:
+    """What a Python program prints that ends well."""
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stdout

@@ -158,8 +158,7 @@ def _beginner(monitor: Monitor, fn: Any, labels: Mapping[str, str | None], bound
         elif kwargs:
             texts = next((kwargs[name] for name in names if name in kwargs), None)
         call = CallContext(monitor, texts, model, provider, tenant, source)
-        if local is not None:
-            call.local = local
+        call.local = local
         call.begin()
         return call
 

@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import threading
-
 from embedwatch import Monitor
 from embedwatch.sdk import Bounds, Call
 from embedwatch.sdk.bounds import MAX_LABEL_CHARS
 from embedwatch.sdk.channel import MAX_QUEUED_CALLS
-from tests.harness.sdk import RecordingSink
-
-
-class Held(RecordingSink):
-    """Busy with its first call until `go`."""
-
-    def __init__(self) -> None:
-        super().__init__("held")
-        self.busy, self.go = threading.Event(), threading.Event()
-
-    def record(self, call: Call) -> None:
-        self.busy.set()
-        assert self.go.wait(60)
-        super().record(call)
+from tests.harness.sdk import BlockedSink
 
 
 def test_as_many_calls_as_may_be_wait_and_one_more_is_dropped_and_counted() -> None:
-    sink = Held()
+    sink = BlockedSink()
     with Monitor("m", [sink]) as monitor:
         try:
             with monitor.call(1):
                 pass
-            assert sink.busy.wait(30)
+            assert sink.held.wait(30)
             for _ in range(MAX_QUEUED_CALLS):
                 with monitor.call(1):
                     pass

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -13,13 +11,8 @@ import pytest
 from embedwatch import Monitor
 from embedwatch.events import TokenMethod
 from embedwatch.sdk import Call, channel, settling
-from tests.harness.sdk import Client, RecordingSink, watched
-
-
-def run_script(text: str) -> None:
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=90)
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr, done.stderr
+from embedwatch.tokens import CHARS_AT_ONCE
+from tests.harness.sdk import BlockedSink, Client, RecordingSink, run_script, watched
 
 
 class Counter:
@@ -38,24 +31,13 @@ class Counter:
         return [len(text) for text in texts]
 
 
-class Gate(RecordingSink):
-    """Holds the monitor's thread at its first call until `go`, so that those after it come together."""
-
-    def __init__(self) -> None:
-        super().__init__("gate")
-        self.held, self.go = threading.Event(), threading.Event()
-
-    def record(self, call: Call) -> None:
-        self.held.set()
-        assert self.go.wait(60)
-        super().record(call)
-
-
-def together(counter: Counter, monkeypatch: pytest.MonkeyPatch, made: Any, **options: Any) -> tuple[Monitor, Gate]:
+def together(
+    counter: Counter, monkeypatch: pytest.MonkeyPatch, made: Any, **options: Any
+) -> tuple[Monitor, BlockedSink]:
     """A monitor that found all of what `made` calls waiting, and has told its sink of it."""
     monkeypatch.setattr("embedwatch.sdk.monitor.counter_for", lambda model: counter)
-    gate = Gate()
-    monitor = Monitor("m", [gate], **options)
+    gate = BlockedSink()
+    monitor = Monitor("m", [gate])
     monitor.call(["first"]).end()
     assert gate.held.wait(30)
     counter.asked.clear()
@@ -94,8 +76,8 @@ def test_no_more_is_counted_at_once_than_the_bounds_say(monkeypatch: pytest.Monk
 
     def large(monitor: Monitor) -> None:
         for _ in range(3):
-            monitor.call(["x" * (channel.COUNTED_CHARS // 2)]).end()
-        monitor.call(["x" * (channel.COUNTED_CHARS * 2)]).end()
+            monitor.call(["x" * (CHARS_AT_ONCE // 2)]).end()
+        monitor.call(["x" * (CHARS_AT_ONCE * 2)]).end()
 
     monitor, gate = together(counter, monkeypatch, large)
     assert counter.asked == [2, 1, 1]

@@ -9,8 +9,6 @@ import copy
 import gc
 import logging
 import pickle
-import subprocess
-import sys
 import threading
 import weakref
 from collections.abc import Iterator
@@ -25,14 +23,7 @@ from embedwatch import Monitor
 from embedwatch.errors import ConfigError
 from embedwatch.sdk import Bounds, Call, LogSink, MemorySink
 from tests.harness.calls import Watched
-from tests.harness.sdk import Client, RecordingSink, watched
-
-
-def run_script(text: str) -> str:
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stderr
-    assert "Traceback" not in done.stderr, done.stderr
-    return done.stdout
+from tests.harness.sdk import BlockedSink, Client, RecordingSink, run_script, watched
 
 
 def test_a_call_has_its_texts_tokens_and_cost() -> None:
@@ -381,24 +372,16 @@ def test_no_misuse_raises_and_the_parts_add_up(texts: Any, labels: Any, steps: A
 
 
 def test_a_full_queue_drops_and_counts_and_never_waits() -> None:
-    held, go = threading.Event(), threading.Event()
-
-    class Slow(RecordingSink):
-        def record(self, call: Call) -> None:
-            held.set()
-            go.wait(30)
-            super().record(call)
-
-    sink = Slow()
+    sink = BlockedSink()
     monitor = Monitor("m", [sink], max_queued_calls=10)
     with monitor.call(1):
         pass
-    assert held.wait(30)  # it has taken the first, and is busy with it
+    assert sink.held.wait(30)  # it has taken the first, and is busy with it
     for _ in range(25):
         with monitor.call(1):
             pass
     assert monitor.dropped_calls == 15
-    go.set()
+    sink.go.set()
     assert monitor.flush()
     assert len(sink.calls) == 11
     monitor.close()
@@ -416,21 +399,8 @@ def test_a_summary_names_a_bounded_number_of_phases() -> None:
     assert phase_ms["embed"] == 60_000.0
 
 
-class Blocked(RecordingSink):
-    """Waits in `record` until `go`, as a sink does whose broker is away."""
-
-    def __init__(self) -> None:
-        super().__init__("blocked")
-        self.held, self.go = threading.Event(), threading.Event()
-
-    def record(self, call: Call) -> None:
-        self.held.set()
-        assert self.go.wait(60)
-        super().record(call)
-
-
 def test_a_summary_waits_for_no_sink_that_is_slow_and_drops_nothing() -> None:
-    sink = Blocked()
+    sink = BlockedSink()
     with Monitor("m", [sink, MemorySink()], max_queued_calls=8) as monitor:
         with monitor.call(1):
             pass
